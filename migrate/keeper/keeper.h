@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keeper.h - the process that holds the target: its tracer and its watchdog.
+ *
+ * ptrace belongs to one thread, and a tracer that is killed in mid-injection would leave the target with wrong registers. So a
+ * child of `dray migrate`, in a session of its own, does all of it, on requests over a socketpair; the migrating process can die at any moment:
+ * the keeper then sees the end of the socketpair and settles the matter:
+ *
+ *   journal says not committed (or no journal)   -> thaw, take everything back out of the target, end
+ *   journal says commit may have been sent       -> target stays frozen; settle() asks the destination until it knows
+ *
+ * Requests are blocking calls on the migrating process's side. Threads: one. Start before any other thread exists (it forks).
+ * Fails: err. The keeper itself killed: the calls fail with ERR_INTERNAL, the kernel lets the target go (or the cgroup keeps it frozen). */
+#ifndef DRAY_MIGRATE_KEEPER_H
+#define DRAY_MIGRATE_KEEPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "migrate/extract/twin.h"
+#include "migrate/freeze/freezer.h"
+#include "migrate/native/capture.h"
+#include "proto/base/err.h"
+
+struct keeper;
+
+enum keeper_verdict { KEEPER_THAW, KEEPER_KILL, KEEPER_STAY_FROZEN };
+/* Runs in the keeper when the migrating process is gone: what shall become of the target. arg as given to keeper_start. May block. */
+typedef enum keeper_verdict keeper_settle_fn(void *arg);
+
+struct keeper *keeper_start(pid_t target, const char *id, keeper_settle_fn *settle, void *arg, struct err *e);
+
+struct keeper_armed {
+	int uffd;                     /* owned; -1 if not asked for */
+	struct twin_ends twins[16];   /* owned */
+	unsigned twin_count;
+	uint64_t scratch_start, scratch_end; /* the mover's mapping in the target: neither tracked nor sent */
+	uint64_t stopped_us;          /* how long the target stood still for it */
+};
+/* The one injection: scratch, userfaultfd, twins. A target that can't have twins (seccomp) gets none: twin_count tells. */
+int keeper_arm(struct keeper *k, bool want_uffd, unsigned want_twins, struct keeper_armed *out, struct err *e);
+int keeper_freeze(struct keeper *k, uint64_t *freezing_us, struct err *e); /* all threads stopped */
+int keeper_thaw(struct keeper *k, uint64_t *stopped_us, struct err *e);    /* after keeper_freeze: they run on */
+/* Frozen only. Packed TreeState, owned by the caller (free). */
+int keeper_capture(struct keeper *k, const struct capture_options *opt, uint8_t **state, size_t *len, struct err *e);
+/* Frozen only: makes the stop outlive keeper and migrating process. The freezer's facts for the journal in out. */
+int keeper_hold(struct keeper *k, struct freezer *out, struct err *e);
+/* Ends: the target runs on with nothing of ours left in it (thaw), is killed, or is left frozen in its cgroup. Frees k. */
+int keeper_end(struct keeper *k, enum keeper_verdict how, struct err *e);
+/* Readable when the keeper or the target died. */
+int keeper_event_fd(const struct keeper *k);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* capture.h - describe a process for the native engine: first, running, what can't be carried; then, frozen, all of it.
+ * Threads: the tracer's. Fails: err. Ownership: a TreeState is freed with drayage__tree_state__free_unpacked. */
+#ifndef DRAY_MIGRATE_CAPTURE_H
+#define DRAY_MIGRATE_CAPTURE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "migrate/mm/vma.h"
+#include "migrate/remote/remote.h"
+#include "proto/base/err.h"
+#include "state.pb-c.h"
+
+struct capture_options {
+	bool tcp_close;   /* established TCP connections are let go: the descriptor stays, unconnected */
+	bool writes_untracked_ok; /* tracker none: O_DIRECT and the like need no refusal */
+};
+
+/* One object that can't be carried: "task 41 fd 7: AF_NETLINK socket", with the option that would let it go, or none. */
+struct obstacle { char what[320]; char way_out[96]; };
+struct obstacles { struct obstacle *v; size_t count, capacity; };
+void obstacles_finish(struct obstacles *o);
+
+/* Looks at the running process; stops nothing. 0 even when obstacles were found; -1 when it could not look. */
+int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e);
+
+/* The frozen process (all threads held in r, scratch made). vmas: read with VMA_READ_SMAPS or NULL (then it reads them). An object that can't be carried is an error naming it. */
+Drayage__TreeState *capture_tree(struct remote *r, const struct capture_options *opt, struct err *e);
+
+/* vma_entry for a mapping as RoundBegin and mm_entry carry it, without shmid. */
+void capture_vma_entry(const struct vma *v, VmaEntry *out);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rebuild.h - make a process out of a TreeState and staged memory (pageserver/place.h). Two halves:
+ *
+ *   inside   rebuild_inside(): ordinary code in the process that will become the target (the husk): descriptors, cwd, root,
+ *            limits, signal handlers, timers. Ends with the husk waiting to be seized.
+ *   outside  rebuild_outside(): its tracer. Has the husk drop its own mappings and move the staged ones to their places, makes
+ *            the threads, gives each its state and registers, credentials last. Ends with every thread stopped at its next instruction.
+ *
+ * Neither half resumes anything: that is commit's. Fails: err naming the object; the husk is then only good to be killed. */
+#ifndef DRAY_MIGRATE_REBUILD_H
+#define DRAY_MIGRATE_REBUILD_H
+
+#include "migrate/remote/remote.h"
+#include "pageserver/place.h"
+#include "proto/base/err.h"
+#include "state.pb-c.h"
+
+/* What only the husk knows and its tracer needs. */
+struct rebuild_handover {
+	uint64_t stage_bit;
+	int exe_fd;      /* in the husk: the target's executable, opened; closed by the outside half */
+	int channel_fd;  /* in the husk: its line to the session; closed by the outside half. -1: none */
+};
+
+/* channel_fd is moved out of the way of the target's descriptors; the number it has afterwards stands in out. */
+int rebuild_inside(const Drayage__TreeState *tree, struct place *place, int channel_fd, struct rebuild_handover *out, struct err *e);
+/* r: the husk, seized with REMOTE_EXITKILL, one thread. tree as given to the inside half. */
+int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sender.h - the source's data streams: worker threads that take page runs of a round, extract them and put them on the wire.
+ *
+ * Two extractors: `splice` (a twin vmsplices inside the target, the worker splices the pipe on to its socket) and `copy`
+ * (process_vm_readv in runs, zero runs elided, lz4 where it pays, a checksum per frame). One thread, one ring, one socket a stream.
+ *
+ * Lifetime: create (takes the sockets, hello exchanged), round, ..., destroy (closes). Threads: all calls by the owner; sender_progress
+ * by any. Fails: err; the first stream's error ends the round on all. */
+#ifndef DRAY_MIGRATE_SENDER_H
+#define DRAY_MIGRATE_SENDER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/base/err.h"
+#include "proto/wire/manifest.h"
+#include "proto/wire/runs.h"
+
+enum extract_kind { EXTRACT_AUTO, EXTRACT_SPLICE, EXTRACT_COPY };
+enum compress_mode { COMPRESS_AUTO, COMPRESS_LZ4, COMPRESS_NONE };
+
+/* A twin as the keeper hands it over: pages come out of pipe_read after iovecs were written to command_write (twin.h). */
+struct twin_ends { int command_write, pipe_read; };
+
+struct sender_config {
+	pid_t pid;
+	unsigned streams;            /* 1 to STREAMS_MAX */
+	enum extract_kind extract;   /* resolved: not AUTO */
+	enum compress_mode compress;
+	uint64_t max_bandwidth;      /* bytes per second over all streams, 0 unlimited */
+	const struct twin_ends *twins; /* one a stream with EXTRACT_SPLICE: taken */
+	const int *sockets;            /* one a stream: taken */
+};
+
+struct sender_stats { /* of one round */
+	uint64_t pages;       /* as data */
+	uint64_t zero_pages;  /* elided */
+	uint64_t wire_bytes;
+	uint64_t raw_bytes;   /* pages * 4096 */
+	uint64_t cpu_us;      /* of the workers */
+	uint64_t vanished_pages; /* unmapped under our hands in a running round; the next round says so */
+};
+
+struct sender;
+struct sender *sender_create(const struct sender_config *c, struct err *e);
+/* Sends the runs of a round over all streams and a ROUND_END on each; returns when the last byte is handed to the kernel.
+ * frozen: the target stands still, so a page that can't be read is an error. anon: tells whether an address is in memory where a zero page may travel
+ * as a drop (private anonymous); NULL: nowhere. Cancel by sender_cancel. */
+int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run_list *runs, struct sender_stats *stats, struct err *e);
+const struct manifest *sender_manifest(const struct sender *s); /* of all rounds so far */
+uint64_t sender_pages_left(const struct sender *s);             /* of the round under way; any thread */
+uint64_t sender_bytes_sent(const struct sender *s);             /* on the wire since create; any thread */
+void sender_cancel(struct sender *s); /* any thread; async-signal-safe not */
+void sender_destroy(struct sender *s);
+
+#endif

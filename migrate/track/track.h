@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* track.h - which pages changed since the last time one asked. One interface, three implementations; never less than what changed.
+ *
+ *   wp-async    userfaultfd WP_ASYNC + PAGEMAP_SCAN (Linux 6.7): read and re-armed with the target running
+ *   soft-dirty  /proc/PID/clear_refs 4 + pagemap bit 55: the target must be frozen while it is read and re-armed
+ *   none        every page that is there
+ *
+ * Threads: one. Lifetime: open/close; close disarms and accepts NULL. The object borrows nothing after open. */
+#ifndef DRAY_MIGRATE_TRACK_H
+#define DRAY_MIGRATE_TRACK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "migrate/mm/vma.h"
+#include "proto/base/err.h"
+#include "proto/wire/runs.h"
+
+enum tracker_kind { TRACKER_AUTO, TRACKER_WP_ASYNC, TRACKER_SOFT_DIRTY, TRACKER_NONE };
+const char *tracker_name(enum tracker_kind kind);
+bool tracker_parse(const char *name, enum tracker_kind *kind);
+/* What this kernel can do; AUTO resolves to the best. False with the reason in e. */
+bool tracker_probe(enum tracker_kind kind, struct err *e);
+enum tracker_kind tracker_best(void);
+
+struct tracker;
+/* uffd: a userfaultfd made inside the target (wp-async), taken; else -1. */
+struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct err *e);
+bool tracker_needs_stop(const struct tracker *t); /* collect() wants the target stopped */
+
+struct collected {
+	struct run_list runs;  /* RUN_DATA: contents to send; RUN_DROP: there no more (only what may have been sent before). Ascending */
+	struct run_list reset; /* RUN_DROP runs: mappings that are new or were replaced; void at the destination before runs are placed */
+};
+/* Collects what changed since the last collect (the first: all that is present), for the mappings in vmas that carry pages.
+ * rearm: start the next round (false in the frozen round: reading suffices). Mappings that appeared are taken in as a whole.
+ * Shared memory that can be written past the tracker is reported whole by every collect with last set, and by the first. */
+int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, bool last, struct collected *out, struct err *e);
+void collected_finish(struct collected *c);
+void tracker_close(struct tracker *t);
+
+/* Bytes that would travel: present or swapped pages of mappings that carry pages. Needs no tracker. */
+int present_bytes(pid_t pid, const struct vma_list *vmas, uint64_t *bytes, struct err *e);
+
+#endif

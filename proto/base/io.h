@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* io.h - whole reads and writes, small files, descriptor passing, time. Threads: any. No state.
+ * Fails: the *_full and *_fd functions return negative errno; those that take an err fill it and return -1. */
+#ifndef DRAY_BASE_IO_H
+#define DRAY_BASE_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/base/err.h"
+
+int read_full(int fd, void *buf, size_t len);        /* 0, or -EPIPE on an early end, or -errno */
+int write_full(int fd, const void *buf, size_t len); /* 0 or -errno; SIGPIPE is not raised on sockets */
+
+/* A small file (procfs, sysfs) whole into memory, NUL added. dirfd may be AT_FDCWD. Returns owned memory or NULL.
+ * Fails with ERR_LIMIT past max bytes. */
+char *file_read(int dirfd, const char *path, size_t max, size_t *len, struct err *e);
+int file_write(int dirfd, const char *path, const char *text, struct err *e); /* one write(2), no creation */
+
+/* Sends data with up to 16 descriptors over a unix socket; borrows them. */
+int send_fds(int sock, const void *buf, size_t len, const int *fds, int nfds); /* 0 or -errno */
+/* Receives up to len bytes and up to max descriptors (owned by the caller, close-on-exec). Returns bytes, 0 at the end, -errno. */
+ssize_t recv_fds(int sock, void *buf, size_t len, int *fds, int max, int *nfds);
+
+uint64_t clock_us(void); /* CLOCK_MONOTONIC, microseconds */
+int pidfd_open_(pid_t pid, unsigned flags);
+int pidfd_getfd_(int pidfd, int fd);
+/* Waits for readability; timeout in ms, -1 for ever. 1 ready, 0 timeout, -errno. */
+int wait_readable(int fd, int timeout_ms);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proto/base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static enum log_level max_level = LOG_WARN;
+static char role_name[40] = "dray";
+static const char *const level_names[] = { "error", "warn", "info", "debug" };
+
+void log_set_level(enum log_level level)
+{
+	max_level = level;
+}
+
+void log_set_role(const char *role)
+{
+	snprintf(role_name, sizeof(role_name), "%s", role);
+}
+
+bool log_level_parse(const char *name, enum log_level *level)
+{
+	for (unsigned i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
+		if (strcmp(name, level_names[i]) == 0) {
+			*level = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+void log_event(enum log_level level, const char *event, const char *fmt, ...)
+{
+	int saved = errno;
+	char line[1400];
+	struct timespec now;
+	struct tm tm;
+	size_t len;
+	va_list ap;
+
+	if (level > max_level)
+		return;
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	len = strftime(line, sizeof(line), "%FT%T", &tm);
+	len += (size_t)snprintf(line + len, sizeof(line) - len, ".%03ldZ %s %s[%d] %s ", now.tv_nsec / 1000000,
+				level_names[level], role_name, (int)getpid(), event);
+	va_start(ap, fmt);
+	vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
+	va_end(ap);
+	len = strlen(line);
+	line[len] = '\n';
+	/* One write, so that lines of several processes don't mix. A log that can't be written is no reason to stop. */
+	if (write(STDERR_FILENO, line, len + 1) < 0) {
+	}
+	errno = saved;
+}

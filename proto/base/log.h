@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log.h - one line per event on stderr: time, level, process name and pid, event, key=value pairs.
+ * Threads: any. errno is preserved. Never called on the page path. Memory contents and secrets are never logged. */
+#ifndef DRAY_BASE_LOG_H
+#define DRAY_BASE_LOG_H
+
+#include <stdbool.h>
+
+enum log_level { LOG_ERROR = 0, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+void log_set_level(enum log_level level);
+/* Names this process in its lines ("agent", "session 4f2a"); copied. */
+void log_set_role(const char *role);
+bool log_level_parse(const char *name, enum log_level *level); /* error, warn, info, debug */
+/* fmt: key=value pairs, values with spaces in double quotes: log_event(LOG_INFO, "round-end", "round=%u pages=%zu", ...) */
+void log_event(enum log_level level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* hello.h - the first 64 bytes of every connection, in each direction. Pure; little-endian; layout in docs/protocol.md.
+ * Features are negotiated, not versions: the answer carries the features that both know. A peer whose major version differs
+ * gets a hello with a status and the connection ends. */
+#ifndef DRAY_WIRE_HELLO_H
+#define DRAY_WIRE_HELLO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { HELLO_SIZE = 64, MIGRATION_ID_SIZE = 16, HELLO_VERSION = 1, STREAMS_MAX = 16 };
+
+enum hello_role {
+	HELLO_CONTROL = 1, /* starts migration id */
+	HELLO_STREAM = 2,  /* data stream number index of migration id */
+	HELLO_QUERY = 3,   /* asks what became of migration id */
+};
+enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, HELLO_BUSY = 3, HELLO_REFUSED = 4 };
+
+#define HELLO_FEATURE_LZ4 (1ull << 0)
+#define HELLO_FEATURE_CHECKSUM (1ull << 1)
+#define HELLO_FEATURE_VERIFY (1ull << 2)
+#define HELLO_FEATURES_KNOWN (HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY)
+
+struct migration_id { uint8_t byte[MIGRATION_ID_SIZE]; };
+
+struct hello {
+	uint16_t version;
+	uint8_t role;   /* enum hello_role */
+	uint8_t status; /* enum hello_status, in answers */
+	uint32_t index; /* of a stream */
+	uint64_t features;
+	struct migration_id id;
+	uint32_t max_frame_pages, max_control_len; /* caps of the sender of this hello */
+};
+
+void hello_encode(const struct hello *h, void *buf);
+/* 0; -EPROTO not a hello of ours; -EPROTONOSUPPORT ours, of another version (h->version is set). */
+int hello_decode(const void *buf, struct hello *h);
+
+void migration_id_new(struct migration_id *id); /* random */
+void migration_id_format(const struct migration_id *id, char text[33]); /* 32 hex digits */
+bool migration_id_parse(const char *text, struct migration_id *id);
+
+#endif
