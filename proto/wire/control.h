@@ -29,6 +29,7 @@ enum control_type {
 	CONTROL_ABORT,
 	CONTROL_QUERY,
 	CONTROL_OUTCOME,
+	CONTROL_DONE,
 	CONTROL_TYPES
 };
 const char *control_type_name(enum control_type type);

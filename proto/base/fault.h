@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fault.h - named points at which a test can have a process die, lose its control connection or stand still.
+ *
+ * DRAY_FAULT=point[:action] in the environment; action: kill (SIGKILL to this process, the default), cut (both directions of the control
+ * connection), stop (SIGSTOP). Not set: a getenv and nothing else; points are per phase, never per page. Points:
+ * source.connected source.armed source.round source.frozen source.state-sent source.prepared source.commit-sent source.running
+ * destination.offered destination.round destination.state destination.prepared destination.committed destination.running */
+#ifndef DRAY_BASE_FAULT_H
+#define DRAY_BASE_FAULT_H
+
+/* control_fd: what `cut` cuts; -1 for none. */
+void fault_point(const char *point, int control_fd);
+
+#endif
