@@ -51,9 +51,15 @@ struct vma_list {
 };
 
 enum vma_read { VMA_READ_MAPS = 0, VMA_READ_SMAPS = 1 };
-/* 
+/* Both replace what l held (they finish it first), so one list can be read again and again; on failure l is empty.
+ * Ascending and free of overlaps, also while the process changes its mappings: what is mapped all the while is in it.
+ * A process without memory (zombie, kernel thread) gives an empty list; one that is gone ERR_GONE.
+ * What only the flags tell (hugetlb by memfd or SysV, device memory outside /dev) is classified right with VMA_READ_SMAPS. */
 int vma_list_read(struct vma_list *l, pid_t pid, enum vma_read how, struct err *e);
-void vma_list_mark_scratch(struct vma_list *l, uint64_t start, uint64_t end);
+/* The same from text (copied), as the two files print it. Pure; ERR_SYSTEM with EPROTO for a line that is neither. */
+int vma_list_parse(struct vma_list *l, const char *text, size_t len, enum vma_read how, struct err *e);
+/* Marks [start, end), page aligned, splitting mappings that the kernel merged with it. 0 or -ENOMEM. Pointers into l->vma end here. */
+int vma_list_mark_scratch(struct vma_list *l, uint64_t start, uint64_t end);
 const struct vma *vma_list_find(const struct vma_list *l, uint64_t addr); /* NULL when in a hole */
 void vma_list_finish(struct vma_list *l);
 
