@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/conduct/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+
+enum { NAME_MAX_ = 64, LOCK_NAME_MAX = 80 };
+
+struct journal {
+	int dir;
+	int lock;
+	char name[NAME_MAX_];
+	bool recorded;
+};
+
+static const char *const side_suffix[] = { [JOURNAL_SOURCE] = ".source", [JOURNAL_DESTINATION] = ".destination" };
+static const char *const state_names[JOURNAL_STATES] = {
+	[JOURNAL_NONE] = "none",         [JOURNAL_FROZEN] = "frozen",       [JOURNAL_COMMITTING] = "committing",
+	[JOURNAL_PREPARED] = "prepared", [JOURNAL_COMMITTED] = "committed", [JOURNAL_ABORTED] = "aborted",
+};
+
+const char *journal_state_name(enum journal_state state)
+{
+	return (unsigned)state < JOURNAL_STATES ? state_names[state] : "unknown";
+}
+
+static void record_name(char name[NAME_MAX_], const struct migration_id *id, enum journal_side side)
+{
+	char hex[33];
+
+	migration_id_format(id, hex);
+	snprintf(name, NAME_MAX_, "%s%s", hex, side_suffix[side]);
+}
+
+static void lock_name(char out[LOCK_NAME_MAX], const char *name)
+{
+	snprintf(out, LOCK_NAME_MAX, "%s.lock", name);
+}
+
+static int open_dir(const char *state_dir, struct err *e)
+{
+	int dir;
+
+	if (mkdir(state_dir, 0700) < 0 && errno != EEXIST)
+		return err_sys(e, "state directory %s", state_dir);
+	dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dir < 0 ? err_sys(e, "state directory %s", state_dir) : dir;
+}
+
+/* POSIX record locks belong to the process and are not inherited: what a child of the writer keeps open says nothing. */
+static bool try_lock(int fd)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_SETLK, &l) == 0;
+}
+
+static bool is_locked(int fd)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	return fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+struct journal *journal_open(const char *state_dir, const struct migration_id *id, enum journal_side side, struct err *e)
+{
+	struct journal *j = calloc(1, sizeof(*j));
+	char lock[LOCK_NAME_MAX];
+
+	if (!j) {
+		err_set(e, ERR_SYSTEM, ENOMEM, "journal");
+		return NULL;
+	}
+	record_name(j->name, id, side);
+	lock_name(lock, j->name);
+	j->lock = -1;
+	j->dir = open_dir(state_dir, e);
+	if (j->dir < 0)
+		goto fail;
+	j->lock = openat(j->dir, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (j->lock < 0) {
+		err_sys(e, "%s/%s", state_dir, lock);
+		goto fail;
+	}
+	if (!try_lock(j->lock)) {
+		err_set(e, ERR_CONFLICT, 0, "migration %s is in another process's hands", j->name);
+		goto fail;
+	}
+	j->recorded = faccessat(j->dir, j->name, F_OK, 0) == 0;
+	return j;
+fail:
+	if (j->lock >= 0)
+		close(j->lock);
+	if (j->dir >= 0)
+		close(j->dir);
+	free(j);
+	return NULL;
+}
+
+static void boot_id(char out[40])
+{
+	struct err ignored;
+	cleanup_free char *text = file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, NULL, &ignored);
+
+	snprintf(out, 40, "%.36s", text ? text : "unknown");
+}
+
+/* A record is lines: what is free text must not bring line ends of its own. */
+static void one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ')
+			*text = '?';
+}
+
+int journal_write(struct journal *j, const struct journal_record *r, struct err *e)
+{
+	char text[2600], tmp[LOCK_NAME_MAX], boot[40];
+	cleanup_fd int fd = -1;
+	struct journal_record safe = *r;
+	int len;
+
+	boot_id(boot);
+	one_line(safe.comm);
+	one_line(safe.peer);
+	len = snprintf(text, sizeof(text),
+		       "state %s\nboot %s\nat %lld\npid %d\nstart %llu\nfreezer %d\nhome %s\ncgroup %s\npeer %s\ncomm %s\nkeep %d\nend\n",
+		       state_names[r->state], boot, (long long)time(NULL), (int)r->freezer.pid, r->freezer.start_time,
+		       (int)r->freezer.kind, r->freezer.home, r->freezer.cgroup, safe.peer, safe.comm, r->keep_source);
+	snprintf(tmp, sizeof(tmp), "%s.new", j->name);
+	fd = openat(j->dir, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_sys(e, "journal %s", tmp);
+	if (write(fd, text, (size_t)len) != len || renameat(j->dir, tmp, j->dir, j->name) < 0) {
+		err_sys(e, "journal %s", j->name);
+		unlinkat(j->dir, tmp, 0);
+		return -1;
+	}
+	j->recorded = true;
+	return 0;
+}
+
+static void parse_line(struct journal_record *r, const char *key, const char *value, bool *ended)
+{
+	if (strcmp(key, "state") == 0) {
+		for (int i = 0; i < JOURNAL_STATES; i++)
+			if (strcmp(value, state_names[i]) == 0)
+				r->state = (enum journal_state)i;
+	} else if (strcmp(key, "boot") == 0) {
+		char boot[40];
+
+		boot_id(boot);
+		r->this_boot = strcmp(boot, value) == 0;
+	} else if (strcmp(key, "at") == 0) {
+		r->written_at = atoll(value);
+	} else if (strcmp(key, "pid") == 0) {
+		r->freezer.pid = atoi(value);
+	} else if (strcmp(key, "start") == 0) {
+		r->freezer.start_time = strtoull(value, NULL, 10);
+	} else if (strcmp(key, "freezer") == 0) {
+		r->freezer.kind = (enum freezer_kind)atoi(value);
+	} else if (strcmp(key, "home") == 0) {
+		snprintf(r->freezer.home, sizeof(r->freezer.home), "%s", value);
+	} else if (strcmp(key, "cgroup") == 0) {
+		snprintf(r->freezer.cgroup, sizeof(r->freezer.cgroup), "%s", value);
+	} else if (strcmp(key, "peer") == 0) {
+		snprintf(r->peer, sizeof(r->peer), "%s", value);
+	} else if (strcmp(key, "comm") == 0) {
+		snprintf(r->comm, sizeof(r->comm), "%s", value);
+	} else if (strcmp(key, "keep") == 0) {
+		r->keep_source = atoi(value) != 0;
+	} else if (strcmp(key, "end") == 0) {
+		*ended = true;
+	}
+}
+
+static int read_record(int dir, const char *name, struct journal_record *r, struct err *e)
+{
+	cleanup_free char *text = file_read(dir, name, 4096, NULL, e);
+	bool ended = false;
+	char *save = NULL;
+
+	memset(r, 0, sizeof(*r));
+	if (!text) {
+		if (e->num == ENOENT)
+			err_set(e, ERR_GONE, 0, "no record of migration %s", name);
+		return -1;
+	}
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *space = strchr(line, ' ');
+
+		if (space)
+			*space = '\0';
+		parse_line(r, line, space ? space + 1 : "", &ended);
+	}
+	if (!ended || r->state == JOURNAL_NONE)
+		return err_set(e, ERR_MISMATCH, 0, "record of migration %s is damaged", name);
+	return 0;
+}
+
+int journal_read(struct journal *j, struct journal_record *r, struct err *e)
+{
+	return read_record(j->dir, j->name, r, e);
+}
+
+void journal_remove(struct journal *j)
+{
+	unlinkat(j->dir, j->name, 0);
+	j->recorded = false;
+}
+
+void journal_close(struct journal *j)
+{
+	char lock[LOCK_NAME_MAX];
+
+	if (!j)
+		return;
+	lock_name(lock, j->name);
+	if (!j->recorded)
+		unlinkat(j->dir, lock, 0);
+	close(j->lock);
+	close(j->dir);
+	free(j);
+}
+
+static bool owner_lives(int dir, const char *name)
+{
+	char lock[LOCK_NAME_MAX];
+	cleanup_fd int fd = -1;
+
+	lock_name(lock, name);
+	fd = openat(dir, lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && is_locked(fd);
+}
+
+int journal_peek(const char *state_dir, const struct migration_id *id, enum journal_side side, struct journal_record *r, bool *owned,
+		 struct err *e)
+{
+	cleanup_fd int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char name[NAME_MAX_];
+
+	record_name(name, id, side);
+	*owned = false;
+	if (dir < 0)
+		return errno == ENOENT ? err_set(e, ERR_GONE, 0, "no record of migration %s", name) :
+					 err_sys(e, "state directory %s", state_dir);
+	*owned = owner_lives(dir, name);
+	return read_record(dir, name, r, e);
+}
+
+int journal_each(const char *state_dir, enum journal_side side, journal_each_fn *fn, void *arg, struct err *e)
+{
+	cleanup_dir DIR *d = opendir(state_dir);
+	struct dirent *entry;
+
+	if (!d)
+		return errno == ENOENT ? 0 : err_sys(e, "state directory %s", state_dir);
+	while ((entry = readdir(d))) {
+		const char *dot = strchr(entry->d_name, '.');
+		struct journal_record r;
+		struct migration_id id;
+		char hex[33];
+		struct err ignored;
+
+		if (!dot || dot - entry->d_name != 32 || strcmp(dot, side_suffix[side]) != 0)
+			continue;
+		snprintf(hex, sizeof(hex), "%.32s", entry->d_name);
+		if (!migration_id_parse(hex, &id) || read_record(dirfd(d), entry->d_name, &r, &ignored) < 0)
+			continue;
+		if (!fn(&id, &r, owner_lives(dirfd(d), entry->d_name), arg))
+			break;
+	}
+	return 0;
+}
