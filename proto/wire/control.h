@@ -43,7 +43,7 @@ int control_send(int fd, enum control_type type, const ProtobufCMessage *msg, st
 /* The descriptor of the message that a type carries. */
 const ProtobufCMessageDescriptor *control_descriptor(enum control_type type);
 /* Waits up to timeout_ms (-1: for ever) for one message; *msg is owned by the caller (protobuf_c_message_free_unpacked).
- * An Abort from the peer comes back as an error of its kind ("destination: ..."), whatever was expected.
+ * An Abort from the peer comes back as an error of its kind ("peer: ...", printable), whatever was expected.
  * Errors: ERR_PEER cut, ERR_TIMEOUT, ERR_PROTOCOL. */
 int control_receive(int fd, int timeout_ms, enum control_type *type, ProtobufCMessage **msg, struct err *e);
 /* control_receive, and ERR_PROTOCOL unless it is of the type wanted. NULL on failure. */

@@ -37,7 +37,7 @@ enum frame_kind {
 };
 enum frame_flag {
 	FRAME_LZ4 = 1,      /* payload is lz4 blocks */
-	FRAME_CHECKSUM = 2, /* checksum holds XXH3-64 over run table and payload as they travel */
+	FRAME_CHECKSUM = 2, /* checksum holds XXH3-64 of the payload as it travels, seeded with XXH3-64 of the run table */
 };
 
 struct frame_header {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* manifest.h - which pages were placed in which round, as a sum that both sides build as they go.
  * Each placement (mm, round, address, kind) is hashed to 128 bits and added (mod 2^128), so streams and the splitting of runs don't
- * matter, and comparing at commit costs nothing however large the memory. It proves that every page that was sent for a
+ * matter, a run costs the same however long it is, and comparing at commit costs nothing however large the memory. It proves that every page that was sent for a
  * round was placed in that round, not what its bytes are: that is the frame checksum's part, and --verify's.
  * Threads: one manifest per thread, merged by its owner. No allocation. */
 #ifndef DRAY_WIRE_MANIFEST_H
