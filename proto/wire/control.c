@@ -38,6 +38,7 @@ static const struct {
 	[CONTROL_ABORT] = { "Abort", &drayage__abort__descriptor },
 	[CONTROL_QUERY] = { "Query", &drayage__query__descriptor },
 	[CONTROL_OUTCOME] = { "Outcome", &drayage__outcome__descriptor },
+	[CONTROL_DONE] = { "Done", &drayage__done__descriptor },
 };
 
 static bool type_known(unsigned type)
