@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+# hosts.sh - two "hosts" on one machine, for shell tests to source. Each has its own network, PID, mount and UTS namespaces and,
+# where there is cgroup v2, a cgroup; a veth pair joins them. No packet leaves the machine.
+#
+#   hosts_up                      makes a (10.77.0.1) and b (10.77.0.2); what was made goes at every exit of the shell
+#   on HOST CMD...                runs CMD there, returns its code; host_a CMD..., host_b CMD... for short
+#   start HOST NAME CMD...        starts CMD there in a session of its own, stdin /dev/null, output in $T/NAME.out and $T/NAME.err;
+#                                 pid[NAME] as this shell sees it, inner[NAME] as the host does
+#   finish NAME                   waits for it and returns its exit code
+#   agent_start HOST [OPTION...]  starts `dray agent` and awaits its readiness; its address in $agent_addr
+#   agent_stop HOST / agent_kill HOST
+#   await SECONDS CMD...          until CMD succeeds; fails the test when it never does
+#   process_there HOST INNER      prints the pid, as this shell sees it, of what HOST knows as INNER
+#   nothing_left HOST [NAME...]   no process but the named, no cgroup, socket or state file of a migration
+#
+# Names carry the shell's pid, so tests run side by side. $T: the test's own directory. $BUILD: where the programs are.
+set -u
+hosts_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=${BUILD:-$hosts_root/build}
+DRAY=$BUILD/dray
+SUBJECT=$BUILD/subjects/workload
+LIB=$hosts_root/tests/lib
+PYTHON=/usr/bin/python3
+PORT=7471
+
+T=
+declare -A host_init host_addr host_cgroup waiter pid inner
+agent_addr=
+hosts_made=
+
+skip() { echo "$*"; exit 77; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+await() {
+	local limit=$1 end
+	shift
+	end=$((${EPOCHREALTIME/./} + limit * 1000000))
+	until "$@"; do
+		[ "${EPOCHREALTIME/./}" -lt "$end" ] || fail "never came true in $limit s: $*"
+		sleep 0.02
+	done
+}
+
+hosts_need() {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	local p
+	for p in ip nsenter unshare "$@"; do command -v "$p" > /dev/null || skip "needs $p"; done
+	[ -e /proc/self/task/self/children ] || [ -e "/proc/$$/task/$$/children" ] || skip "needs /proc/PID/task/TID/children"
+}
+
+child_of() { local c=; read -r c < "/proc/$1/task/$1/children" 2>/dev/null; c=${c%% *}; [ -n "$c" ] && echo "$c"; }
+has_child() { child_of "$1" > /dev/null; }
+gone() { ! [ -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+
+hosts_up() {
+	hosts_need
+	T=$(mktemp -d "${TMPDIR:-/tmp}/dray-test.XXXXXX") || fail "no directory"
+	trap hosts_down EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	hosts_made=1
+	ip netns add "dray-$$-a" && ip netns add "dray-$$-b" || skip "can't make network namespaces here"
+	ip link add "dv$$a" netns "dray-$$-a" type veth peer name "dv$$b" netns "dray-$$-b" || skip "can't make a veth pair here"
+	host_up a 10.77.0.1
+	host_up b 10.77.0.2
+	# Numbers that are low in b stay free in a, so that a process can keep its own when it moves.
+	on a sh -c 'echo 5000 > /proc/sys/kernel/ns_last_pid'
+}
+
+host_up() {
+	local h=$1 ns=dray-$$-$1 cg
+	host_addr[$h]=$2
+	ip -n "$ns" addr add "$2/24" dev "dv$$$h" && ip -n "$ns" link set "dv$$$h" up && ip -n "$ns" link set lo up || fail "addresses of $h"
+	cg=$(findmnt -n -o TARGET -t cgroup2 | head -n 1)
+	host_cgroup[$h]=
+	if [ -n "$cg" ] && mkdir "$cg/dray-test-$$-$h" 2> /dev/null; then host_cgroup[$h]=$cg/dray-test-$$-$h; fi
+	# The first process of the PID namespace reaps and does nothing else.
+	( host_join "$h"; exec nsenter --net="/run/netns/$ns" unshare --pid --mount --uts --fork --kill-child=KILL --mount-proc \
+		bash -c 'echo "$1" > /proc/sys/kernel/hostname; while :; do sleep 3600 & wait $!; done' init "host-$h" ) \
+		< /dev/null > "$T/init-$h.out" 2>&1 &
+	waiter[init-$h]=$!
+	await 10 has_child "${waiter[init-$h]}"
+	host_init[$h]=$(child_of "${waiter[init-$h]}")
+	await 10 host_ready "$h"
+}
+
+host_join() { [ -z "${host_cgroup[$1]}" ] || echo "$BASHPID" > "${host_cgroup[$1]}/cgroup.procs"; }
+host_ready() { nsenter --target "${host_init[$1]}" --pid --mount --uts -- sh -c '[ "$(cat /proc/sys/kernel/hostname)" = "$0" ]' "host-$1" 2> /dev/null; }
+
+on() {
+	local h=$1
+	shift
+	( host_join "$h"; exec nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- "$@" )
+}
+host_a() { on a "$@"; }
+host_b() { on b "$@"; }
+
+start() {
+	local h=$1 name=$2
+	shift 2
+	( host_join "$h"; exec nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- setsid "$@" ) \
+		< /dev/null > "$T/$name.out" 2> "$T/$name.err" &
+	waiter[$name]=$!
+	await 10 started "$name"
+	pid[$name]=$(child_of "${waiter[$name]}")
+	inner[$name]=$(awk '/^NSpid:/ { print $NF }' "/proc/${pid[$name]:-0}/status" 2> /dev/null)
+}
+started() { has_child "${waiter[$1]}" || ! kill -0 "${waiter[$1]}" 2> /dev/null; }
+
+finish() { local rc=0; wait "${waiter[$1]}" 2> /dev/null || rc=$?; unset "waiter[$1]"; return $rc; }
+# Ends what start() started, whatever it does; a helper that is to go before the test ends.
+end() {
+	[ -z "${pid[$1]:-}" ] || kill -KILL "${pid[$1]}" 2> /dev/null
+	[ -z "${waiter[$1]:-}" ] || finish "$1"
+	return 0
+}
+
+agent_start() {
+	local h=$1
+	shift
+	mkdir -p "$T/state-$h"
+	start "$h" "agent-$h" "$DRAY" agent --listen "${host_addr[$h]}:$PORT" --insecure --state-dir "$T/state-$h" "$@"
+	await 10 agent_ready "$h"
+	agent_addr=$(sed -n 's/^listening on //p' "$T/agent-$h.out" | head -n 1)
+	[ -n "$agent_addr" ] || fail "the agent on $h ended: $(tail -n 3 "$T/agent-$h.err")"
+}
+agent_ready() { grep -q '^listening on ' "$T/agent-$1.out" || gone "${pid[agent-$1]:-0}"; }
+agent_alive() { [ -n "${pid[agent-$1]:-}" ] && ! gone "${pid[agent-$1]}"; }
+agent_kill() { end "agent-$1"; unset "pid[agent-$1]"; }
+agent_stop() { # SIGTERM: it drains and ends with 0
+	local rc=0
+	kill -TERM "${pid[agent-$1]}"
+	finish "agent-$1" || rc=$?
+	unset "pid[agent-$1]"
+	return $rc
+}
+
+# Processes of a host: those whose network namespace is its own. Prints "pid innermost-pid state" a line, its init and that one's sleep left out.
+processes_of() {
+	local h=$1 ns p
+	ns=$(readlink "/proc/${host_init[$h]}/ns/net") || return 0
+	for p in /proc/[0-9]*; do
+		[ "$(readlink "$p/ns/net" 2> /dev/null)" = "$ns" ] || continue
+		awk -v init="${host_init[$h]}" -v outer="${waiter[init-$h]:-0}" '
+			/^State:/ { state = $2 } /^Pid:/ { pid = $2 } /^PPid:/ { ppid = $2 } /^NSpid:/ { n = NF; in_ = $NF }
+			END { if (pid != init && pid != outer && !(ppid == init && name ~ /sleep/) && n > 2) print pid, in_, state }
+			/^Name:/ { name = $2 }' "$p/status" 2> /dev/null
+	done
+}
+process_there() { processes_of "$1" | awk -v want="$2" '$2 == want && $3 != "Z" { print $1; found = 1; exit } END { exit !found }'; }
+
+# Why something of a migration is still there; nothing: true. Waits for processes on their way out.
+left_on() {
+	local h=$1 keep=" " n d
+	shift
+	for n; do keep="$keep${pid[$n]:-} "; done
+	agent_alive "$h" && keep="$keep${pid[agent-$h]} "
+	processes_of "$h" | while read -r p _ state; do
+		case "$keep" in *" $p "*) ;; *) echo "process $p ($state): $(tr '\0' ' ' < "/proc/$p/cmdline" 2> /dev/null)" ;; esac
+	done
+	[ -z "${host_cgroup[$h]}" ] || find "${host_cgroup[$h]}" -mindepth 1 -type d -name 'drayage-*' 2> /dev/null | sed 's/^/cgroup /'
+	on "$h" ss -Htn "( sport = :$PORT or dport = :$PORT )" state established 2> /dev/null | sed 's/^/socket /'
+	for d in "$T/state-$h"; do
+		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name '*.lock' ! -name 'lock' | sed 's/^/state file /'
+	done
+}
+nothing_left_now() { [ -z "$(left_on "$@")" ]; }
+nothing_left() {
+	local end=$((${EPOCHREALTIME/./} + 5000000))
+	until nothing_left_now "$@"; do
+		[ "${EPOCHREALTIME/./}" -lt "$end" ] || { left_on "$@" >&2; fail "left behind on $1"; }
+		sleep 0.05
+	done
+}
+
+hosts_down() {
+	local rc=$? h f
+	trap - EXIT INT TERM
+	set +eu
+	if [ $rc -ne 0 ] && [ $rc -ne 77 ]; then
+		for f in "$T"/*.err "$T"/*.out; do
+			[ -s "$f" ] && { echo "--- ${f##*/}"; tail -n "${HOSTS_LOG_LINES:-15}" "$f"; } >&2
+		done
+	fi
+	for h in a b; do
+		[ -n "${host_cgroup[$h]}" ] && echo 1 > "${host_cgroup[$h]}/cgroup.kill"
+		[ -n "${host_init[$h]}" ] && kill -KILL "${host_init[$h]}" 2> /dev/null
+	done
+	wait 2> /dev/null
+	for h in a b; do
+		ip netns del "dray-$$-$h" 2> /dev/null
+		[ -n "${host_cgroup[$h]}" ] && hosts_drop_cgroup "${host_cgroup[$h]}"
+	done
+	[ -n "$T" ] && [ -z "${HOSTS_KEEP:-}" ] && rm -rf "$T"
+	exit $rc
+}
+hosts_drop_cgroup() {
+	local i
+	for i in $(seq 100); do
+		find "$1" -depth -type d -exec rmdir {} + 2> /dev/null
+		[ -d "$1" ] || return 0
+		sleep 0.02
+	done
+	echo "cgroup $1 stays" >&2
+}
