@@ -3,6 +3,8 @@
  *
  * Two extractors: `splice` (a twin vmsplices inside the target, the worker splices the pipe on to its socket) and `copy`
  * (process_vm_readv in runs, zero runs elided, lz4 where it pays, a checksum per frame). One thread, one ring, one socket a stream.
+ * A cut connection, a twin or target that ended: an error, never a wait. Memory sent by splice must not change at the source until the
+ * destination has acknowledged the round, in the frozen round (its pages are referenced, not copied).
  *
  * Lifetime: create (takes the sockets, hello exchanged), round, ..., destroy (closes). Threads: all calls by the owner; sender_progress
  * by any. Fails: err; the first stream's error ends the round on all. */
@@ -21,13 +23,19 @@ enum extract_kind { EXTRACT_AUTO, EXTRACT_SPLICE, EXTRACT_COPY };
 enum compress_mode { COMPRESS_AUTO, COMPRESS_LZ4, COMPRESS_NONE };
 
 /* A twin as the keeper hands it over: pages come out of pipe_read after iovecs were written to command_write (twin.h). */
-struct twin_ends { int command_write, pipe_read; };
+struct twin_ends {
+	int command_write, pipe_read;
+	pid_t pid;        /* of the twin, as we see it */
+	uint64_t control; /* address of its struct twin_control in the memory that it shares */
+};
+enum splice_how { SPLICE_BY_RING, SPLICE_BY_CALLS }; /* io_uring or splice(2): see docs/decisions */
 
 struct sender_config {
 	pid_t pid;
 	unsigned streams;            /* 1 to STREAMS_MAX */
 	enum extract_kind extract;   /* resolved: not AUTO */
 	enum compress_mode compress;
+	enum splice_how splice;
 	uint64_t max_bandwidth;      /* bytes per second over all streams, 0 unlimited */
 	const struct twin_ends *twins; /* one a stream with EXTRACT_SPLICE: taken */
 	const int *sockets;            /* one a stream: taken */
@@ -44,14 +52,28 @@ struct sender_stats { /* of one round */
 
 struct sender;
 struct sender *sender_create(const struct sender_config *c, struct err *e);
-/* Sends the runs of a round over all streams and a ROUND_END on each; returns when the last byte is handed to the kernel.
- * frozen: the target stands still, so a page that can't be read is an error. anon: tells whether an address is in memory where a zero page may travel
- * as a drop (private anonymous); NULL: nowhere. Cancel by sender_cancel. */
-int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run_list *runs, struct sender_stats *stats, struct err *e);
+/* Sends the runs of a round (ascending) over all streams and a ROUND_END on each; returns when the last byte is handed to the kernel.
+ * frozen: the target stands still, so a page that can't be read is an error. zero_ok: ascending ranges where a zero page may travel as
+ * a drop (private anonymous memory); NULL: nowhere. Both lists are borrowed for the call. Ended by sender_cancel with ERR_CANCELLED. */
+int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run_list *runs, const struct run_list *zero_ok,
+		 struct sender_stats *stats, struct err *e);
+/* FRAME_END on each stream: after the last round. */
+int sender_finish(struct sender *s, struct err *e);
 const struct manifest *sender_manifest(const struct sender *s); /* of all rounds so far */
 uint64_t sender_pages_left(const struct sender *s);             /* of the round under way; any thread */
 uint64_t sender_bytes_sent(const struct sender *s);             /* on the wire since create; any thread */
 void sender_cancel(struct sender *s); /* any thread; async-signal-safe not */
-void sender_destroy(struct sender *s);
+void sender_destroy(struct sender *s); /* accepts NULL */
+
+/* What EXTRACT_AUTO comes to. Pure. */
+struct extract_facts {
+	bool twins;                  /* they could be made */
+	enum compress_mode compress;
+	uint64_t link_bytes_per_s;   /* of the way out, 0 unknown or loopback */
+	uint64_t max_bandwidth;      /* as in sender_config */
+};
+enum extract_kind sender_choose_extract(enum extract_kind asked, const struct extract_facts *f);
+/* What the interface that a connected socket goes out by says of its speed; 0 unknown or loopback. */
+uint64_t sender_link_speed(int sock);
 
 #endif
