@@ -37,6 +37,8 @@ struct collected {
  * rearm: start the next round (false in the frozen round: reading suffices). Mappings that appeared are taken in as a whole.
  * Shared memory that can be written past the tracker is reported whole by every collect with last set, and by the first. */
 int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, bool last, struct collected *out, struct err *e);
+/* How many data pages a collect would find now, roughly; changes nothing, stops nothing. */
+int tracker_estimate(struct tracker *t, const struct vma_list *vmas, uint64_t *pages, struct err *e);
 void collected_finish(struct collected *c);
 void tracker_close(struct tracker *t);
 

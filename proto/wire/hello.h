@@ -8,7 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { HELLO_SIZE = 64, MIGRATION_ID_SIZE = 16, HELLO_VERSION = 1, STREAMS_MAX = 16 };
+enum { HELLO_SIZE = 64, MIGRATION_ID_SIZE = 16, HELLO_VERSION = 1, STREAMS_MAX = 16,
+       DRAY_DEFAULT_PORT = 7077 };
 
 enum hello_role {
 	HELLO_CONTROL = 1, /* starts migration id */
