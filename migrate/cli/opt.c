@@ -261,7 +261,7 @@ int opt_parse(const struct opt_command *c, int argc, char **argv, void *config, 
 	}
 	if (positional->name && !positional->optional)
 		return err_set(e, ERR_USAGE, 0, "%s is missing: %s", positional->name, positional->help);
-	return OPT_PARSED;
+	return c->check && c->check(config, e) != 0 ? -1 : OPT_PARSED;
 }
 
 void opt_usage(const struct opt_command *c, FILE *out)

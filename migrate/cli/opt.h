@@ -48,6 +48,8 @@ struct opt_command {
 	const struct opt *options;     /* ends with a NULL name */
 	const struct opt *positionals; /* ends with a NULL name */
 	size_t config_size;
+	/* Whether the values go together; NULL: always. 0, or -1 with ERR_USAGE that names the options. */
+	int (*check)(const void *config, struct err *e);
 };
 
 enum opt_result { OPT_PARSED = 0, OPT_HELP = 1 };

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/cli/options.h"
+
+#include "migrate/conduct/config.h"
+#include "proto/base/sock.h"
+
+#define FIELD(name) offsetof(struct agent_config, name)
+
+static const struct opt none[] = { { .name = NULL } };
+
+static const struct opt options[] = {
+	{ .name = "listen", .type = OPT_STRING, .offset = FIELD(listen), .argument = "ADDRESS:PORT", .preset = DRAY_LISTEN,
+	  .help = "Where migrations come in. Port 0 lets the kernel choose; the line printed when ready says which." },
+	{ .name = "insecure", .type = OPT_FLAG, .offset = FIELD(insecure),
+	  .help = "Allow an address that other hosts can reach, though anyone who reaches it can start processes here as any user." },
+	{ .name = "state-dir", .type = OPT_STRING, .offset = FIELD(state_dir), .argument = "DIR", .preset = DRAY_STATE_DIR,
+	  .help = "Where decisions are recorded." },
+	{ .name = "max-memory", .type = OPT_BYTES, .offset = FIELD(max_memory), .argument = "BYTES", .preset = "0",
+	  .help = "Refuse what would make the memory of incoming processes exceed this. 0 means what the host has." },
+	{ .name = "drain-timeout", .type = OPT_MS, .offset = FIELD(drain_timeout_ms), .argument = "MS", .max = 3600000,
+	  .preset = "30s", .help = "How long SIGTERM waits for migrations under way before it ends those not committed." },
+	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
+	  .preset = "info", .help = "What is logged on standard error." },
+	{ .name = NULL },
+};
+
+static int check(const void *config, struct err *e)
+{
+	const struct agent_config *c = config;
+	char host[SOCK_HOST_MAX];
+	uint16_t port;
+
+	return sock_parse(c->listen, DRAY_PORT, host, &port, e) != 0 ? err_wrap(e, "--listen") : 0;
+}
+
+const struct opt_command agent_command = {
+	.name = "agent",
+	.summary = "Receives processes from other hosts.",
+	.about = "Runs until SIGTERM. Says that it is ready on standard output, and to a service manager that set NOTIFY_SOCKET.",
+	.options = options,
+	.positionals = none,
+	.config_size = sizeof(struct agent_config),
+	.check = check,
+};

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* options.h - the option tables of dray's verbs. Each fills the struct of migrate/conduct/config.h that bears its name and checks what
+ * no single option can: that values go together. Const data. */
+#ifndef DRAY_MIGRATE_OPTIONS_H
+#define DRAY_MIGRATE_OPTIONS_H
+
+#include "migrate/cli/opt.h"
+
+extern const struct opt_command migrate_command; /* struct migrate_config */
+extern const struct opt_command agent_command;   /* struct agent_config */
+extern const struct opt_command recover_command; /* struct recover_config */
+
+/* Shared rows. */
+extern const struct opt_choice log_level_choices[];
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verbs.h - from argv to the verb that does it: finds it in a table, parses its options, runs it, reports its error, gives the exit code.
+ * Also --help, --version, `VERB --help`, and `--man-options VERB` for the man pages. Threads: the main one. */
+#ifndef DRAY_MIGRATE_VERBS_H
+#define DRAY_MIGRATE_VERBS_H
+
+#include "migrate/cli/opt.h"
+
+struct verb {
+	const struct opt_command *command;
+	int (*run)(const void *config, struct err *e); /* the command's config; 0 or -1 */
+};
+
+/* verbs ends with a NULL command. Returns the process's exit code. */
+int verbs_main(const struct verb *verbs, int argc, char **argv);
+
+#endif
