@@ -98,7 +98,7 @@ host_b() { on b "$@"; }
 start() {
 	local h=$1 name=$2
 	shift 2
-	( host_join "$h"; exec nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- setsid "$@" ) \
+	( host_join "$h"; exec nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- setsid env --default-signal=INT,QUIT "$@" ) \
 		< /dev/null > "$T/$name.out" 2> "$T/$name.err" &
 	waiter[$name]=$!
 	await 10 started "$name"
@@ -110,9 +110,8 @@ started() { has_child "${waiter[$1]}" || ! kill -0 "${waiter[$1]}" 2> /dev/null;
 finish() { local rc=0; wait "${waiter[$1]}" 2> /dev/null || rc=$?; unset "waiter[$1]"; return $rc; }
 # Ends what start() started, whatever it does; a helper that is to go before the test ends.
 end() {
-	[ -z "${pid[$1]:-}" ] || kill -KILL "${pid[$1]}" 2> /dev/null
-	[ -z "${waiter[$1]:-}" ] || finish "$1"
-	return 0
+	[ -z "${pid[$1]:-}" ] || kill -KILL "${pid[$1]}" 2> /dev/null || true
+	[ -z "${waiter[$1]:-}" ] || finish "$1" || true
 }
 
 agent_start() {

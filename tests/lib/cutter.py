@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""cutter.py LISTEN TARGET WHEN TYPE - a wire between two hosts that breaks at a chosen message.
+
+LISTEN, TARGET: host:port. TYPE: number of a control message (proto/wire/control.h), or "data" for the first bytes of a data stream, or
+"hello". WHEN: before (the message is swallowed) or after (it is let through). At that moment every connection is reset in both
+directions; connections that come later are let through, as after an outage. Prints "ready", then "cut" when it has.
+"""
+import socket
+import struct
+import sys
+import threading
+
+HELLO, ROLE_AT, CONTROL, STREAM = 64, 10, 1, 2
+
+
+class Wire:
+    def __init__(self, when, kind):
+        self.when, self.kind = when, kind
+        self.lock = threading.Lock()
+        self.sockets = set()
+        self.done = False
+
+    def cut(self):
+        with self.lock:
+            if self.done:
+                return
+            self.done = True
+            for s in self.sockets:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+        print("cut", flush=True)
+
+    def send(self, to, data, matches):
+        """Passes data on; False when the wire broke here."""
+        if matches and not self.done and self.when == "before":
+            self.cut()
+            return False
+        to.sendall(data)
+        if matches and not self.done:
+            self.cut()
+            return False
+        return True
+
+
+def take(sock, n):
+    data = b""
+    while len(data) < n:
+        part = sock.recv(n - len(data))
+        if not part:
+            return None
+        data += part
+    return data
+
+
+def pump(wire, source, to, role):
+    """One direction behind the hellos: whole messages on a control connection, plain bytes on a stream."""
+    try:
+        while True:
+            if role == CONTROL:
+                head = take(source, 8)
+                if head is None:
+                    break
+                length, kind, _ = struct.unpack("<IHH", head)
+                body = take(source, length)
+                if body is None or not wire.send(to, head + body, str(kind) == wire.kind):
+                    break
+            else:
+                data = source.recv(1 << 16)
+                if not data or not wire.send(to, data, role == STREAM and wire.kind == "data"):
+                    break
+    except OSError:
+        pass
+    finally:
+        for s in (source, to):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+def serve(wire, client, target):
+    server = None
+    try:
+        server = socket.create_connection(target)
+        with wire.lock:
+            wire.sockets |= {client, server}
+        hello = take(client, HELLO)
+        if hello is None or not wire.send(server, hello, wire.kind == "hello"):
+            return
+        answer = take(server, HELLO)
+        if answer is None:
+            return
+        client.sendall(answer)
+        role = hello[ROLE_AT]
+        back = threading.Thread(target=pump, args=(wire, server, client, role if role == CONTROL else 0))
+        back.start()
+        pump(wire, client, server, role)
+        back.join()
+    except OSError:
+        pass
+    finally:
+        with wire.lock:
+            wire.sockets -= {client, server}
+        for s in (client, server):
+            if s:
+                s.close()
+
+
+def address(text):
+    host, port = text.rsplit(":", 1)
+    return host, int(port)
+
+
+def main():
+    listen, target, when, kind = sys.argv[1:]
+    wire = Wire(when, kind)
+    listener = socket.create_server(address(listen))
+    print("ready", flush=True)
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=serve, args=(wire, client, address(target)), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
