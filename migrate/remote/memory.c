@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The target's memory from outside, and the scratch mapping inside. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "migrate/remote/remote.h"
+#include "migrate/remote/remote_priv.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+
+enum { PAGE = 4096, MAPS_MAX = 256 * 1024 * 1024 };
+
+typedef ssize_t vm_call(pid_t pid, const struct iovec *local, unsigned long n, const struct iovec *far, unsigned long m, unsigned long flags);
+
+/* 0, or the errno; what was transferred before it is left as it is. */
+static int vm_transfer(vm_call *call, pid_t pid, uint64_t addr, void *buf, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		struct iovec local = { (char *)buf + done, len - done };
+		struct iovec far = { (void *)(uintptr_t)(addr + done), len - done };
+		ssize_t n = call(pid, &local, 1, &far, 1, 0);
+
+		if (n <= 0)
+			return n < 0 ? errno : EFAULT;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int remote_read(pid_t pid, uint64_t addr, void *buf, size_t len, struct err *e)
+{
+	int error = vm_transfer(process_vm_readv, pid, addr, buf, len);
+
+	if (error == 0)
+		return 0;
+	if (error == ESRCH)
+		return err_set(e, ERR_GONE, 0, "no process %d", pid);
+	return err_set(e, error == EPERM ? ERR_PERMISSION : ERR_SYSTEM, error, "read %zu bytes at %#llx of process %d", len,
+		       (unsigned long long)addr, pid);
+}
+
+/* What the mapping's protection forbids /proc/PID/mem does, for a tracer. */
+static int write_forced(pid_t pid, uint64_t addr, const void *buf, size_t len, struct err *e)
+{
+	char path[32];
+	cleanup_fd int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open %s", path);
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(fd, (const char *)buf + done, len - done, (off_t)(addr + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_sys(e, "write %zu bytes at %#llx of process %d", len, (unsigned long long)addr, pid);
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int remote_write(pid_t pid, uint64_t addr, const void *buf, size_t len, struct err *e)
+{
+	int error = vm_transfer(process_vm_writev, pid, addr, (void *)(uintptr_t)buf, len);
+
+	if (error == 0)
+		return 0;
+	if (error == EFAULT)
+		return write_forced(pid, addr, buf, len, e);
+	if (error == ESRCH)
+		return err_set(e, ERR_GONE, 0, "no process %d", pid);
+	return err_set(e, error == EPERM ? ERR_PERMISSION : ERR_SYSTEM, error, "write %zu bytes at %#llx of process %d", len,
+		       (unsigned long long)addr, pid);
+}
+
+/* Two bytes 0f 05 anywhere in the mapping, also inside a longer instruction: what counts is what stands at the address. */
+static bool search_mapping(pid_t pid, uint64_t start, uint64_t end, uint64_t *addr)
+{
+	enum { PIECE = 64 * 1024 };
+	cleanup_free unsigned char *buf = malloc(PIECE);
+	struct err ignored = { 0 };
+
+	while (buf && start < end) {
+		size_t len = end - start < PIECE ? (size_t)(end - start) : PIECE;
+
+		if (remote_read(pid, start, buf, len, &ignored) < 0)
+			return false;
+		for (size_t i = 0; i + 1 < len; i++) {
+			if (buf[i] == 0x0f && buf[i + 1] == 0x05) {
+				*addr = start + i;
+				return true;
+			}
+		}
+		start += len;
+	}
+	return false;
+}
+
+/* One pass: the vdso, or everything executable but the vdso and the vsyscall page (which traps). */
+static bool search_maps(pid_t pid, const char *maps, bool vdso, uint64_t *addr)
+{
+	for (const char *line = maps; *line;) {
+		const char *end = strchrnul(line, '\n');
+		unsigned long long from, to;
+		char perms[5] = "", name[32] = "";
+
+		if (sscanf(line, "%llx-%llx %4s %*s %*s %*s%*[ ]%31[^\n]", &from, &to, perms, name) >= 3 && perms[0] == 'r' &&
+		    perms[2] == 'x' && strcmp(name, "[vsyscall]") != 0 && (strcmp(name, "[vdso]") == 0) == vdso &&
+		    search_mapping(pid, from, to, addr))
+			return true;
+		line = *end ? end + 1 : end;
+	}
+	return false;
+}
+
+int remote_find_syscall(pid_t pid, uint64_t *addr, struct err *e)
+{
+	char path[32];
+	cleanup_free char *maps = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = file_read(AT_FDCWD, path, MAPS_MAX, NULL, e);
+	if (!maps)
+		return err_wrap(e, "find a syscall instruction in process %d", pid);
+	if (search_maps(pid, maps, true, addr) || search_maps(pid, maps, false, addr))
+		return 0;
+	return err_set(e, ERR_UNSUPPORTED, 0, "process %d has no syscall instruction in executable memory", pid);
+}
+
+/* The first page is never writable and the rest never executable, so that targets that forbid themselves both (PR_SET_MDWE) can be entered. */
+int remote_scratch_create(struct remote *r, size_t bytes, uint64_t fixed_addr, struct err *e)
+{
+	uint64_t len = PAGE + ((bytes + PAGE - 1) & ~(size_t)(PAGE - 1)) + REMOTE_CALLS_BYTES;
+	struct remote_call map = REMOTE_CALL(SYS_mmap, fixed_addr, len, PROT_READ | PROT_EXEC,
+					     MAP_PRIVATE | MAP_ANONYMOUS | (fixed_addr ? MAP_FIXED_NOREPLACE : 0), (uint64_t)-1, 0);
+	struct remote_call open_data;
+	struct err ignored = { 0 };
+
+	if (r->scratch)
+		return err_set(e, ERR_INTERNAL, 0, "process %d has a scratch mapping already", r->pid);
+	if (remote_step(r, 0, &map, "make the scratch mapping", e) < 0)
+		return -1;
+	r->scratch = (uint64_t)map.ret;
+	r->scratch_len = len;
+	if (fixed_addr && r->scratch != fixed_addr) {
+		err_set(e, ERR_CONFLICT, 0, "no room for the scratch mapping at %#llx", (unsigned long long)fixed_addr);
+		goto undo;
+	}
+	open_data = REMOTE_CALL(SYS_mprotect, r->scratch + PAGE, len - PAGE, PROT_READ | PROT_WRITE);
+	if (remote_step(r, 0, &open_data, "make the scratch mapping", e) < 0 ||
+	    write_forced(r->pid, r->scratch, remote_loop_start, (size_t)(remote_loop_end - remote_loop_start), e) < 0)
+		goto undo;
+	struct remote_call keep_private[] = {
+		REMOTE_TRY(SYS_madvise, r->scratch, len, MADV_DONTFORK),
+		REMOTE_TRY(SYS_madvise, r->scratch, len, MADV_DONTDUMP),
+	};
+	if (remote_run(r, 0, keep_private, 2, "keep the scratch mapping private", e) < 0)
+		goto undo;
+	return 0;
+undo:
+	remote_scratch_destroy(r, &ignored);
+	return -1;
+}
+
+int remote_scratch_destroy(struct remote *r, struct err *e)
+{
+	struct remote_call unmap = REMOTE_CALL(SYS_munmap, r->scratch, r->scratch_len);
+
+	if (!r->scratch)
+		return 0;
+	if (remote_step(r, 0, &unmap, "remove the scratch mapping", e) < 0)
+		return -1;
+	r->scratch = r->scratch_len = 0;
+	return 0;
+}
