@@ -48,7 +48,7 @@ hosts_need() {
 	[ -e /proc/self/task/self/children ] || [ -e "/proc/$$/task/$$/children" ] || skip "needs /proc/PID/task/TID/children"
 }
 
-child_of() { local c=; read -r c < "/proc/$1/task/$1/children" 2>/dev/null; c=${c%% *}; [ -n "$c" ] && echo "$c"; }
+child_of() { local c=; { read -r c < "/proc/$1/task/$1/children"; } 2> /dev/null; c=${c%% *}; [ -n "$c" ] && echo "$c"; }
 has_child() { child_of "$1" > /dev/null; }
 gone() { ! [ -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
@@ -102,8 +102,9 @@ start() {
 		< /dev/null > "$T/$name.out" 2> "$T/$name.err" &
 	waiter[$name]=$!
 	await 10 started "$name"
-	pid[$name]=$(child_of "${waiter[$name]}")
-	inner[$name]=$(awk '/^NSpid:/ { print $NF }' "/proc/${pid[$name]:-0}/status" 2> /dev/null)
+	# A program that has ended already has neither; finish tells its exit code.
+	pid[$name]=$(child_of "${waiter[$name]}") || true
+	inner[$name]=$(awk '/^NSpid:/ { print $NF }' "/proc/${pid[$name]:-0}/status" 2> /dev/null) || true
 }
 started() { has_child "${waiter[$1]}" || ! kill -0 "${waiter[$1]}" 2> /dev/null; }
 
