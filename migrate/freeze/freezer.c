@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/freeze/freezer.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+
+enum { WAIT_MS = 10 * 1000, SMALL_FILE = 1 << 20 };
+
+/* ---- the process ---- */
+
+/* State letter and start time; -1 when there is no such process. */
+static int read_stat(pid_t pid, pid_t tid, char *state, unsigned long long *start_time)
+{
+	char path[64];
+	struct err ignored = { 0 };
+	cleanup_free char *text = NULL;
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	text = file_read(AT_FDCWD, path, 8192, NULL, &ignored);
+	at = text ? strrchr(text, ')') : NULL;
+	if (!at || at[1] != ' ')
+		return -1;
+	*state = at[2];
+	/* Behind the name: field 3 is the state, 22 the start time. */
+	for (int field = 2; field < 22 && at; field++)
+		at = strchr(at + 1, ' ');
+	if (!at)
+		return -1;
+	*start_time = strtoull(at, NULL, 10);
+	return 0;
+}
+
+static bool lives(const struct freezer *f)
+{
+	unsigned long long start_time;
+	char state;
+
+	return read_stat(f->pid, f->pid, &state, &start_time) == 0 && start_time == f->start_time && !strchr("ZX", state);
+}
+
+static int gone(const struct freezer *f, struct err *e)
+{
+	return err_set(e, ERR_GONE, 0, "process %d ended", f->pid);
+}
+
+/* A pidfd of this process and of no later one of the same number: the look at its start time comes after the open. */
+static int open_process(const struct freezer *f, struct err *e)
+{
+	cleanup_fd int fd = pidfd_open_(f->pid, 0);
+
+	if (fd < 0 && fd != -ESRCH)
+		return err_set(e, ERR_SYSTEM, -fd, "open process %d", f->pid);
+	if (fd < 0 || !lives(f))
+		return gone(f, e);
+	return steal_fd(&fd);
+}
+
+static int send_signal(const struct freezer *f, int sig, struct err *e)
+{
+	cleanup_fd int fd = open_process(f, e);
+
+	if (fd < 0)
+		return -1;
+	if (syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0) < 0)
+		return errno == ESRCH ? gone(f, e) : err_sys(e, "send signal %d to process %d", sig, f->pid);
+	return 0;
+}
+
+/* ---- the cgroup ---- */
+
+/* Undoes the octal escapes of mountinfo in place. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	while (*s) {
+		if (s[0] == '\\' && isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) && isdigit((unsigned char)s[3])) {
+			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+/* The first cgroup2 mount that shows `path` of the hierarchy: its directory there. */
+static bool place_of(const char *mountinfo, const char *path, char *dir, size_t len)
+{
+	for (const char *line = mountinfo; *line;) {
+		const char *end = strchrnul(line, '\n'), *type = strstr(line, " - cgroup2 ");
+		char root[512], at[512];
+
+		if (type && type < end && sscanf(line, "%*s %*s %*s %511s %511s", root, at) == 2) {
+			size_t skip;
+
+			unescape(root);
+			unescape(at);
+			skip = strcmp(root, "/") == 0 ? 0 : strlen(root);
+			if (strncmp(path, root, skip) == 0 && (path[skip] == '/' || path[skip] == '\0')) {
+				const char *rest = strcmp(path + skip, "/") == 0 ? "" : path + skip;
+
+				return (size_t)snprintf(dir, len, "%s%s", at, rest) < len;
+			}
+		}
+		line = *end ? end + 1 : end;
+	}
+	return false;
+}
+
+static bool find_home(struct freezer *f)
+{
+	char file[32], path[512];
+	struct err ignored = { 0 };
+	cleanup_free char *mounts = file_read(AT_FDCWD, "/proc/self/mountinfo", SMALL_FILE * 16, NULL, &ignored);
+	cleanup_free char *groups = NULL;
+	char *line;
+
+	snprintf(file, sizeof(file), "/proc/%d/cgroup", f->pid);
+	groups = file_read(AT_FDCWD, file, SMALL_FILE, NULL, &ignored);
+	if (!mounts || !groups)
+		return false;
+	line = strncmp(groups, "0::", 3) == 0 ? groups : strstr(groups, "\n0::");
+	if (!line)
+		return false;
+	line += line == groups ? 3 : 4;
+	*strchrnul(line, '\n') = '\0';
+	/* Outside of our cgroup namespace: there is no directory for it. */
+	if (strlen(line) >= sizeof(path) || strncmp(line, "/..", 3) == 0)
+		return false;
+	snprintf(path, sizeof(path), "%s", line);
+	return place_of(mounts, path, f->home, sizeof(f->home));
+}
+
+static int write_in(const char *dir, const char *file, const char *text, struct err *e)
+{
+	char path[640];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	return file_write(AT_FDCWD, path, text, e);
+}
+
+/* Waits until cgroup.events says `line`; a removed cgroup says nothing. */
+static int await_event(const struct freezer *f, const char *line, struct err *e)
+{
+	char path[640];
+	cleanup_fd int fd = -1;
+	uint64_t until = clock_us() + WAIT_MS * 1000u;
+
+	snprintf(path, sizeof(path), "%s/cgroup.events", f->cgroup);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open %s", path);
+	for (;;) {
+		char text[256] = "";
+		uint64_t now = clock_us();
+		struct pollfd p = { .fd = fd, .events = POLLPRI };
+
+		if (pread(fd, text, sizeof(text) - 1, 0) < 0)
+			return err_sys(e, "read %s", path);
+		if (strstr(text, line))
+			return 0;
+		if (now >= until)
+			return err_set(e, ERR_TIMEOUT, 0, "process %d: \"%s\" has not come true within %d s", f->pid, line, WAIT_MS / 1000);
+		poll(&p, 1, (int)((until - now) / 1000u) + 1);
+	}
+}
+
+static void move_pid(const char *dir, pid_t pid, struct err *e)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", pid);
+	write_in(dir, "cgroup.procs", text, e);
+}
+
+/* Moves what is in ours back home. Children that it forked meanwhile are there too. */
+static bool empty_out(const struct freezer *f)
+{
+	char path[640];
+	struct err ignored = { 0 };
+	cleanup_free char *procs = NULL;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", f->cgroup);
+	procs = file_read(AT_FDCWD, path, SMALL_FILE, NULL, &ignored);
+	if (!procs || !*procs)
+		return true;
+	for (char *at = procs, *end; *at; at = end + (*end == '\n')) {
+		pid_t pid = (pid_t)strtol(at, &end, 10);
+
+		if (end == at)
+			break;
+		if (pid > 0)
+			move_pid(f->home, pid, &ignored);
+	}
+	return false;
+}
+
+/* Makes ours and moves the process there. False when this system does not let us, for whatever reason: a stop signal does then. */
+static bool enter_cgroup(struct freezer *f, const char *id)
+{
+	struct err refused = { 0 };
+
+	if (!find_home(f) || (size_t)snprintf(f->cgroup, sizeof(f->cgroup), "%s/dray-%s", f->home, id) >= sizeof(f->cgroup))
+		return false;
+	if (mkdir(f->cgroup, 0755) < 0 && errno != EEXIST)
+		return false;
+	move_pid(f->cgroup, f->pid, &refused);
+	if (!err_is_set(&refused))
+		return true;
+	rmdir(f->cgroup);
+	return false;
+}
+
+/* ---- the calls ---- */
+
+static bool id_is_plain(const char *id)
+{
+	size_t len = strlen(id);
+
+	if (len == 0 || len > 40)
+		return false;
+	for (; *id; id++)
+		if (!isalnum((unsigned char)*id) && *id != '-' && *id != '_')
+			return false;
+	return true;
+}
+
+int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e)
+{
+	char state;
+
+	*f = (struct freezer){ .pid = pid };
+	if (!id_is_plain(id))
+		return err_set(e, ERR_INTERNAL, 0, "\"%s\" can't name a cgroup", id);
+	if (pid <= 0 || read_stat(pid, pid, &state, &f->start_time) < 0)
+		return gone(f, e);
+	if (enter_cgroup(f, id)) {
+		f->kind = FREEZER_CGROUP;
+	} else {
+		f->home[0] = f->cgroup[0] = '\0';
+		f->kind = FREEZER_SIGSTOP;
+	}
+	if (lives(f))
+		return 0;
+	freezer_remove(f);
+	return gone(f, e);
+}
+
+static bool all_stopped(pid_t pid)
+{
+	char path[32];
+	cleanup_dir DIR *dir = NULL;
+	struct dirent *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		pid_t tid = (pid_t)strtol(d->d_name, NULL, 10);
+		unsigned long long ignored;
+		char state;
+
+		/* Traced ones are stopped now, and will be by the signal when their tracer lets go. */
+		if (tid > 0 && read_stat(pid, tid, &state, &ignored) == 0 && !strchr("TtZX", state))
+			return false;
+	}
+	return true;
+}
+
+/* A process that its user had stopped must be so after a thaw: the signal is not ours to take back. home is free to say so. */
+#define WAS_STOPPED "stopped"
+
+static int stop_by_signal(struct freezer *f, struct err *e)
+{
+	uint64_t until = clock_us() + WAIT_MS * 1000u;
+	unsigned long long ignored;
+	char state;
+
+	if (read_stat(f->pid, f->pid, &state, &ignored) == 0 && state == 'T')
+		snprintf(f->home, sizeof(f->home), WAS_STOPPED);
+	if (send_signal(f, SIGSTOP, e) < 0)
+		return -1;
+	while (!all_stopped(f->pid)) {
+		if (!lives(f))
+			return gone(f, e);
+		if (clock_us() >= until) {
+			send_signal(f, SIGCONT, &(struct err){ 0 });
+			return err_set(e, ERR_TIMEOUT, 0, "process %d did not stop within %d s", f->pid, WAIT_MS / 1000);
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = 200 * 1000 }, NULL);
+	}
+	return 0;
+}
+
+int freezer_freeze(struct freezer *f, struct err *e)
+{
+	if (f->kind == FREEZER_SIGSTOP)
+		return stop_by_signal(f, e);
+	if (f->kind != FREEZER_CGROUP)
+		return err_set(e, ERR_INTERNAL, 0, "freeze without a freezer");
+	if (!lives(f))
+		return gone(f, e);
+	if (write_in(f->cgroup, "cgroup.freeze", "1", e) == 0 && await_event(f, "frozen 1", e) == 0)
+		return 0;
+	write_in(f->cgroup, "cgroup.freeze", "0", &(struct err){ 0 });
+	return err_wrap(e, "freeze process %d", f->pid);
+}
+
+int freezer_thaw(struct freezer *f, struct err *e)
+{
+	if (f->kind == FREEZER_SIGSTOP)
+		return strcmp(f->home, WAS_STOPPED) == 0 ? 0 : send_signal(f, SIGCONT, e);
+	if (f->kind != FREEZER_CGROUP)
+		return err_set(e, ERR_INTERNAL, 0, "thaw without a freezer");
+	if (!lives(f))
+		return gone(f, e);
+	if (write_in(f->cgroup, "cgroup.freeze", "0", e) < 0 || await_event(f, "frozen 0", e) < 0)
+		return err_wrap(e, "thaw process %d", f->pid);
+	return 0;
+}
+
+/* Kernels before 5.14 have no cgroup.kill. The pids are read again until none is left, so that a reused one is not hit by an old list for long. */
+static int kill_each(const struct freezer *f, struct err *e)
+{
+	char path[640];
+	uint64_t until = clock_us() + WAIT_MS * 1000u;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", f->cgroup);
+	for (;;) {
+		cleanup_free char *procs = file_read(AT_FDCWD, path, SMALL_FILE, NULL, e);
+
+		if (!procs)
+			return -1;
+		if (!*procs)
+			return 0;
+		for (char *at = procs, *end; *at; at = end + (*end == '\n')) {
+			pid_t pid = (pid_t)strtol(at, &end, 10);
+
+			if (end == at)
+				break;
+			if (pid > 0)
+				kill(pid, SIGKILL);
+		}
+		if (clock_us() >= until)
+			return err_set(e, ERR_TIMEOUT, 0, "processes of %s can't be ended", f->cgroup);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000 * 1000 }, NULL);
+	}
+}
+
+static int kill_cgroup(const struct freezer *f, struct err *e)
+{
+	char path[640];
+
+	if (access(f->cgroup, F_OK) < 0 && errno == ENOENT)
+		return lives(f) ? err_set(e, ERR_CONFLICT, 0, "%s is gone, process %d is not", f->cgroup, f->pid) : 0;
+	snprintf(path, sizeof(path), "%s/cgroup.kill", f->cgroup);
+	if (access(path, W_OK) < 0)
+		return kill_each(f, e);
+	if (write_in(f->cgroup, "cgroup.kill", "1", e) < 0)
+		return -1;
+	return await_event(f, "populated 0", e);
+}
+
+static int kill_process(const struct freezer *f, struct err *e)
+{
+	cleanup_fd int fd = open_process(f, e);
+	int rc;
+
+	if (fd < 0) {
+		if (e->kind != ERR_GONE)
+			return -1;
+		err_clear(e);
+		return 0;
+	}
+	if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return err_sys(e, "end process %d", f->pid);
+	rc = wait_readable(fd, WAIT_MS);
+	if (rc == 0)
+		return err_set(e, ERR_TIMEOUT, 0, "process %d has not ended within %d s", f->pid, WAIT_MS / 1000);
+	return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "wait for process %d", f->pid) : 0;
+}
+
+int freezer_kill(struct freezer *f, struct err *e)
+{
+	if (f->kind == FREEZER_NONE)
+		return err_set(e, ERR_INTERNAL, 0, "kill without a freezer");
+	if ((f->kind == FREEZER_CGROUP ? kill_cgroup(f, e) : kill_process(f, e)) < 0)
+		return err_wrap(e, "end process %d", f->pid);
+	return 0;
+}
+
+void freezer_remove(struct freezer *f)
+{
+	/* Ending processes leave their cgroup a moment later than they can be seen to end. */
+	for (int tries = 0; f->kind == FREEZER_CGROUP && tries < 1000; tries++) {
+		empty_out(f);
+		if (rmdir(f->cgroup) == 0 || errno == ENOENT)
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000 * 1000 }, NULL);
+	}
+	*f = (struct freezer){ 0 };
+}
