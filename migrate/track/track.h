@@ -27,6 +27,7 @@ enum tracker_kind tracker_best(void);
 struct tracker;
 /* uffd: a userfaultfd made inside the target (wp-async), taken; else -1. */
 struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct err *e);
+enum tracker_kind tracker_kind_of(const struct tracker *t);
 bool tracker_needs_stop(const struct tracker *t); /* collect() wants the target stopped */
 
 struct collected {
