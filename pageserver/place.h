@@ -28,13 +28,16 @@
 
 struct place;
 
+/* max_bytes: memory that pages may take, 0 no limit; held to within 4 MiB and a frame per stream. */
 struct place *place_create(uint64_t max_bytes, struct err *e);
 void place_destroy(struct place *p); /* unmaps what is staged */
 
-/* Brings the staged mappings in line with round's vmas, drops msg->reset, opens msg->files, starts populating msg->populate. */
+/* Brings the staged mappings in line with the round's vmas, drops msg->reset, opens msg->files, takes note of msg->populate. A memory file
+ * that is listed again takes the size given. [vdso], [vvar] and [vsyscall] are not staged. On failure nothing is staged any more. */
 int place_apply(struct place *p, const Drayage__RoundBegin *msg, struct err *e);
 
-/* The staged memory of a data run as one iovec entry. -EFAULT: not wholly inside staged, placeable memory (a peer that lies). */
+/* The staged memory of a data run as one iovec entry. -EFAULT: not wholly inside staged, placeable memory (a peer that lies).
+ * -EDQUOT: above max_bytes. */
 int place_iovec(struct place *p, const struct page_run *run, struct iovec *iov);
 /* Makes the pages of a RUN_DROP run zero (anonymous) or as the file has them. 0 or -errno. */
 int place_drop(struct place *p, const struct page_run *run);
