@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/agent/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "migrate/agent/session.h"
+#include "migrate/agent/settled.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+#include "proto/base/notify.h"
+#include "proto/base/sock.h"
+#include "proto/wire/frame.h"
+#include "proto/wire/control.h"
+
+enum {
+	MAX_PENDING = 256,  /* connections that have not said hello */
+	MAX_SESSIONS = 256, /* plus processes that answer queries */
+	HELLO_MS = 5000,    /* for the 64 bytes of a hello */
+	DEAD_AFTER_MS = 20 * 1000,
+};
+
+/* A connection before its hello is complete. */
+struct pending {
+	int fd; /* -1: free */
+	uint64_t deadline_us;
+	size_t have;
+	unsigned char buf[HELLO_SIZE];
+};
+
+struct child {
+	pid_t pid; /* 0: free */
+	int line;  /* to a session; -1: a process that answers a query */
+	struct migration_id id;
+	uint64_t reserved; /* bytes of --max-memory */
+};
+
+struct agent {
+	const struct agent_config *config;
+	int listener, signals;
+	bool draining;
+	uint64_t drain_deadline_us; /* 0: none */
+	struct pending pending[MAX_PENDING];
+	struct child child[MAX_SESSIONS];
+};
+
+/* --- sessions ------------------------------------------------------------------------------------------------------------------- */
+
+static struct child *find_session(struct agent *a, const struct migration_id *id)
+{
+	for (size_t i = 0; i < MAX_SESSIONS; i++) {
+		struct child *c = &a->child[i];
+
+		if (c->pid && c->line >= 0 && memcmp(&c->id, id, sizeof(*id)) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+static struct child *free_child(struct agent *a)
+{
+	for (size_t i = 0; i < MAX_SESSIONS; i++)
+		if (!a->child[i].pid)
+			return &a->child[i];
+	return NULL;
+}
+
+static unsigned children_left(const struct agent *a)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < MAX_SESSIONS; i++)
+		n += a->child[i].pid != 0;
+	return n;
+}
+
+/* What a forked child must not hold: other peers' connections, the listener, other sessions' lines. */
+static void close_in_child(struct agent *a, int keep1, int keep2)
+{
+	sigset_t none;
+
+	for (size_t i = 0; i < MAX_PENDING; i++)
+		if (a->pending[i].fd >= 0 && a->pending[i].fd != keep1 && a->pending[i].fd != keep2)
+			close(a->pending[i].fd);
+	for (size_t i = 0; i < MAX_SESSIONS; i++)
+		if (a->child[i].pid && a->child[i].line >= 0)
+			close(a->child[i].line);
+	close(a->listener);
+	close(a->signals);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static _Noreturn void session_child(struct agent *a, const struct migration_id *id, int control, int line)
+{
+	struct session_config c = { .id = *id, .control = control, .agent = line, .state_dir = a->config->state_dir };
+	char peer[SOCK_NAME_MAX];
+
+	close_in_child(a, control, line);
+	sock_name(control, true, peer);
+	snprintf(c.peer, sizeof(c.peer), "%s", peer);
+	exit(session_run(&c));
+}
+
+/* Takes control. */
+static enum hello_status start_session(struct agent *a, const struct migration_id *id, int control)
+{
+	struct child *c = free_child(a);
+	int pair[2];
+
+	if (a->draining || !c)
+		return HELLO_BUSY;
+	if (find_session(a, id))
+		return HELLO_REFUSED;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return HELLO_BUSY;
+	*c = (struct child){ .line = pair[0], .id = *id };
+	c->pid = fork();
+	if (c->pid == 0)
+		session_child(a, id, control, pair[1]);
+	close(pair[1]);
+	if (c->pid < 0) {
+		close(pair[0]);
+		c->pid = 0;
+		return HELLO_BUSY;
+	}
+	return HELLO_OK;
+}
+
+static enum hello_status hand_over(struct child *c, enum agent_message_kind kind, uint32_t index, int fd)
+{
+	struct agent_message m = { .kind = kind, .index = index };
+
+	return send_fds(c->line, &m, sizeof(m), &fd, 1) == 0 ? HELLO_OK : HELLO_UNKNOWN_ID;
+}
+
+/* A session that is over speaks through its record. */
+static enum hello_status answer_from_record(struct agent *a, const struct migration_id *id, int fd)
+{
+	struct child *c = free_child(a);
+	struct err e;
+
+	if (!c)
+		return HELLO_BUSY;
+	*c = (struct child){ .line = -1 };
+	c->pid = fork();
+	if (c->pid == 0) {
+		close_in_child(a, fd, -1);
+		log_set_role("query");
+		exit(settled_answer(a->config->state_dir, id, fd, &e) < 0);
+	}
+	if (c->pid < 0) {
+		c->pid = 0;
+		return HELLO_BUSY;
+	}
+	return HELLO_OK;
+}
+
+static void grant(struct agent *a, struct child *c, uint64_t bytes)
+{
+	struct agent_message m = { .kind = AGENT_GRANTED };
+	uint64_t max = a->config->max_memory, used = 0;
+
+	for (size_t i = 0; i < MAX_SESSIONS; i++)
+		used += a->child[i].pid ? a->child[i].reserved : 0;
+	if (max) {
+		m.value = max > used ? max - used : 0;
+		if (bytes > m.value)
+			m.kind = AGENT_REFUSED;
+		else
+			c->reserved = bytes;
+	}
+	send_fds(c->line, &m, sizeof(m), NULL, 0); /* a session that is gone needs no answer */
+}
+
+static void on_session_line(struct agent *a, struct child *c)
+{
+	struct agent_message m;
+	int nfds;
+
+	if (recv_fds(c->line, &m, sizeof(m), NULL, 0, &nfds) == (ssize_t)sizeof(m) && m.kind == AGENT_RESERVE) {
+		grant(a, c, m.value);
+		return;
+	}
+	close(c->line); /* it ends; the process is reaped when it has */
+	c->line = -1;
+}
+
+static void reap(struct agent *a)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (size_t i = 0; i < MAX_SESSIONS; i++) {
+			struct child *c = &a->child[i];
+
+			if (c->pid != pid)
+				continue;
+			if (WIFSIGNALED(status))
+				log_event(LOG_ERROR, "session-killed", "pid=%d signal=%d", (int)pid, WTERMSIG(status));
+			if (c->line >= 0)
+				close(c->line);
+			c->pid = 0;
+			if (WIFSIGNALED(status)) { /* it could not clean up behind itself */
+				struct err e;
+
+				settled_recover(a->config->state_dir, &e);
+			}
+		}
+	}
+}
+
+/* --- hellos --------------------------------------------------------------------------------------------------------------------- */
+
+static void send_hello(int fd, const struct hello *theirs, enum hello_status status)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = theirs->role, .status = (uint8_t)status, .index = theirs->index,
+			   .features = theirs->features & HELLO_FEATURES_KNOWN, .id = theirs->id,
+			   .max_frame_pages = FRAME_MAX_PAGES, .max_control_len = CONTROL_MAX };
+	unsigned char buf[HELLO_SIZE];
+
+	hello_encode(&h, buf);
+	write_full(fd, buf, sizeof(buf)); /* 64 bytes fit an empty socket buffer; a peer that is gone is found by who reads next */
+}
+
+static void refuse(const struct hello *h, int fd, enum hello_status status)
+{
+	char peer[SOCK_NAME_MAX];
+
+	sock_name(fd, true, peer);
+	log_event(LOG_WARN, "hello-refused", "peer=%s role=%u status=%u", peer, h->role, (unsigned)status);
+	send_hello(fd, h, status);
+}
+
+/* The answer goes out before the connection is handed over: from then on others speak on it. */
+static void on_hello(struct agent *a, const struct hello *h, int fd)
+{
+	struct child *session = find_session(a, &h->id);
+	struct sock_tuning tuning = { .congestion = "auto", .dead_after_ms = DEAD_AFTER_MS };
+	enum hello_status status = HELLO_OK;
+	struct err e;
+
+	fcntl(fd, F_SETFL, 0); /* blocking from here on */
+	sock_tune(fd, &tuning, &e);
+	if (h->role == HELLO_CONTROL && (a->draining || session || !free_child(a)))
+		status = session ? HELLO_REFUSED : HELLO_BUSY;
+	if (h->role == HELLO_STREAM && (!session || h->index >= STREAMS_MAX))
+		status = HELLO_UNKNOWN_ID;
+	if (status != HELLO_OK) {
+		refuse(h, fd, status);
+		return;
+	}
+	send_hello(fd, h, HELLO_OK);
+	switch ((enum hello_role)h->role) {
+	case HELLO_CONTROL:
+		status = start_session(a, &h->id, fd);
+		break;
+	case HELLO_STREAM:
+		status = hand_over(session, AGENT_STREAM, h->index, fd);
+		break;
+	case HELLO_QUERY:
+		status = session ? hand_over(session, AGENT_QUERY, 0, fd) : answer_from_record(a, &h->id, fd);
+		break;
+	}
+	if (status != HELLO_OK)
+		log_event(LOG_WARN, "hand-over", "role=%u status=%u", h->role, (unsigned)status);
+}
+
+static void drop_pending(struct pending *p, const char *why)
+{
+	char peer[SOCK_NAME_MAX];
+
+	sock_name(p->fd, true, peer);
+	log_event(LOG_WARN, "no-hello", "peer=%s reason=\"%s\"", peer, why);
+	close(p->fd);
+	p->fd = -1;
+}
+
+static void on_pending(struct agent *a, struct pending *p)
+{
+	ssize_t n = recv(p->fd, p->buf + p->have, sizeof(p->buf) - p->have, MSG_DONTWAIT);
+	struct hello h = { 0 };
+	int rc;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop_pending(p, "connection ended");
+		return;
+	}
+	p->have += (size_t)n;
+	if (p->have < sizeof(p->buf))
+		return;
+	rc = hello_decode(p->buf, &h);
+	if (rc == -EPROTONOSUPPORT) {
+		fcntl(p->fd, F_SETFL, 0);
+		refuse(&h, p->fd, HELLO_BAD_VERSION);
+	} else if (rc < 0) {
+		drop_pending(p, "not a hello of this protocol");
+		return;
+	} else {
+		on_hello(a, &h, p->fd);
+	}
+	close(p->fd);
+	p->fd = -1;
+}
+
+static void on_connection(struct agent *a)
+{
+	int fd = accept4(a->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct pending *oldest = &a->pending[0];
+
+	if (fd < 0)
+		return;
+	for (size_t i = 0; i < MAX_PENDING && oldest->fd >= 0; i++)
+		if (a->pending[i].fd < 0 || a->pending[i].deadline_us < oldest->deadline_us)
+			oldest = &a->pending[i];
+	if (oldest->fd >= 0)
+		drop_pending(oldest, "too many that say nothing");
+	*oldest = (struct pending){ .fd = fd, .deadline_us = clock_us() + HELLO_MS * 1000ull };
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------------------------------- */
+
+static void start_draining(struct agent *a)
+{
+	if (a->draining) { /* asked a second time: now */
+		a->drain_deadline_us = clock_us();
+		return;
+	}
+	a->draining = true;
+	if (a->config->drain_timeout_ms)
+		a->drain_deadline_us = clock_us() + a->config->drain_timeout_ms * 1000;
+	notify_manager("STOPPING=1");
+	log_event(LOG_INFO, "draining", "migrations=%u", children_left(a));
+}
+
+static void on_signal(struct agent *a)
+{
+	struct signalfd_siginfo si;
+
+	while (read(a->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGCHLD)
+			reap(a);
+		else
+			start_draining(a);
+	}
+}
+
+static int next_timeout_ms(const struct agent *a)
+{
+	uint64_t next = a->drain_deadline_us ? a->drain_deadline_us : UINT64_MAX, now = clock_us();
+
+	for (size_t i = 0; i < MAX_PENDING; i++)
+		if (a->pending[i].fd >= 0 && a->pending[i].deadline_us < next)
+			next = a->pending[i].deadline_us;
+	if (next == UINT64_MAX)
+		return -1;
+	return next <= now ? 0 : (int)((next - now) / 1000 + 1);
+}
+
+static void expire(struct agent *a)
+{
+	uint64_t now = clock_us();
+
+	for (size_t i = 0; i < MAX_PENDING; i++)
+		if (a->pending[i].fd >= 0 && a->pending[i].deadline_us <= now)
+			drop_pending(&a->pending[i], "silent");
+	if (a->drain_deadline_us && a->drain_deadline_us <= now) {
+		a->drain_deadline_us = 0;
+		for (size_t i = 0; i < MAX_SESSIONS; i++)
+			if (a->child[i].pid)
+				kill(a->child[i].pid, SIGTERM);
+	}
+}
+
+static void serve(struct agent *a)
+{
+	struct pollfd p[2 + MAX_PENDING + MAX_SESSIONS];
+	int n;
+
+	p[0] = (struct pollfd){ .fd = a->signals, .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = a->draining ? -1 : a->listener, .events = POLLIN };
+	for (size_t i = 0; i < MAX_PENDING; i++)
+		p[2 + i] = (struct pollfd){ .fd = a->pending[i].fd, .events = POLLIN };
+	for (size_t i = 0; i < MAX_SESSIONS; i++)
+		p[2 + MAX_PENDING + i] = (struct pollfd){ .fd = a->child[i].pid ? a->child[i].line : -1, .events = POLLIN };
+	n = poll(p, sizeof(p) / sizeof(p[0]), next_timeout_ms(a));
+	if (n < 0)
+		return;
+	/* Sessions before signals, so that a line's last message is read before its process is reaped. */
+	for (size_t i = 0; i < MAX_SESSIONS; i++)
+		if (p[2 + MAX_PENDING + i].revents)
+			on_session_line(a, &a->child[i]);
+	for (size_t i = 0; i < MAX_PENDING; i++)
+		if (p[2 + i].revents)
+			on_pending(a, &a->pending[i]);
+	if (p[1].revents)
+		on_connection(a);
+	if (p[0].revents)
+		on_signal(a);
+	expire(a);
+}
+
+static int open_signals(struct err *e)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? err_sys(e, "signalfd") : fd;
+}
+
+static int announce(const struct agent *a)
+{
+	char name[SOCK_NAME_MAX];
+
+	sock_name(a->listener, false, name);
+	printf("listening on %s\n", name);
+	fflush(stdout);
+	log_event(LOG_INFO, "listening", "address=%s state-dir=%s", name, a->config->state_dir);
+	return notify_manager("READY=1");
+}
+
+int agent_run(const struct agent_config *config, struct err *e)
+{
+	struct agent *a = calloc(1, sizeof(*a));
+	int rc = -1;
+
+	if (!a)
+		return err_set(e, ERR_SYSTEM, ENOMEM, "agent");
+	a->config = config;
+	for (size_t i = 0; i < MAX_PENDING; i++)
+		a->pending[i].fd = -1;
+	log_set_role("agent");
+	a->signals = -1;
+	a->listener = sock_listen(config->listen, DRAY_DEFAULT_PORT, e);
+	if (a->listener < 0)
+		goto out;
+	if (!config->insecure && !sock_is_loopback(a->listener)) {
+		err_set(e, ERR_USAGE, 0, "--listen %s is no loopback address: whoever reaches the port could have processes run here; "
+			"--insecure allows it on a network that you trust", config->listen);
+		goto out;
+	}
+	a->signals = open_signals(e);
+	if (a->signals < 0 || settled_recover(config->state_dir, e) < 0)
+		goto out;
+	announce(a);
+	while (!a->draining || children_left(a) > 0)
+		serve(a);
+	rc = 0;
+out:
+	if (a->listener >= 0)
+		close(a->listener);
+	if (a->signals >= 0)
+		close(a->signals);
+	free(a);
+	return rc;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/agent/husk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "migrate/agent/husk_main.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+/* fork() with a wished PID (0: any) and flags. The C library keeps the thread's id where it asked the kernel to clear it at exit; a fork
+ * behind its back must have the kernel store the child's there, or the library would go on with the parent's. */
+static pid_t fork_as(pid_t wanted, uint64_t flags)
+{
+	uint64_t set_tid = (uint64_t)wanted;
+	int *tid_address = NULL;
+	struct clone_args args = { .flags = flags | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID, .exit_signal = SIGCHLD };
+	long rc;
+
+	if (prctl(PR_GET_TID_ADDRESS, &tid_address) < 0)
+		return -errno;
+	args.child_tid = (uint64_t)(uintptr_t)tid_address;
+	if (wanted) {
+		args.set_tid = (uint64_t)(uintptr_t)&set_tid;
+		args.set_tid_size = 1;
+	}
+	rc = syscall(SYS_clone3, &args, sizeof(args));
+	return rc < 0 ? -errno : (pid_t)rc;
+}
+
+static bool all_free(const Drayage__Offer *offer)
+{
+	for (size_t i = 0; i < offer->n_tids; i++)
+		if (kill((pid_t)offer->tids[i], 0) == 0 || errno != ESRCH)
+			return false;
+	return kill((pid_t)offer->pid, 0) < 0 && errno == ESRCH;
+}
+
+/* First process of a PID namespace: reaps, and ends (taking the namespace along) when the tree's root does. Learns its number over line;
+ * an end of file there instead means that nothing will come. */
+static _Noreturn void ns_init_main(int line)
+{
+	struct pollfd p[2] = { { .fd = -1, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	uint32_t root;
+	int fds[1] = { line };
+
+	prctl(PR_SET_NAME, "dray-init");
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN); /* children are reaped by the kernel */
+	setsid();
+	if (dup2(fds[0], 3) < 0 || close_range(4, ~0u, 0) < 0)
+		_exit(1);
+	if (read_full(3, &root, sizeof(root)) < 0)
+		_exit(0);
+	p[0].fd = pidfd_open_((pid_t)root, 0);
+	if (p[0].fd < 0)
+		_exit(0);
+	/* Until the tree is on its own the line stays open; when it closes with a final byte, we may outlive the session. */
+	p[1].fd = 3;
+	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
+		char go;
+
+		if (p[0].revents)
+			break;
+		if (p[1].revents) {
+			if (read(3, &go, 1) != 1)
+				break;
+			prctl(PR_SET_PDEATHSIG, 0);
+			close(3);
+			p[1].fd = -1;
+			p[1].revents = 0;
+		}
+	}
+	_exit(0);
+}
+
+static int start_namespace(struct husk *h, struct err *e)
+{
+	char path[64];
+	int line[2];
+	cleanup_fd int ns = -1;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) < 0)
+		return err_sys(e, "socketpair");
+	pid = fork_as(0, CLONE_NEWPID);
+	if (pid == 0) {
+		close(line[1]);
+		ns_init_main(line[0]);
+	}
+	close(line[0]);
+	if (pid < 0) {
+		close(line[1]);
+		return err_set(e, ERR_SYSTEM, -pid, "a new PID namespace");
+	}
+	h->ns_init = pid;
+	h->init_line = line[1];
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	if (ns < 0 || setns(ns, CLONE_NEWPID) < 0)
+		return err_sys(e, "enter the new PID namespace");
+	return 0;
+}
+
+static int fork_husk(struct husk *h, const Drayage__Offer *offer, uint64_t max_bytes, struct err *e)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "socketpair");
+	pid = fork_as((pid_t)offer->pid, 0);
+	if (pid == 0)
+		husk_main(pair[1], max_bytes, offer->streams);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		return err_set(e, pid == -EEXIST ? ERR_CONFLICT : ERR_SYSTEM, -pid, "a process with PID %u%s", offer->pid,
+			       pid == -EEXIST ? " (taken; --pid new makes a PID namespace for it)" : "");
+	}
+	h->pid = pid;
+	h->channel = pair[0];
+	h->tree_pid = offer->pid;
+	return 0;
+}
+
+int husk_start(struct husk *h, const Drayage__Offer *offer, uint64_t max_bytes, struct err *e)
+{
+	bool own_namespace = offer->pid_policy == DRAYAGE__PID_POLICY__PID_NEW ||
+			     (offer->pid_policy == DRAYAGE__PID_POLICY__PID_AUTO && !all_free(offer));
+
+	*h = (struct husk){ .channel = -1, .init_line = -1 };
+	if (own_namespace && offer->pid == 1) /* it is the first process itself: nobody else's number is in the way */
+		return err_set(e, ERR_UNSUPPORTED, 0, "PID 1 in a PID namespace of its own");
+	if (own_namespace && start_namespace(h, e) < 0)
+		goto fail;
+	if (fork_husk(h, offer, max_bytes, e) < 0)
+		goto fail;
+	if (h->ns_init) {
+		int rc = write_full(h->init_line, &h->tree_pid, sizeof(h->tree_pid));
+
+		if (rc < 0) {
+			err_set(e, ERR_INTERNAL, -rc, "first process of the PID namespace");
+			goto fail;
+		}
+	}
+	return 0;
+fail:
+	husk_kill(h);
+	return -1;
+}
+
+static void kill_and_wait(pid_t *pid)
+{
+	if (*pid <= 0)
+		return;
+	kill(*pid, SIGKILL);
+	while (waitpid(*pid, NULL, __WALL) < 0 && errno == EINTR)
+		;
+	*pid = 0;
+}
+
+static void close_lines(struct husk *h)
+{
+	if (h->channel >= 0)
+		close(h->channel);
+	if (h->ns_init && h->init_line >= 0)
+		close(h->init_line);
+	h->channel = h->init_line = -1;
+}
+
+void husk_kill(struct husk *h)
+{
+	kill_and_wait(&h->pid);
+	kill_and_wait(&h->ns_init);
+	close_lines(h);
+}
+
+void husk_let_go(struct husk *h)
+{
+	char go = 1;
+
+	if (h->ns_init && write_full(h->init_line, &go, 1) < 0)
+		log_event(LOG_WARN, "namespace-init", "pid=%d gone=1", (int)h->ns_init);
+	close_lines(h);
+}

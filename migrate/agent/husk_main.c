@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/agent/husk_main.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "control.pb-c.h"
+#include "migrate/agent/channel.h"
+#include "migrate/agent/session_answers.h"
+#include "migrate/native/rebuild.h"
+#include "pageserver/place.h"
+#include "pageserver/stream_recv.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+struct husk_state {
+	int channel;
+	struct place *place;
+	struct stream_recv *streams;
+	struct err err;
+};
+
+static void answer(struct husk_state *s, const void *payload, size_t len)
+{
+	struct err ignored;
+
+	if (channel_send(s->channel, CHANNEL_OK, 0, payload, len, -1, &ignored) < 0)
+		_exit(1); /* the session is gone */
+}
+
+static int on_stream(struct husk_state *s, struct channel_message *m)
+{
+	int fd = m->fd;
+
+	m->fd = -1;
+	if (stream_recv_add(s->streams, (unsigned)m->value, fd, &s->err) < 0)
+		return -1;
+	answer(s, NULL, 0);
+	return 0;
+}
+
+static int on_round_begin(struct husk_state *s, const struct channel_message *m)
+{
+	Drayage__RoundBegin *msg = drayage__round_begin__unpack(NULL, m->len, m->payload);
+	int rc;
+
+	if (!msg)
+		return err_set(&s->err, ERR_PROTOCOL, 0, "a round's layout that can't be decoded");
+	rc = place_apply(s->place, msg, &s->err);
+	if (rc == 0)
+		stream_recv_open_round(s->streams, msg->round);
+	drayage__round_begin__free_unpacked(msg, NULL);
+	if (rc == 0)
+		answer(s, NULL, 0);
+	return rc;
+}
+
+static int on_round_end(struct husk_state *s, const struct channel_message *m)
+{
+	struct round_answer a = { 0 };
+
+	/* No deadline of its own: a session whose peer goes silent kills its husk. */
+	if (stream_recv_barrier(s->streams, (uint32_t)m->value, -1, -1, &a.stats, &s->err) < 0)
+		return -1;
+	a.resident_bytes = place_resident_bytes(s->place);
+	answer(s, &a, sizeof(a));
+	return 0;
+}
+
+/* Address of the first range whose staged bytes differ, 0 when all are equal. -1: a range that isn't staged. */
+static int first_difference(struct husk_state *s, const Drayage__Verify *msg, uint64_t *bad)
+{
+	*bad = 0;
+	for (size_t i = 0; i < msg->n_ranges && !*bad; i++) {
+		const Drayage__RangeDigest *r = msg->ranges[i];
+		struct page_run run = { .addr = r->start, .kind = RUN_DATA };
+		struct iovec iov;
+
+		if (r->end <= r->start || (r->start | r->end) % DRAY_PAGE_SIZE || bytes_to_pages(r->end - r->start) > UINT32_MAX)
+			return err_set(&s->err, ERR_PROTOCOL, 0, "verify: a range that is none");
+		run.pages = (uint32_t)bytes_to_pages(r->end - r->start);
+		if (place_iovec(s->place, &run, &iov) < 0)
+			return err_set(&s->err, ERR_PROTOCOL, 0, "verify: range %#lx is not staged", (unsigned long)r->start);
+		if (XXH3_64bits(iov.iov_base, iov.iov_len) != r->xxh3)
+			*bad = r->start;
+	}
+	return 0;
+}
+
+static int on_verify(struct husk_state *s, const struct channel_message *m)
+{
+	Drayage__Verify *msg = drayage__verify__unpack(NULL, m->len, m->payload);
+	struct verify_answer a = { 0 };
+	uint64_t begin = clock_us();
+	int rc;
+
+	if (!msg)
+		return err_set(&s->err, ERR_PROTOCOL, 0, "verify: digests that can't be decoded");
+	rc = first_difference(s, msg, &a.first_bad);
+	drayage__verify__free_unpacked(msg, NULL);
+	a.cost_us = clock_us() - begin;
+	if (rc == 0)
+		answer(s, &a, sizeof(a));
+	return rc;
+}
+
+/* After the answer the husk does nothing more of its own: it waits to be seized. */
+static int on_state(struct husk_state *s, const struct channel_message *m)
+{
+	Drayage__TreeState *tree = drayage__tree_state__unpack(NULL, m->len, m->payload);
+	struct rebuild_handover h = { .channel_fd = -1, .exe_fd = -1 };
+	char never;
+
+	if (!tree)
+		return err_set(&s->err, ERR_PROTOCOL, 0, "a tree state that can't be decoded");
+	stream_recv_destroy(s->streams);
+	s->streams = NULL;
+	if (rebuild_inside(tree, s->place, s->channel, &h, &s->err) < 0)
+		return -1;
+	s->channel = h.channel_fd;
+	answer(s, &h, sizeof(h));
+	while (read(s->channel, &never, 1) < 0 && errno == EINTR)
+		;
+	_exit(1); /* the session gave up */
+}
+
+static int serve(struct husk_state *s, struct channel_message *m)
+{
+	switch (m->kind) {
+	case CHANNEL_STREAM:
+		return on_stream(s, m);
+	case CHANNEL_ROUND_BEGIN:
+		return on_round_begin(s, m);
+	case CHANNEL_ROUND_END:
+		return on_round_end(s, m);
+	case CHANNEL_VERIFY:
+		return on_verify(s, m);
+	case CHANNEL_STATE:
+		return on_state(s, m);
+	case CHANNEL_OK:
+	case CHANNEL_FAILED:
+		break;
+	}
+	return err_set(&s->err, ERR_INTERNAL, 0, "request %d to a husk", (int)m->kind);
+}
+
+/* Keeps stdio and the channel: sockets, journal and listener belong to others. */
+static int drop_descriptors(int *channel)
+{
+	if (*channel != 3) {
+		if (dup3(*channel, 3, O_CLOEXEC) < 0)
+			return -1;
+		*channel = 3;
+	}
+	return close_range(4, ~0u, 0);
+}
+
+_Noreturn void husk_main(int channel, uint64_t max_bytes, unsigned streams)
+{
+	struct husk_state s = { .channel = channel };
+	struct channel_message m;
+	struct err lost;
+	sigset_t all;
+
+	log_set_role("husk");
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* A session and process group of its own: what a target's group was called at the source may not exist here. */
+	setsid();
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL); /* receiver threads inherit it; the target's own mask comes with its state */
+	if (drop_descriptors(&s.channel) < 0)
+		_exit(1);
+	s.place = place_create(max_bytes, &s.err);
+	if (s.place)
+		s.streams = stream_recv_create(s.place, streams, &s.err);
+	while (channel_receive(s.channel, &m, &lost) == 0) {
+		int rc = s.streams ? serve(&s, &m) : -1;
+
+		channel_message_finish(&m);
+		if (rc < 0 && channel_send(s.channel, CHANNEL_FAILED, 0, &s.err, sizeof(s.err), -1, &lost) < 0)
+			break;
+	}
+	_exit(1);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session.h - one migration at the destination: a process of its own that answers the control connection, owns the husk, and decides.
+ * Its states and what may come in each stand in one table (session.c), drawn in docs/protocol.md. It outlives its agent: an agent that
+ * is killed takes no migration along. */
+#ifndef DRAY_MIGRATE_SESSION_H
+#define DRAY_MIGRATE_SESSION_H
+
+#include <stdint.h>
+
+#include "proto/wire/hello.h"
+
+/* Messages between agent and session, SOCK_SEQPACKET, native layout. */
+enum agent_message_kind {
+	AGENT_STREAM = 1, /* to the session: descriptor of data stream `index` */
+	AGENT_QUERY,      /* to the session: descriptor of a connection that asks for the outcome, hello exchanged */
+	AGENT_RESERVE,    /* to the agent: may `value` bytes come in? answered by AGENT_GRANTED or AGENT_REFUSED */
+	AGENT_GRANTED,    /* value: the most that this session may place, 0 for no limit */
+	AGENT_REFUSED,    /* value: what is left */
+};
+struct agent_message {
+	uint32_t kind;
+	uint32_t index;
+	uint64_t value;
+};
+
+struct session_config {
+	struct migration_id id;
+	int control;  /* hello exchanged; taken */
+	int agent;    /* line to the agent; taken */
+	const char *state_dir;
+	char peer[280]; /* for logs and the journal */
+};
+
+/* In a process forked for it. Returns the exit status. */
+int session_run(const struct session_config *c);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/agent/settled.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.pb-c.h"
+#include "migrate/conduct/journal.h"
+#include "migrate/freeze/freezer.h"
+#include "proto/base/log.h"
+#include "proto/wire/control.h"
+
+enum {
+	KEEP_RECORDS_S = 7 * 24 * 3600, /* for sources that were cut off to come back and ask */
+	ASK_MS = 10 * 1000,
+};
+
+/* Brings the tree of a record whose session is dead to what the record says. Holds the record's lock. */
+static void settle(struct journal *j, struct journal_record *r)
+{
+	struct err e;
+
+	if (r->state == JOURNAL_PREPARED) {
+		r->state = JOURNAL_ABORTED; /* first the decision, then the deed: a second recovery does it again */
+		if (journal_write(j, r, &e) < 0) {
+			log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+			return;
+		}
+	}
+	if (!r->this_boot)
+		return; /* what it tells of went down with the kernel */
+	if (r->state == JOURNAL_COMMITTED && freezer_thaw(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
+		log_event(LOG_ERROR, "recover-thaw", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
+	if (r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
+		log_event(LOG_ERROR, "recover-kill", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
+	freezer_remove(&r->freezer);
+}
+
+static bool recover_one(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg)
+{
+	const char *state_dir = arg;
+	struct journal_record now;
+	struct journal *j;
+	char hex[33];
+	struct err e;
+
+	if (owned)
+		return true;
+	j = journal_open(state_dir, id, JOURNAL_DESTINATION, &e);
+	if (!j || journal_read(j, &now, &e) < 0) {
+		journal_close(j);
+		return true;
+	}
+	migration_id_format(id, hex);
+	log_event(LOG_INFO, "recover", "id=%s state=%s comm=\"%s\"", hex, journal_state_name(now.state), r->comm);
+	settle(j, &now);
+	if (time(NULL) - now.written_at > KEEP_RECORDS_S)
+		journal_remove(j);
+	journal_close(j);
+	return true;
+}
+
+int settled_recover(const char *state_dir, struct err *e)
+{
+	return journal_each(state_dir, JOURNAL_DESTINATION, recover_one, (void *)(uintptr_t)state_dir, e);
+}
+
+static int send_outcome(int fd, Drayage__Outcome__What what, pid_t pid, struct err *e)
+{
+	Drayage__Outcome outcome = DRAYAGE__OUTCOME__INIT;
+
+	outcome.what = what;
+	outcome.has_pid = pid > 0;
+	outcome.pid = (uint32_t)pid;
+	return control_send(fd, CONTROL_OUTCOME, &outcome.base, e);
+}
+
+/* The asker has learnt it: the record may go. Without its word it stays for a second question. */
+static void await_done(struct journal *j, int fd)
+{
+	struct err ignored;
+	ProtobufCMessage *done = control_expect(fd, ASK_MS, CONTROL_DONE, &ignored);
+
+	if (!done)
+		return;
+	protobuf_c_message_free_unpacked(done, NULL);
+	journal_remove(j);
+}
+
+int settled_answer(const char *state_dir, const struct migration_id *id, int fd, struct err *e)
+{
+	ProtobufCMessage *query = control_expect(fd, ASK_MS, CONTROL_QUERY, e);
+	struct journal_record r;
+	struct journal *j;
+	int rc;
+
+	if (!query)
+		return -1;
+	protobuf_c_message_free_unpacked(query, NULL);
+	j = journal_open(state_dir, id, JOURNAL_DESTINATION, e);
+	if (!j)
+		return -1; /* its session lives: cut without an answer, the source asks again */
+	rc = journal_read(j, &r, e);
+	if (rc < 0 && e->kind == ERR_GONE) {
+		rc = send_outcome(fd, DRAYAGE__OUTCOME__WHAT__UNKNOWN, 0, e);
+	} else if (rc == 0) {
+		bool lives;
+
+		settle(j, &r);
+		lives = r.state == JOURNAL_COMMITTED;
+		rc = send_outcome(fd, lives ? DRAYAGE__OUTCOME__WHAT__RUNNING_HERE : DRAYAGE__OUTCOME__WHAT__ABORTED,
+				  lives ? r.freezer.pid : 0, e);
+		if (rc == 0)
+			await_done(j, fd);
+	}
+	journal_close(j);
+	return rc;
+}

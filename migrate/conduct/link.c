@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/conduct/link.h"
+
+#include <string.h>
+
+#include "control.pb-c.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+#include "proto/base/sock.h"
+#include "proto/wire/control.h"
+#include "proto/wire/frame.h"
+
+enum { CONNECT_MS = 5000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000 };
+
+static int check_answer(const struct link_config *c, const struct hello *h, struct err *e)
+{
+	switch ((enum hello_status)h->status) {
+	case HELLO_OK:
+		return 0;
+	case HELLO_BAD_VERSION:
+		return err_set(e, ERR_PROTOCOL, 0, "%s speaks another version of the protocol (%u, not %u)", c->address, h->version,
+			       HELLO_VERSION);
+	case HELLO_UNKNOWN_ID:
+		return err_set(e, ERR_PEER, 0, "%s does not know this migration (any more)", c->address);
+	case HELLO_BUSY:
+		return err_set(e, ERR_LIMIT, 0, "%s takes no further migration now", c->address);
+	case HELLO_REFUSED:
+		return err_set(e, ERR_CONFLICT, 0, "%s has a migration of this id under way", c->address);
+	}
+	return err_set(e, ERR_PROTOCOL, 0, "%s answers with status %u", c->address, h->status);
+}
+
+static int exchange(const struct link_config *c, int fd, struct hello *h, struct err *e)
+{
+	unsigned char buf[HELLO_SIZE];
+	int rc;
+
+	hello_encode(h, buf);
+	rc = write_full(fd, buf, sizeof(buf));
+	if (rc < 0)
+		return err_set(e, ERR_PEER, -rc, "%s", c->address);
+	rc = wait_readable(fd, ANSWER_MS);
+	if (rc == 0)
+		return err_set(e, ERR_TIMEOUT, 0, "%s does not answer the hello: is a dray agent listening there?", c->address);
+	rc = rc < 0 ? rc : read_full(fd, buf, sizeof(buf));
+	if (rc < 0)
+		return err_set(e, ERR_PEER, -rc, "%s ends the connection instead of a hello", c->address);
+	rc = hello_decode(buf, h);
+	if (rc < 0 && h->status != HELLO_BAD_VERSION)
+		return err_set(e, ERR_PROTOCOL, 0, "%s is no dray agent", c->address);
+	return check_answer(c, h, e);
+}
+
+int link_open(const struct link_config *c, enum hello_role role, uint32_t index, uint64_t *features, struct err *e)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = (uint8_t)role, .index = index, .features = c->features, .id = c->id,
+			   .max_frame_pages = FRAME_MAX_PAGES, .max_control_len = CONTROL_MAX };
+	struct sock_tuning tuning = { .congestion = c->congestion, .dead_after_ms = DEAD_AFTER_MS };
+	cleanup_fd int fd = sock_connect(c->address, DRAY_DEFAULT_PORT, CONNECT_MS, e);
+
+	if (fd < 0 || sock_tune(fd, &tuning, e) < 0 || exchange(c, fd, &h, e) < 0)
+		return -1;
+	if (features)
+		*features = h.features & c->features;
+	return steal_fd(&fd);
+}
+
+int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct err *e)
+{
+	cleanup_fd int fd = link_open(c, HELLO_QUERY, 0, NULL, e);
+	Drayage__Query query = DRAYAGE__QUERY__INIT;
+	Drayage__Done done = DRAYAGE__DONE__INIT;
+	Drayage__Outcome *answer;
+	struct err ignored;
+
+	if (fd < 0)
+		return -1;
+	query.id.data = (uint8_t *)(uintptr_t)c->id.byte;
+	query.id.len = sizeof(c->id.byte);
+	if (control_send(fd, CONTROL_QUERY, &query.base, e) < 0)
+		return -1;
+	answer = (Drayage__Outcome *)control_expect(fd, ANSWER_MS, CONTROL_OUTCOME, e);
+	if (!answer)
+		return -1;
+	*outcome = answer->what == DRAYAGE__OUTCOME__WHAT__RUNNING_HERE ? LINK_RUNNING :
+		   answer->what == DRAYAGE__OUTCOME__WHAT__ABORTED      ? LINK_ABORTED :
+									  LINK_UNKNOWN;
+	*pid = answer->has_pid ? answer->pid : 0;
+	protobuf_c_message_free_unpacked(&answer->base, NULL);
+	control_send(fd, CONTROL_DONE, &done.base, &ignored);
+	return 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* link.h - connections of a migration to its destination: connect, tune, exchange hellos; and the question what became of one.
+ * Threads: any. Descriptors are owned by the caller. Fails: err of kind ERR_PEER, ERR_TIMEOUT, ERR_PROTOCOL, naming the address. */
+#ifndef DRAY_MIGRATE_LINK_H
+#define DRAY_MIGRATE_LINK_H
+
+#include <stdint.h>
+
+#include "proto/base/err.h"
+#include "proto/wire/hello.h"
+
+struct link_config {
+	const char *address;    /* HOST[:PORT] */
+	const char *congestion; /* as in struct sock_tuning */
+	struct migration_id id;
+	uint64_t features;      /* offered */
+};
+
+/* features: what both know, out; may be NULL. */
+int link_open(const struct link_config *c, enum hello_role role, uint32_t index, uint64_t *features, struct err *e);
+
+enum link_outcome { LINK_UNKNOWN, LINK_ABORTED, LINK_RUNNING };
+/* Asks once what became of a migration and, when that is decided, lets the destination forget it. */
+int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct err *e);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* settle.h - the source's side of "exactly one copy lives": what becomes of a stopped tree when commit may have been sent.
+ * Only the destination knows; it is asked by the migration's id until it answers. Used by the migrating process, by its keeper when that
+ * process is gone, and by `dray recover`. Threads: any; blocks. */
+#ifndef DRAY_MIGRATE_SETTLE_H
+#define DRAY_MIGRATE_SETTLE_H
+
+#include <stdint.h>
+
+#include "migrate/conduct/journal.h"
+#include "migrate/conduct/link.h"
+#include "migrate/keeper/keeper.h"
+#include "proto/base/err.h"
+
+/* Asks again and again for up to patience_us. LINK_UNKNOWN is an answer too. -1 with ERR_UNDECIDED: nobody could be asked. */
+int settle_ask(const struct link_config *link, uint64_t patience_us, enum link_outcome *outcome, uint32_t *pid, struct err *e);
+
+/* What a keeper whose migrating process is gone does: reads the record, asks if it must. */
+struct settle_facts {
+	char state_dir[512];
+	char destination[280];
+	char congestion[16]; /* "" for the system's */
+	struct migration_id id;
+};
+enum keeper_verdict settle_for_keeper(void *facts); /* a keeper_settle_fn */
+
+/* `dray recover`: one record of this side whose owner is dead, brought to its end: asks the destination where it must (or not, with
+ * force), thaws or kills, removes the record. */
+enum settle_force { SETTLE_ASK, SETTLE_THAW, SETTLE_KILL };
+int settle_record(const char *state_dir, const struct migration_id *id, enum settle_force force, enum keeper_verdict *verdict,
+		  struct err *e);
+
+#endif

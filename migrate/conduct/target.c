@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/conduct/target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "migrate/mm/vma.h"
+#include "migrate/track/track.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+
+/* The number of a task in its own PID namespace: the last of its NSpid line. */
+static int own_number(const char *status_path, uint32_t *number, struct err *e)
+{
+	cleanup_free char *text = file_read(AT_FDCWD, status_path, 65536, NULL, e);
+	const char *line, *end, *last;
+
+	if (!text)
+		return -1;
+	line = strstr(text, "\nNSpid:");
+	end = line ? strchr(line + 1, '\n') : NULL;
+	if (!end)
+		return err_set(e, ERR_UNSUPPORTED, 0, "%s has no NSpid line", status_path);
+	for (last = end; last > line && last[-1] != '\t' && last[-1] != ' '; last--)
+		;
+	*number = (uint32_t)strtoul(last, NULL, 10);
+	return 0;
+}
+
+static int add_tid(struct target_facts *t, uint32_t number, struct err *e)
+{
+	uint32_t *more = realloc(t->tid, (t->tids + 1) * sizeof(*more));
+
+	if (!more)
+		return err_set(e, ERR_SYSTEM, ENOMEM, "threads");
+	t->tid = more;
+	t->tid[t->tids++] = number;
+	return 0;
+}
+
+static int read_threads(struct target_facts *t, pid_t pid, struct err *e)
+{
+	char path[96];
+	cleanup_dir DIR *d = NULL;
+	struct dirent *entry;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return err_sys(e, "%s", path);
+	if (add_tid(t, t->tree_pid, e) < 0)
+		return -1;
+	while ((entry = readdir(d))) {
+		uint32_t number;
+		struct err gone;
+
+		if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int)pid)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", (int)pid, entry->d_name);
+		if (own_number(path, &number, &gone) == 0 && add_tid(t, number, e) < 0) /* a thread may end meanwhile */
+			return -1;
+	}
+	return 0;
+}
+
+static int read_memory(struct target_facts *t, pid_t pid, struct err *e)
+{
+	struct vma_list l = { 0 };
+	int rc = vma_list_read(&l, pid, VMA_READ_MAPS, e);
+
+	t->mappings = l.count;
+	if (rc == 0 && l.count == 0)
+		rc = err_set(e, ERR_UNSUPPORTED, 0, "process %d has no memory: a kernel thread, or it is ending", (int)pid);
+	if (rc == 0)
+		rc = present_bytes(pid, &l, &t->present_bytes, e);
+	vma_list_finish(&l);
+	return rc;
+}
+
+int target_read(struct target_facts *t, pid_t pid, struct err *e)
+{
+	char path[64];
+	cleanup_free char *comm = NULL;
+
+	*t = (struct target_facts){ 0 };
+	if (pid <= 0 || (kill(pid, 0) < 0 && errno == ESRCH))
+		return err_set(e, ERR_GONE, 0, "no process %d", (int)pid);
+	if (pid == getpid())
+		return err_set(e, ERR_USAGE, 0, "process %d is dray itself", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	comm = file_read(AT_FDCWD, path, 64, NULL, e);
+	if (!comm)
+		return err_wrap(e, "process %d", (int)pid);
+	comm[strcspn(comm, "\n")] = '\0';
+	snprintf(t->comm, sizeof(t->comm), "%s", comm);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (own_number(path, &t->tree_pid, e) < 0 || read_threads(t, pid, e) < 0 || read_memory(t, pid, e) < 0) {
+		if (e->kind == ERR_PERMISSION)
+			err_wrap(e, "process %d belongs to somebody else; root may move it", (int)pid);
+		target_finish(t);
+		return -1;
+	}
+	return 0;
+}
+
+void target_finish(struct target_facts *t)
+{
+	free(t->tid);
+	t->tid = NULL;
+	t->tids = 0;
+}
+
+bool target_lives(pid_t pid)
+{
+	char path[64];
+	struct err e;
+	cleanup_free char *stat = NULL;
+	const char *paren;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	stat = file_read(AT_FDCWD, path, 4096, NULL, &e);
+	paren = stat ? strrchr(stat, ')') : NULL;
+	return paren && paren[1] && paren[2] != 'Z' && paren[2] != 'X';
+}

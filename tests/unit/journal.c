@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A record says the same to whoever reads it, belongs to one live process, and a damaged one is no licence for anything. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "migrate/conduct/journal.h"
+
+static char dir[64];
+static struct migration_id id;
+
+static int make_dir(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/journal-test-XXXXXX");
+	migration_id_new(&id);
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+	(void)state;
+	return rmdir(dir); /* fails if a test left a file behind */
+}
+
+static struct journal_record sample(void)
+{
+	struct journal_record r = { .state = JOURNAL_COMMITTING, .keep_source = true,
+				    .freezer = { .kind = FREEZER_CGROUP, .pid = 4711, .start_time = 99, .home = "/a", .cgroup = "/a/b" } };
+
+	strcpy(r.peer, "10.0.0.1:7077");
+	strcpy(r.comm, "two words");
+	return r;
+}
+
+static void record_reads_as_written(void **state)
+{
+	struct err e = { 0 };
+	struct journal *j = journal_open(dir, &id, JOURNAL_SOURCE, &e);
+	struct journal_record r = sample(), back;
+
+	(void)state;
+	assert_non_null(j);
+	assert_int_equal(journal_write(j, &r, &e), 0);
+	assert_int_equal(journal_read(j, &back, &e), 0);
+	assert_int_equal(back.state, JOURNAL_COMMITTING);
+	assert_int_equal(back.freezer.pid, 4711);
+	assert_int_equal(back.freezer.start_time, 99);
+	assert_string_equal(back.freezer.cgroup, "/a/b");
+	assert_string_equal(back.peer, "10.0.0.1:7077");
+	assert_string_equal(back.comm, "two words");
+	assert_true(back.keep_source);
+	assert_true(back.this_boot);
+	journal_remove(j);
+	journal_close(j);
+}
+
+static void name_of_a_process_cannot_forge_lines(void **state)
+{
+	struct err e = { 0 };
+	struct journal *j = journal_open(dir, &id, JOURNAL_SOURCE, &e);
+	struct journal_record r = sample(), back;
+
+	(void)state;
+	strcpy(r.comm, "x\nstate frozen\ny");
+	assert_int_equal(journal_write(j, &r, &e), 0);
+	assert_int_equal(journal_read(j, &back, &e), 0);
+	assert_int_equal(back.state, JOURNAL_COMMITTING);
+	journal_remove(j);
+	journal_close(j);
+}
+
+static void truncated_record_is_damaged_not_empty(void **state)
+{
+	struct err e = { 0 };
+	struct journal *j = journal_open(dir, &id, JOURNAL_SOURCE, &e);
+	struct journal_record r = sample();
+	char path[200], hex[33];
+
+	(void)state;
+	assert_int_equal(journal_write(j, &r, &e), 0);
+	migration_id_format(&id, hex);
+	snprintf(path, sizeof(path), "%s/%s.source", dir, hex);
+	assert_int_equal(truncate(path, 30), 0);
+	assert_int_equal(journal_read(j, &r, &e), -1);
+	assert_int_equal(e.kind, ERR_MISMATCH);
+	journal_remove(j);
+	assert_int_equal(journal_read(j, &r, &e), -1);
+	assert_int_equal(e.kind, ERR_GONE);
+	journal_close(j);
+}
+
+/* The child holds the journal until it is killed. */
+static void record_belongs_to_one_live_process(void **state)
+{
+	struct journal_record r;
+	struct err e = { 0 };
+	bool owned;
+	int line[2];
+	char c;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe(line), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct journal *j = journal_open(dir, &id, JOURNAL_DESTINATION, &e);
+
+		r = sample();
+		if (!j || journal_write(j, &r, &e) < 0 || write(line[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(line[0], &c, 1), 1);
+	assert_null(journal_open(dir, &id, JOURNAL_DESTINATION, &e));
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_int_equal(journal_peek(dir, &id, JOURNAL_DESTINATION, &r, &owned, &e), 0);
+	assert_true(owned);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(journal_peek(dir, &id, JOURNAL_DESTINATION, &r, &owned, &e), 0);
+	assert_false(owned);
+	struct journal *j = journal_open(dir, &id, JOURNAL_DESTINATION, &e);
+	assert_non_null(j);
+	journal_remove(j);
+	journal_close(j);
+	close(line[0]);
+	close(line[1]);
+}
+
+static bool count_one(const struct migration_id *which, const struct journal_record *r, bool owned, void *arg)
+{
+	(void)r;
+	(void)owned;
+	assert_memory_equal(which, &id, sizeof(id));
+	++*(int *)arg;
+	return true;
+}
+
+static void each_finds_the_records_of_its_side(void **state)
+{
+	struct err e = { 0 };
+	struct journal *j = journal_open(dir, &id, JOURNAL_SOURCE, &e);
+	struct journal_record r = sample();
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(journal_write(j, &r, &e), 0);
+	assert_int_equal(journal_each(dir, JOURNAL_SOURCE, count_one, &n, &e), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(journal_each(dir, JOURNAL_DESTINATION, count_one, &n, &e), 0);
+	assert_int_equal(n, 1);
+	journal_remove(j);
+	journal_close(j);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(record_reads_as_written, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(name_of_a_process_cannot_forge_lines, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(truncated_record_is_damaged_not_empty, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(record_belongs_to_one_live_process, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(each_finds_the_records_of_its_side, make_dir, remove_dir),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
