@@ -55,7 +55,8 @@ $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(GEN_H)
 $(BUILD)/migrate/%_blob.o: migrate/%_blob.c
 	$(call say,BLOB,$<)
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CPPFLAGS) -std=gnu11 -Os -fPIC -ffreestanding -fno-stack-protector -fno-jump-tables \
-		-fcf-protection=none -mgeneral-regs-only -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables $(WARN) \
+		-fcf-protection=none -mgeneral-regs-only -fno-asynchronous-unwind-tables $(WARN) \
+		$(if $(findstring clang,$(CC)),-fno-builtin,-fno-tree-loop-distribute-patterns) \
 		-MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c | $(GEN_H)
