@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# The same tests, built otherwise; and what a maintainer needs now and then.
+
+again = $(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) $(2)
+
+check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(call again,asan,SAN=address,undefined check)
+check-ubsan: ## unit tests under UndefinedBehaviorSanitizer alone
+	$(call again,ubsan,SAN=undefined check-unit)
+check-tsan: ## unit tests under ThreadSanitizer
+	$(call again,tsan,SAN=thread check-unit)
+check-clang: ## unit tests, built by clang with -Werror
+	$(call again,clang,CC=clang WERROR=1 check-unit)
+check-valgrind: $(UNIT) ## unit tests under valgrind
+	$(Q)command -v valgrind >/dev/null || { echo "valgrind is not installed"; exit 1; }
+	$(Q)for t in $(UNIT); do \
+		echo "valgrind $$t"; \
+		valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite $$t >/dev/null || exit 1; \
+	done
+
+MANDIR   ?= $(PREFIX)/share/man
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+
+install: $(BUILD)/dray ## install below PREFIX (and DESTDIR)
+	install -D -m 755 $(BUILD)/dray $(DESTDIR)$(PREFIX)/bin/dray
+	install -D -m 644 docs/man/dray.1 $(DESTDIR)$(MANDIR)/man1/dray.1
+	install -D -m 644 docs/man/dray-agent.8 $(DESTDIR)$(MANDIR)/man8/dray-agent.8
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|@PREFIX@|$(PREFIX)|' scripts/dray-agent.service.in > $(DESTDIR)$(UNITDIR)/dray-agent.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/dray-agent.service
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/dray $(DESTDIR)$(MANDIR)/man1/dray.1 $(DESTDIR)$(MANDIR)/man8/dray-agent.8 \
+		$(DESTDIR)$(UNITDIR)/dray-agent.service
+
+man: $(BUILD)/dray ## bring the man pages' options in line with the program's tables
+	$(Q)for p in docs/man/*.[1-8]; do scripts/man-options $(BUILD)/dray $$p > $(BUILD)/man.new && cp $(BUILD)/man.new $$p || exit 1; done
+format: ## clang-format on the lines changed since HEAD
+	$(Q)git diff -U0 HEAD -- '*.[ch]' | clang-format-diff -p1 -i
+compdb: ## compile_commands.json, by bear
+	$(Q)bear -- $(MAKE) --no-print-directory -B all
+dist: ## drayage-VERSION.tar.gz of HEAD
+	$(Q)mkdir -p $(BUILD)
+	git archive --prefix=drayage-$(VERSION)/ -o $(BUILD)/drayage-$(VERSION).tar.gz HEAD
+.PHONY: check-asan check-ubsan check-tsan check-clang check-valgrind install uninstall man format compdb dist
