@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/native/capture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "migrate/native/capture_priv.h"
+#include "proto/base/io.h"
+
+enum { MAX_PROC_TEXT = 16 << 20 };
+
+void obstacles_finish(struct obstacles *o)
+{
+	free(o->v);
+	*o = (struct obstacles){ 0 };
+}
+
+void capture_obstacle(struct capture *c, const char *way_out, const char *fmt, ...)
+{
+	struct obstacles *o = c->found;
+	va_list ap;
+
+	if (o->count == o->capacity) {
+		size_t capacity = o->capacity ? o->capacity * 2 : 8;
+		struct obstacle *grown = realloc(o->v, capacity * sizeof(*grown));
+
+		if (!grown) {
+			/* A list that can't grow must not look complete or empty. */
+			err_set(c->e, ERR_SYSTEM, ENOMEM, "list of obstacles");
+			return;
+		}
+		o->v = grown;
+		o->capacity = capacity;
+	}
+	va_start(ap, fmt);
+	vsnprintf(o->v[o->count].what, sizeof(o->v[0].what), fmt, ap);
+	va_end(ap);
+	snprintf(o->v[o->count].way_out, sizeof(o->v[0].way_out), "%s", way_out ? way_out : "");
+	o->count++;
+}
+
+void *capture_new(struct capture *c, const ProtobufCMessageDescriptor *type)
+{
+	void *msg = malloc(type->sizeof_message);
+
+	if (msg)
+		protobuf_c_message_init(type, msg);
+	else
+		err_set(c->e, ERR_SYSTEM, ENOMEM, "%s", type->name);
+	return msg;
+}
+
+/* Arrays double at each power of two, so their capacity needs no place. */
+int capture_push(struct capture *c, void *array, size_t *count, void *msg)
+{
+	void **at = *(void ***)array;
+
+	if (!msg)
+		return -1;
+	if ((*count & (*count - 1)) == 0) {
+		at = realloc(at, (*count ? *count * 2 : 1) * sizeof(*at));
+		if (!at) {
+			protobuf_c_message_free_unpacked(msg, NULL);
+			return err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
+		}
+		*(void ***)array = at;
+	}
+	at[(*count)++] = msg;
+	return 0;
+}
+
+int capture_bytes(struct capture *c, ProtobufCBinaryData *out, const void *data, size_t len)
+{
+	out->data = malloc(len ? len : 1);
+	if (!out->data)
+		return err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
+	memcpy(out->data, data, len);
+	out->len = len;
+	return 0;
+}
+
+char *capture_text(struct capture *c, const char *name, struct err *e)
+{
+	size_t len;
+	char *text = file_read(c->procfd, name, MAX_PROC_TEXT, &len, e);
+
+	if (!text && (e->num == ESRCH || e->num == ENOENT) && faccessat(c->procfd, "status", F_OK, 0) < 0)
+		err_set(e, ERR_GONE, 0, "process %d is gone", c->pid);
+	return text;
+}
+
+static int capture_open(struct capture *c)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d", c->pid);
+	c->procfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->procfd < 0)
+		return errno == ENOENT ? err_set(c->e, ERR_GONE, 0, "no process %d", c->pid) : err_sys(c->e, "%s", path);
+	c->pidfd = pidfd_open_(c->pid, 0);
+	if (c->pidfd < 0) {
+		int num = -c->pidfd;
+
+		return num == ESRCH || num == EINVAL ? err_set(c->e, ERR_GONE, 0, "no process %d", c->pid)
+						     : err_set(c->e, ERR_SYSTEM, num, "pidfd_open(%d)", c->pid);
+	}
+	c->status = capture_text(c, "status", c->e);
+	return c->status ? 0 : -1;
+}
+
+static void capture_close(struct capture *c)
+{
+	for (size_t i = 0; i < c->fds; i++) {
+		free(c->fd[i].link);
+		free(c->fd[i].info);
+	}
+	for (size_t i = 0; i < c->shms; i++)
+		cleanup_fd_(&c->shm[i].fd);
+	free(c->fd);
+	free(c->shm);
+	free(c->mapped);
+	free(c->nstid);
+	free(c->status);
+	vma_list_finish(&c->vmas);
+	cleanup_fd_(&c->diag);
+	cleanup_fd_(&c->pidfd);
+	cleanup_fd_(&c->procfd);
+}
+
+static int check_all(struct capture *c)
+{
+	size_t before = c->found->count;
+
+	if (capture_task_check(c) < 0)
+		return -1;
+	/* A zombie, a kernel thread or a 32-bit task has nothing more that could be looked at. */
+	if (c->found->count > before && (!strchr("RSDTtI", *text_field(c->status, "State")) || !text_field(c->status, "VmSize")))
+		return 0;
+	if (capture_mm_check(c) < 0 || capture_fds_read(c) < 0 || capture_fds_check(c) < 0)
+		return -1;
+	return err_is_set(c->e) ? -1 : 0;
+}
+
+int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
+{
+	struct capture c = { .pid = pid, .procfd = -1, .pidfd = -1, .diag = -1, .opt = opt, .found = out, .e = e };
+	int rc;
+
+	err_clear(e);
+	rc = capture_open(&c);
+	if (rc == 0)
+		rc = check_all(&c);
+	capture_close(&c);
+	return rc;
+}
+
+static int refuse(const struct obstacles *o, struct err *e)
+{
+	const struct obstacle *first = &o->v[0];
+	char more[40] = "", option[160] = "";
+
+	if (o->count > 1)
+		snprintf(more, sizeof(more), " (and %zu more)", o->count - 1);
+	if (first->way_out[0])
+		snprintf(option, sizeof(option), " (%s would let it go)", first->way_out);
+	return err_set(e, ERR_UNSUPPORTED, 0, "%s%s%s", first->what, option, more);
+}
+
+static int save_all(struct capture *c)
+{
+	c->task = CAPTURE_NEW(c, drayage__task_state);
+	if (capture_push(c, &c->tree->tasks, &c->tree->n_tasks, c->task) < 0)
+		return -1;
+	if (capture_task_save(c) < 0)
+		return -1;
+	for (size_t i = 0; i < c->r->threads; i++) {
+		if (capture_thread_save(c, i) < 0)
+			return -1;
+	}
+	if (capture_fds_save(c) < 0 || capture_mm_save(c) < 0)
+		return -1;
+	return err_is_set(c->e) ? -1 : 0;
+}
+
+Drayage__TreeState *capture_tree(struct remote *r, const struct capture_options *opt, struct err *e)
+{
+	struct obstacles found = { 0 };
+	struct capture c = { .pid = r->pid, .procfd = -1, .pidfd = -1, .diag = -1, .opt = opt, .r = r, .found = &found, .e = e };
+	int rc;
+
+	err_clear(e);
+	rc = capture_open(&c);
+	if (rc == 0)
+		rc = check_all(&c);
+	if (rc == 0 && found.count)
+		rc = refuse(&found, e);
+	if (rc == 0) {
+		c.tree = CAPTURE_NEW(&c, drayage__tree_state);
+		rc = c.tree ? save_all(&c) : -1;
+	}
+	/* What only looking closer finds: a queue that can't be read, a timer of an unknown kind. */
+	if (rc == 0 && found.count)
+		rc = refuse(&found, e);
+	if (rc < 0 && c.tree) {
+		drayage__tree_state__free_unpacked(c.tree, NULL);
+		c.tree = NULL;
+	}
+	capture_close(&c);
+	obstacles_finish(&found);
+	return c.tree;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all sockets have in common: which kind, and the options. */
+#include "migrate/native/capture_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "proto/base/cleanup.h"
+
+enum { VALUE_MAX = 64, FILTER_MAX = 4096 };
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+
+static const struct { int number; const char *name; } families[] = {
+	{ AF_UNIX, "AF_UNIX" }, { AF_INET, "AF_INET" }, { AF_INET6, "AF_INET6" }, { AF_NETLINK, "AF_NETLINK" }, { AF_PACKET, "AF_PACKET" },
+	{ AF_VSOCK, "AF_VSOCK" }, { AF_ALG, "AF_ALG" }, { AF_BLUETOOTH, "AF_BLUETOOTH" }, { AF_CAN, "AF_CAN" }, { AF_XDP, "AF_XDP" },
+	{ AF_TIPC, "AF_TIPC" }, { AF_RDS, "AF_RDS" }, { AF_KEY, "AF_KEY" },
+}, types[] = {
+	{ SOCK_STREAM, "SOCK_STREAM" }, { SOCK_DGRAM, "SOCK_DGRAM" }, { SOCK_RAW, "SOCK_RAW" }, { SOCK_SEQPACKET, "SOCK_SEQPACKET" },
+};
+
+static int get(int fd, int level, int name, int missing)
+{
+	int v = 0;
+	socklen_t len = sizeof(v);
+
+	return getsockopt(fd, level, name, &v, &len) == 0 ? v : missing;
+}
+
+int socket_read(struct capture *c, struct fd_desc *d)
+{
+	cleanup_fd int local = -1;
+	struct sock_facts *s = &d->sock;
+
+	if (d->flags & O_PATH)
+		return 0;
+	local = capture_fd_open(c, d);
+	if (local < 0) {
+		if (c->r || c->e->num != EBADF)
+			return -1;
+		err_clear(c->e); /* closed meanwhile */
+		return 0;
+	}
+	s->domain = get(local, SOL_SOCKET, SO_DOMAIN, -1);
+	s->type = get(local, SOL_SOCKET, SO_TYPE, -1);
+	s->proto = get(local, SOL_SOCKET, SO_PROTOCOL, -1);
+	return s->domain == AF_UNIX ? unix_read(c, d) : 0;
+}
+
+static void refuse_kind(struct capture *c, const struct fd_desc *d)
+{
+	const char *family = NULL, *type = "";
+
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		if (families[i].number == d->sock.domain)
+			family = families[i].name;
+	}
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		if (types[i].number == d->sock.type)
+			type = types[i].name;
+	}
+	if (d->sock.domain == AF_INET || d->sock.domain == AF_INET6)
+		capture_fd_obstacle(c, d, NULL, "%s %s socket of protocol %d", family, type, d->sock.proto);
+	else if (family)
+		capture_fd_obstacle(c, d, NULL, "%s socket", family);
+	else
+		capture_fd_obstacle(c, d, NULL, "socket of family %d", d->sock.domain);
+}
+
+static bool is_inet(const struct sock_facts *s)
+{
+	return (s->domain == AF_INET || s->domain == AF_INET6) &&
+	       ((s->type == SOCK_STREAM && s->proto == IPPROTO_TCP) || (s->type == SOCK_DGRAM && s->proto == IPPROTO_UDP));
+}
+
+/* A socket keeps the network namespace that it was made in, whatever its owner moved to. */
+static void check_network(struct capture *c, const struct fd_desc *d, int local)
+{
+	cleanup_fd int ns = ioctl(local, SIOCGSKNS);
+	struct stat theirs, ours;
+
+	if (ns >= 0 && fstat(ns, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 && theirs.st_ino != ours.st_ino)
+		capture_fd_obstacle(c, d, NULL, "socket of another network namespace");
+}
+
+/* Only classic filters can be read back. */
+static void check_filter(struct capture *c, const struct fd_desc *d, int local)
+{
+	socklen_t len = 0;
+
+	if (getsockopt(local, SOL_SOCKET, SO_GET_FILTER, NULL, &len) < 0 && errno == EACCES)
+		capture_fd_obstacle(c, d, NULL, "socket with an eBPF filter");
+}
+
+int socket_check(struct capture *c, struct fd_desc *d)
+{
+	cleanup_fd int local = -1;
+
+	if (d->flags & O_PATH) {
+		capture_fd_obstacle(c, d, NULL, "socket file %s opened with O_PATH", d->link);
+		return 0;
+	}
+	if (d->sock.domain != AF_UNIX && !is_inet(&d->sock)) {
+		refuse_kind(c, d);
+		return 0;
+	}
+	local = capture_fd_open(c, d);
+	if (local < 0)
+		return -1;
+	check_network(c, d, local);
+	check_filter(c, d, local);
+	return d->sock.domain == AF_UNIX ? unix_check(c, d, local) : inet_check(c, d, local);
+}
+
+int socket_save(struct capture *c, struct fd_desc *d, FileEntry *f)
+{
+	cleanup_fd int local = capture_fd_open(c, d);
+	Drayage__FileExt *x;
+
+	if (local < 0)
+		return -1;
+	f->type = d->sock.domain == AF_UNIX ? FD_TYPES__FD_UNIXSK : FD_TYPES__FD_INETSK;
+	x = capture_file_ext(c, f->id);
+	if (!x)
+		return -1;
+	x->key = strdup(d->link);
+	if (!x->key)
+		return err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
+	return d->sock.domain == AF_UNIX ? unix_save(c, d, f, local) : inet_save(c, d, f, local);
+}
+
+/* ---- options ---- */
+
+static int save_filter(struct capture *c, int local, SkOptsEntry *o)
+{
+	struct sock_filter program[FILTER_MAX];
+	socklen_t count = FILTER_MAX; /* this option counts instructions */
+
+	if (getsockopt(local, SOL_SOCKET, SO_GET_FILTER, program, &count) < 0 || count == 0)
+		return 0;
+	o->so_filter = malloc(count * sizeof(*o->so_filter));
+	if (!o->so_filter)
+		return err_set(c->e, ERR_SYSTEM, ENOMEM, "socket filter");
+	_Static_assert(sizeof(program[0]) == sizeof(o->so_filter[0]), "one instruction, one number");
+	memcpy(o->so_filter, program, count * sizeof(program[0]));
+	o->n_so_filter = count;
+	return 0;
+}
+
+static void save_times(int local, SkOptsEntry *o)
+{
+	struct timeval t = { 0 };
+	socklen_t len = sizeof(t);
+
+	if (getsockopt(local, SOL_SOCKET, SO_SNDTIMEO, &t, &len) == 0)
+		o->so_snd_tmo_sec = (uint64_t)t.tv_sec, o->so_snd_tmo_usec = (uint64_t)t.tv_usec;
+	len = sizeof(t);
+	if (getsockopt(local, SOL_SOCKET, SO_RCVTIMEO, &t, &len) == 0)
+		o->so_rcv_tmo_sec = (uint64_t)t.tv_sec, o->so_rcv_tmo_usec = (uint64_t)t.tv_usec;
+}
+
+static int save_device(struct capture *c, int local, SkOptsEntry *o)
+{
+	char name[32] = "";
+	socklen_t len = sizeof(name);
+
+	if (getsockopt(local, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 || !name[0])
+		return 0;
+	o->so_bound_dev = strndup(name, sizeof(name) - 1);
+	return o->so_bound_dev ? 0 : err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
+}
+
+SkOptsEntry *socket_options(struct capture *c, int local)
+{
+	SkOptsEntry *o = CAPTURE_NEW(c, sk_opts_entry);
+	struct linger linger = { 0 };
+	socklen_t len = sizeof(linger);
+
+	if (!o)
+		return NULL;
+#define NUMBER(field, option) (o->has_##field = true, o->field = (uint32_t)get(local, SOL_SOCKET, option, 0))
+#define SWITCH(field, option) (o->has_##field = true, o->field = get(local, SOL_SOCKET, option, 0) != 0)
+	o->so_sndbuf = (uint32_t)get(local, SOL_SOCKET, SO_SNDBUF, 0);
+	o->so_rcvbuf = (uint32_t)get(local, SOL_SOCKET, SO_RCVBUF, 0);
+	NUMBER(so_priority, SO_PRIORITY);
+	NUMBER(so_rcvlowat, SO_RCVLOWAT);
+	NUMBER(so_mark, SO_MARK);
+	NUMBER(so_buf_lock, SO_BUF_LOCK);
+	NUMBER(so_oobinline, SO_OOBINLINE);
+	SWITCH(reuseaddr, SO_REUSEADDR);
+	SWITCH(so_reuseport, SO_REUSEPORT);
+	SWITCH(so_passcred, SO_PASSCRED);
+	SWITCH(so_passsec, SO_PASSSEC);
+	SWITCH(so_dontroute, SO_DONTROUTE);
+	SWITCH(so_no_check, SO_NO_CHECK);
+	SWITCH(so_broadcast, SO_BROADCAST);
+	SWITCH(so_keepalive, SO_KEEPALIVE);
+#undef NUMBER
+#undef SWITCH
+	if (getsockopt(local, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 && linger.l_onoff) {
+		o->has_so_linger = true;
+		o->so_linger = (uint32_t)linger.l_linger;
+	}
+	save_times(local, o);
+	if (save_device(c, local, o) < 0 || save_filter(c, local, o) < 0) {
+		sk_opts_entry__free_unpacked(o, NULL);
+		return NULL;
+	}
+	return o;
+}
+
+/* Options that the image format has no field for. A fresh socket of the same kind tells the default; only what differs is carried. */
+static const struct { int domain, level, name; } extra[] = {
+	{ 0, SOL_SOCKET, SO_TIMESTAMP }, { 0, SOL_SOCKET, SO_TIMESTAMPNS }, { 0, SOL_SOCKET, SO_TIMESTAMPING }, { 0, SOL_SOCKET, SO_RXQ_OVFL },
+	{ 0, SOL_SOCKET, SO_BUSY_POLL }, { 0, SOL_SOCKET, SO_ZEROCOPY }, { 0, SOL_SOCKET, SO_MAX_PACING_RATE }, { 0, SOL_SOCKET, SO_PEEK_OFF },
+	{ AF_INET, IPPROTO_IP, IP_RECVTOS }, { AF_INET, IPPROTO_IP, IP_RECVTTL }, { AF_INET, IPPROTO_IP, IP_MTU_DISCOVER },
+	{ AF_INET, IPPROTO_IP, IP_MULTICAST_TTL }, { AF_INET, IPPROTO_IP, IP_MULTICAST_LOOP }, { AF_INET, IPPROTO_IP, IP_MULTICAST_ALL },
+	{ AF_INET, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT }, { AF_INET, IPPROTO_IP, IP_TRANSPARENT }, { AF_INET, IPPROTO_IP, IP_RECVERR },
+	{ AF_INET, IPPROTO_IP, IP_MINTTL }, { AF_INET, IPPROTO_IP, IP_RECVORIGDSTADDR }, { AF_INET, IPPROTO_IP, IP_RECVOPTS },
+	{ AF_INET6, IPPROTO_IPV6, IPV6_RECVPKTINFO }, { AF_INET6, IPPROTO_IPV6, IPV6_UNICAST_HOPS }, { AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_HOPS },
+	{ AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_LOOP }, { AF_INET6, IPPROTO_IPV6, IPV6_TCLASS }, { AF_INET6, IPPROTO_IPV6, IPV6_RECVHOPLIMIT },
+	{ AF_INET6, IPPROTO_IPV6, IPV6_RECVTCLASS }, { AF_INET6, IPPROTO_IPV6, IPV6_MTU_DISCOVER }, { AF_INET6, IPPROTO_IPV6, IPV6_RECVERR },
+	{ -IPPROTO_TCP, IPPROTO_TCP, TCP_DEFER_ACCEPT }, { -IPPROTO_TCP, IPPROTO_TCP, TCP_USER_TIMEOUT }, { -IPPROTO_TCP, IPPROTO_TCP, TCP_FASTOPEN },
+	{ -IPPROTO_TCP, IPPROTO_TCP, TCP_SYNCNT }, { -IPPROTO_TCP, IPPROTO_TCP, TCP_LINGER2 }, { -IPPROTO_TCP, IPPROTO_TCP, TCP_WINDOW_CLAMP },
+	{ -IPPROTO_TCP, IPPROTO_TCP, TCP_CONGESTION }, { -IPPROTO_TCP, IPPROTO_TCP, TCP_NOTSENT_LOWAT }, { -IPPROTO_TCP, IPPROTO_TCP, TCP_SAVE_SYN },
+	{ -IPPROTO_TCP, IPPROTO_TCP, TCP_MAXSEG },
+	{ -IPPROTO_UDP, IPPROTO_UDP, UDP_CORK }, { -IPPROTO_UDP, IPPROTO_UDP, UDP_SEGMENT }, { -IPPROTO_UDP, IPPROTO_UDP, UDP_GRO },
+};
+
+/* Connected and live numbers of a connection (its segment size, its window) are no options of the descriptor. */
+static bool applies(const struct sock_facts *s, size_t i)
+{
+	int want = extra[i].domain;
+
+	if (s->state == TCP_ESTABLISHED && extra[i].level == IPPROTO_TCP && (extra[i].name == TCP_MAXSEG || extra[i].name == TCP_WINDOW_CLAMP))
+		return false;
+	if (want == AF_INET)
+		return s->domain == AF_INET || s->domain == AF_INET6;
+	return want == 0 || want == s->domain || (s->domain != AF_UNIX && want == -s->proto);
+}
+
+int socket_extra_options(struct capture *c, const struct fd_desc *d, int local, uint32_t id)
+{
+	cleanup_fd int fresh = socket(d->sock.domain, d->sock.type | SOCK_CLOEXEC, d->sock.domain == AF_UNIX ? 0 : d->sock.proto);
+	Drayage__FileExt *x = capture_file_ext(c, id);
+
+	if (fresh < 0 || !x)
+		return fresh < 0 ? err_sys(c->e, "socket") : -1;
+	for (size_t i = 0; i < sizeof(extra) / sizeof(extra[0]); i++) {
+		char is[VALUE_MAX] = { 0 }, plain[VALUE_MAX] = { 0 };
+		socklen_t is_len = sizeof(is), plain_len = sizeof(plain);
+		Drayage__SocketOption *o;
+
+		if (!applies(&d->sock, i) || getsockopt(local, extra[i].level, extra[i].name, is, &is_len) < 0 ||
+		    getsockopt(fresh, extra[i].level, extra[i].name, plain, &plain_len) < 0 ||
+		    (is_len == plain_len && memcmp(is, plain, is_len) == 0))
+			continue;
+		o = CAPTURE_NEW(c, drayage__socket_option);
+		if (capture_push(c, &x->options, &x->n_options, o) < 0 || capture_bytes(c, &o->value, is, is_len) < 0)
+			return -1;
+		o->level = extra[i].level;
+		o->name = extra[i].name;
+	}
+	return 0;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/native/capture_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *text_field(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+		if (strncmp(line, key, len) == 0 && line[len] == ':')
+			return line + len + 1 + strspn(line + len + 1, " \t");
+	}
+	return NULL;
+}
+
+uint64_t text_number(const char *text, const char *key, int base, uint64_t missing)
+{
+	const char *value = text_field(text, key);
+
+	return value ? strtoull(value, NULL, base) : missing;
+}
+
+int text_last_number(const char *text, const char *key)
+{
+	const char *value = text_field(text, key);
+	char *end;
+	int last = -1;
+
+	while (value && *value && *value != '\n') {
+		long v = strtol(value, &end, 10);
+
+		if (end == value)
+			break;
+		last = (int)v;
+		value = end + strspn(end, " \t");
+	}
+	return last;
+}
