@@ -98,15 +98,19 @@ host_b() { on b "$@"; }
 start() {
 	local h=$1 name=$2
 	shift 2
-	( host_join "$h"; exec nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- setsid env --default-signal=INT,QUIT "$@" ) \
-		< /dev/null > "$T/$name.out" 2> "$T/$name.err" &
+	# The shell in between takes note of a death by signal without a word about it, and hands on 128 + signal.
+	( host_join "$h"
+	nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- setsid env --default-signal=INT,QUIT "$@" \
+		< /dev/null > "$T/$name.out" 2> "$T/$name.err"
+	exit $? ) 2> /dev/null &
 	waiter[$name]=$!
 	await 10 started "$name"
 	# A program that has ended already has neither; finish tells its exit code.
-	pid[$name]=$(child_of "${waiter[$name]}") || true
+	pid[$name]=$(grandchild_of "${waiter[$name]}") || true
 	inner[$name]=$(awk '/^NSpid:/ { print $NF }' "/proc/${pid[$name]:-0}/status" 2> /dev/null) || true
 }
-started() { has_child "${waiter[$1]}" || ! kill -0 "${waiter[$1]}" 2> /dev/null; }
+grandchild_of() { local c; c=$(child_of "$1") && child_of "$c"; }
+started() { grandchild_of "${waiter[$1]}" > /dev/null || ! kill -0 "${waiter[$1]}" 2> /dev/null; }
 
 finish() { local rc=0; wait "${waiter[$1]}" 2> /dev/null || rc=$?; unset "waiter[$1]"; return $rc; }
 # Ends what start() started, whatever it does; a helper that is to go before the test ends.

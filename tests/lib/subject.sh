@@ -17,7 +17,7 @@ subject_start() {
 subject_run() {
 	rm -f "$T"/beat "$T"/ready "$T"/verdict
 	start a subject "$@"
-	await 60 test -e "$T/ready"
+	await 120 test -e "$T/ready"
 }
 subject_stop() {
 	local h p
