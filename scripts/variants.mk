@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The same tests, built otherwise; and what a maintainer needs now and then.
 
+# These map at addresses that valgrind and ThreadSanitizer keep for themselves.
+AT_FIXED := %/test_place
 again = $(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) $(2)
 
 check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -8,14 +10,14 @@ check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 check-ubsan: ## unit tests under UndefinedBehaviorSanitizer alone
 	$(call again,ubsan,SAN=undefined check-unit)
 check-tsan: ## unit tests under ThreadSanitizer
-	$(call again,tsan,SAN=thread check-unit)
+	$(call again,tsan,SAN=thread check-unit UNIT='$(patsubst $(BUILD)/%,$(BUILD)-tsan/%,$(filter-out $(AT_FIXED),$(UNIT)))')
 check-clang: ## unit tests, built by clang with -Werror
 	$(call again,clang,CC=clang WERROR=1 check-unit)
 check-valgrind: $(UNIT) ## unit tests under valgrind
 	$(Q)command -v valgrind >/dev/null || { echo "valgrind is not installed"; exit 1; }
-	$(Q)for t in $(UNIT); do \
+	$(Q)for t in $(filter-out $(AT_FIXED),$(UNIT)); do \
 		echo "valgrind $$t"; \
-		valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite $$t >/dev/null || exit 1; \
+		valgrind -q --suppressions=scripts/valgrind.supp --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite $$t >/dev/null || exit 1; \
 	done
 
 MANDIR   ?= $(PREFIX)/share/man
