@@ -37,15 +37,18 @@ struct keeper_armed {
 	uint64_t scratch_start, scratch_end; /* the mover's mapping in the target: neither tracked nor sent */
 	uint64_t stopped_us;          /* how long the target stood still for it */
 };
-/* The one injection: scratch, userfaultfd, twins. A target that can't have twins (seccomp) gets none: twin_count tells. */
+/* The one injection: scratch, userfaultfd, twins. A target that can't have twins (seccomp) gets none: twin_count tells. On failure the target
+ * runs on with nothing of ours in it. */
 int keeper_arm(struct keeper *k, bool want_uffd, unsigned want_twins, struct keeper_armed *out, struct err *e);
 int keeper_freeze(struct keeper *k, uint64_t *freezing_us, struct err *e); /* all threads stopped */
 int keeper_thaw(struct keeper *k, uint64_t *stopped_us, struct err *e);    /* after keeper_freeze: they run on */
 /* Frozen only. Packed TreeState, owned by the caller (free). */
 int keeper_capture(struct keeper *k, const struct capture_options *opt, uint8_t **state, size_t *len, struct err *e);
-/* Frozen only: makes the stop outlive keeper and migrating process. The freezer's facts for the journal in out. */
+/* Frozen only, and the last thing before commit: takes twins and scratch out of the target (nobody may ever come back to do it), then makes
+ * the stop outlive keeper and migrating process. Only keeper_end can follow. The freezer's facts for the journal in out. */
 int keeper_hold(struct keeper *k, struct freezer *out, struct err *e);
-/* Ends: the target runs on with nothing of ours left in it (thaw), is killed, or is left frozen in its cgroup. Frees k. */
+/* Ends, from any state: the target runs on with nothing of ours left in it (thaw; ERR_GONE when it has ended), is killed, or is left frozen in
+ * its cgroup (held first if it wasn't). Frees k, also on failure. */
 int keeper_end(struct keeper *k, enum keeper_verdict how, struct err *e);
 /* Readable when the keeper or the target died. */
 int keeper_event_fd(const struct keeper *k);

@@ -170,6 +170,15 @@ undo:
 	return -1;
 }
 
+bool remote_is_scratch(pid_t pid, uint64_t addr)
+{
+	char code[512];
+	size_t len = (size_t)(remote_loop_end - remote_loop_start);
+	struct err ignored = { 0 };
+
+	return len <= sizeof(code) && remote_read(pid, addr, code, len, &ignored) == 0 && memcmp(code, remote_loop_start, len) == 0;
+}
+
 int remote_scratch_destroy(struct remote *r, struct err *e)
 {
 	struct remote_call unmap = REMOTE_CALL(SYS_munmap, r->scratch, r->scratch_len);
@@ -178,6 +187,6 @@ int remote_scratch_destroy(struct remote *r, struct err *e)
 		return 0;
 	if (remote_step(r, 0, &unmap, "remove the scratch mapping", e) < 0)
 		return -1;
-	r->scratch = r->scratch_len = 0;
+	r->scratch = r->scratch_len = r->scratch_taken = 0;
 	return 0;
 }

@@ -49,7 +49,8 @@ struct remote {
 	struct remote_thread *thread; /* leader first, then as /proc/PID/task lists them */
 	size_t threads, capacity;
 	uint64_t scratch, scratch_len; /* 0 when there is none; first page code, then the callers' data, last the arrays of calls.
-	                                  Outlives release: a caller that seizes again puts both back */
+	                                  Outlives release: a caller that seizes again puts them back */
+	uint64_t scratch_taken;        /* bytes at the start of the data area that are given away for good (twins); the callers' own begin behind */
 	uint64_t syscall_at;           /* where a `syscall` instruction was found last, checked before each use */
 	bool exitkill;
 	pid_t born[REMOTE_BORN_MAX]; /* tids (ours) of the tasks that clone calls of the last remote_run or remote_step made, in order. Traced by */
@@ -76,9 +77,14 @@ void remote_regs_for_elsewhere(struct user_regs_struct *regs);
 /* bytes: data area wanted. fixed_addr: where (fails if anything is there), 0: the kernel chooses. Children forked don't get it. */
 int remote_scratch_create(struct remote *r, size_t bytes, uint64_t fixed_addr, struct err *e);
 int remote_scratch_destroy(struct remote *r, struct err *e);
-static inline uint64_t remote_scratch_data(const struct remote *r) { return r->scratch + 4096; }
+/* Whether a scratch mapping is still at addr: an execve of the target takes it away. */
+bool remote_is_scratch(pid_t pid, uint64_t addr);
+static inline uint64_t remote_scratch_data(const struct remote *r) { return r->scratch + 4096 + r->scratch_taken; }
 enum { REMOTE_CALLS_BYTES = 16 * 1024 };
-static inline uint64_t remote_scratch_size(const struct remote *r) { return r->scratch_len - 4096 - REMOTE_CALLS_BYTES; }
+static inline uint64_t remote_scratch_size(const struct remote *r)
+{
+	return r->scratch_len - 4096 - REMOTE_CALLS_BYTES - r->scratch_taken;
+}
 
 struct remote_call {
 	int64_t nr;

@@ -121,7 +121,6 @@ static int enter(struct remote *r, struct remote_thread *t, uint64_t allowed_sig
 		note_rseq(r, t);
 		t->priv.entered = true;
 	}
-	r->born_count = 0;
 	if (REMOTE_PTRACE(PTRACE_GETSIGMASK, t->tid, sizeof(*mask), mask, e) < 0)
 		return -1;
 	return REMOTE_PTRACE(PTRACE_SETSIGMASK, t->tid, sizeof(blocked), &blocked, e);
@@ -277,36 +276,32 @@ static int take_results(struct remote *r, uint64_t array, struct remote_call *c,
 	return 0;
 }
 
+/* One array full of calls. ran: how many did not fail (or may). */
+static int run_chunk(struct remote *r, struct remote_thread *t, struct remote_call *c, size_t n, size_t *ran, struct err *e)
+{
+	uint64_t array = r->scratch + r->scratch_len - REMOTE_CALLS_BYTES, stopped_at = array;
+
+	if (remote_write(r->pid, array, c, n * sizeof(*c), e) < 0 || run_loop(r, t, array, n, &stopped_at, e) < 0)
+		return -1;
+	*ran = (stopped_at - array) / sizeof(*c);
+	if (stopped_at < array || *ran > n)
+		return err_set(e, ERR_INTERNAL, 0, "the loop's registers make no sense");
+	return take_results(r, array, c, *ran < n ? *ran + 1 : n, e);
+}
+
 int remote_run(struct remote *r, size_t t, struct remote_call *calls, size_t n, const char *what, struct err *e)
 {
-	uint64_t array = r->scratch + r->scratch_len - REMOTE_CALLS_BYTES;
-	pid_t born[REMOTE_BORN_MAX];
-	unsigned born_count = 0;
-
+	r->born_count = 0;
 	if (!r->scratch)
 		return err_set(e, ERR_INTERNAL, 0, "%s: no scratch mapping", what);
-	for (size_t done = 0; done < n;) {
-		size_t now = n - done < CHUNK ? n - done : CHUNK, ran;
-		struct remote_call *c = calls + done;
-		uint64_t stopped_at = array;
+	for (size_t done = 0, ran = 0; done < n; done += ran) {
+		size_t now = n - done < CHUNK ? n - done : CHUNK;
 
-		if (remote_write(r->pid, array, c, now * sizeof(*c), e) < 0 || run_loop(r, &r->thread[t], array, now, &stopped_at, e) < 0)
+		if (run_chunk(r, &r->thread[t], calls + done, now, &ran, e) < 0)
 			return err_wrap(e, "%s", what);
-		ran = (stopped_at - array) / sizeof(*c);
-		if (stopped_at < array || ran > now)
-			return err_set(e, ERR_INTERNAL, 0, "%s: the loop's registers make no sense", what);
-		if (take_results(r, array, c, ran < now ? ran + 1 : now, e) < 0)
-			return err_wrap(e, "%s", what);
-		if (r->born_count > REMOTE_BORN_MAX - born_count)
-			return err_set(e, ERR_LIMIT, 0, "%s: more than %d new tasks", what, REMOTE_BORN_MAX);
-		memcpy(born + born_count, r->born, r->born_count * sizeof(born[0]));
-		born_count += r->born_count;
 		if (ran < now)
-			return call_failed(&c[ran], what, e);
-		done += now;
+			return call_failed(&calls[done + ran], what, e);
 	}
-	memcpy(r->born, born, born_count * sizeof(born[0]));
-	r->born_count = born_count;
 	return 0;
 }
 
@@ -351,6 +346,7 @@ int remote_step(struct remote *r, size_t t, struct remote_call *call, const char
 	uint64_t mask;
 	int rc;
 
+	r->born_count = 0;
 	if (!is_syscall_insn(r->pid, r->syscall_at) && remote_find_syscall(r->pid, &r->syscall_at, e) < 0)
 		return err_wrap(e, "%s", what);
 	if (enter(r, &r->thread[t], 0, &mask, e) < 0)

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The migrating process's side, and the fork. */
+#include "migrate/keeper/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "migrate/keeper/keeper_priv.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+enum { STATE_MAX = 1 << 30 };
+
+struct keeper {
+	pid_t pid;
+	int sock;
+	int event;       /* epoll over the two: */
+	int target_fd, keeper_fd;
+};
+
+/* ---- the fork ---- */
+
+/* Above stdio only these two stay: what the migrating process has open (sockets to the destination above all) must close when it dies. */
+static void close_others(int a, int b)
+{
+	unsigned low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
+
+	if (low > 3)
+		close_range(3, low - 1, 0);
+	if (high > low + 1)
+		close_range(low + 1, high - 1, 0);
+	close_range(high + 1, ~0u, 0);
+}
+
+static void default_signals(void)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2 };
+
+	signal(SIGCHLD, SIG_DFL);
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+}
+
+_Noreturn static void be_keeper(int sock, int pidfd, pid_t target, const char *id, keeper_settle_fn *settle, void *arg)
+{
+	struct hold h;
+	struct err ignored = { 0 };
+
+	setsid();
+	default_signals();
+	close_others(sock, pidfd);
+	prctl(PR_SET_NAME, "dray-keeper");
+	prctl(PR_SET_PDEATHSIG, 0);
+	log_set_role("keeper");
+	file_write(AT_FDCWD, "/proc/self/oom_score_adj", "-900", &ignored); /* where it is permitted */
+	if (hold_init(&h, target, id, pidfd) < 0)
+		_exit(1);
+	_exit(keeper_serve(&h, sock, settle, arg));
+}
+
+static int watch(int epoll, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static void release(struct keeper *k)
+{
+	int *fds[] = { &k->sock, &k->event, &k->target_fd, &k->keeper_fd };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+	free(k);
+}
+
+/* Ends a keeper that nothing was asked of yet, or one that is dead already. */
+static void reap(struct keeper *k)
+{
+	close(k->sock);
+	k->sock = -1;
+	while (k->pid > 0 && waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static int open_target(struct keeper *k, pid_t target, struct err *e)
+{
+	k->target_fd = pidfd_open_(target, 0);
+	if (k->target_fd == -ESRCH || k->target_fd == -EINVAL)
+		return err_set(e, ERR_GONE, 0, "no process %d", target);
+	if (k->target_fd < 0)
+		return err_set(e, ERR_SYSTEM, -k->target_fd, "open process %d", target);
+	return 0;
+}
+
+struct keeper *keeper_start(pid_t target, const char *id, keeper_settle_fn *settle, void *arg, struct err *e)
+{
+	struct keeper *k = malloc(sizeof(*k));
+	int pair[2];
+
+	if (!k) {
+		err_set(e, ERR_INTERNAL, ENOMEM, "start the keeper");
+		return NULL;
+	}
+	*k = (struct keeper){ .sock = -1, .event = -1, .target_fd = -1, .keeper_fd = -1 };
+	if (open_target(k, target, e) < 0)
+		goto fail;
+	k->event = epoll_create1(EPOLL_CLOEXEC);
+	if (k->event < 0 || watch(k->event, k->target_fd) < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		err_sys(e, "start the keeper");
+		goto fail;
+	}
+	k->sock = pair[0];
+	fflush(NULL); /* what stdio holds would be written twice */
+	k->pid = fork();
+	if (k->pid == 0)
+		be_keeper(pair[1], k->target_fd, target, id, settle, arg);
+	close(pair[1]);
+	k->keeper_fd = k->pid > 0 ? pidfd_open_(k->pid, 0) : -1;
+	if (k->keeper_fd < 0 || watch(k->event, k->keeper_fd) < 0) {
+		err_sys(e, "start the keeper");
+		reap(k);
+		goto fail;
+	}
+	return k;
+fail:
+	release(k);
+	return NULL;
+}
+
+/* ---- requests ---- */
+
+static int lost(struct err *e)
+{
+	return err_set(e, ERR_INTERNAL, 0, "the keeper process has ended");
+}
+
+/* fd: owned, -1 when none came. */
+static int ask(struct keeper *k, const struct keeper_request *q, struct keeper_reply *a, int *fd, struct err *e)
+{
+	int got = -1, n = 0;
+
+	if (send_fds(k->sock, q, sizeof(*q), NULL, 0) < 0 || recv_fds(k->sock, a, sizeof(*a), &got, 1, &n) != (ssize_t)sizeof(*a))
+		return lost(e);
+	if (n == 0)
+		got = -1;
+	if (fd)
+		*fd = got;
+	else if (got >= 0)
+		close(got);
+	if (a->rc < 0)
+		*e = a->e;
+	return a->rc;
+}
+
+static void drop_twins(struct keeper_armed *out, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		close(out->twins[i].command_write);
+		close(out->twins[i].pipe_read);
+	}
+}
+
+static int take_twins(struct keeper *k, unsigned count, struct keeper_armed *out, struct err *e)
+{
+	if (count > TWINS_MAX)
+		return err_set(e, ERR_INTERNAL, 0, "%u twins", count);
+	for (unsigned i = 0; i < count; i += PAIRS_A_PACKET) {
+		unsigned pairs = count - i < PAIRS_A_PACKET ? count - i : PAIRS_A_PACKET;
+		int fds[2 * PAIRS_A_PACKET], n = 0;
+		ssize_t len = recv_fds(k->sock, &out->twins[i], pairs * sizeof(out->twins[0]), fds, 2 * PAIRS_A_PACKET, &n);
+
+		if (len != (ssize_t)(pairs * sizeof(out->twins[0])) || n != (int)(2 * pairs)) {
+			for (int j = 0; j < n; j++)
+				close(fds[j]);
+			drop_twins(out, i);
+			return len <= 0 ? lost(e) : err_set(e, ERR_SYSTEM, EMFILE, "take over the twins' pipes");
+		}
+		for (unsigned j = 0; j < pairs; j++) {
+			out->twins[i + j].command_write = fds[2 * j];
+			out->twins[i + j].pipe_read = fds[2 * j + 1];
+		}
+	}
+	out->twin_count = count;
+	return 0;
+}
+
+int keeper_arm(struct keeper *k, bool want_uffd, unsigned want_twins, struct keeper_armed *out, struct err *e)
+{
+	struct keeper_request q = { .op = OP_ARM, .want_uffd = want_uffd, .want_twins = want_twins };
+	struct keeper_reply a;
+
+	*out = (struct keeper_armed){ .uffd = -1 };
+	if (ask(k, &q, &a, &out->uffd, e) < 0)
+		return -1;
+	if (want_uffd && out->uffd < 0)
+		err_set(e, ERR_SYSTEM, EMFILE, "take over the userfaultfd");
+	else if (take_twins(k, a.twin_count, out, e) == 0) {
+		out->scratch_start = a.scratch_start;
+		out->scratch_end = a.scratch_end;
+		out->stopped_us = a.us;
+		return 0;
+	}
+	if (out->uffd >= 0)
+		close(out->uffd);
+	*out = (struct keeper_armed){ .uffd = -1 };
+	return -1;
+}
+
+static int ask_time(struct keeper *k, enum keeper_op op, uint64_t *us, struct err *e)
+{
+	struct keeper_request q = { .op = op };
+	struct keeper_reply a;
+
+	if (ask(k, &q, &a, NULL, e) < 0)
+		return -1;
+	*us = a.us;
+	return 0;
+}
+
+int keeper_freeze(struct keeper *k, uint64_t *freezing_us, struct err *e)
+{
+	return ask_time(k, OP_FREEZE, freezing_us, e);
+}
+
+int keeper_thaw(struct keeper *k, uint64_t *stopped_us, struct err *e)
+{
+	return ask_time(k, OP_THAW, stopped_us, e);
+}
+
+int keeper_capture(struct keeper *k, const struct capture_options *opt, uint8_t **state, size_t *len, struct err *e)
+{
+	struct keeper_request q = { .op = OP_CAPTURE, .capture = *opt };
+	struct keeper_reply a;
+	cleanup_fd int memfd = -1;
+	cleanup_free uint8_t *buf = NULL;
+	struct stat st;
+
+	if (ask(k, &q, &a, &memfd, e) < 0)
+		return -1;
+	if (memfd < 0 || fstat(memfd, &st) < 0 || st.st_size < 0 || st.st_size > STATE_MAX)
+		return err_set(e, ERR_INTERNAL, 0, "the keeper gave no state");
+	buf = malloc((size_t)st.st_size + 1);
+	if (!buf)
+		return err_set(e, ERR_INTERNAL, ENOMEM, "state of %lld bytes", (long long)st.st_size);
+	if (pread(memfd, buf, (size_t)st.st_size, 0) != st.st_size)
+		return err_sys(e, "read the state");
+	*len = (size_t)st.st_size;
+	*state = steal_pointer(&buf);
+	return 0;
+}
+
+int keeper_hold(struct keeper *k, struct freezer *out, struct err *e)
+{
+	struct keeper_request q = { .op = OP_HOLD };
+	struct keeper_reply a;
+
+	if (ask(k, &q, &a, NULL, e) < 0)
+		return -1;
+	*out = a.freezer;
+	return 0;
+}
+
+int keeper_end(struct keeper *k, enum keeper_verdict how, struct err *e)
+{
+	struct keeper_request q = { .op = OP_END, .verdict = how };
+	struct keeper_reply a;
+	int rc = ask(k, &q, &a, NULL, e);
+
+	reap(k);
+	release(k);
+	return rc;
+}
+
+int keeper_event_fd(const struct keeper *k)
+{
+	return k->event;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keeper_priv.h - what the two sides of the socketpair agree on, and the keeper's own side: hold.c does it, serve.c is asked for it. */
+#ifndef DRAY_MIGRATE_KEEPER_PRIV_H
+#define DRAY_MIGRATE_KEEPER_PRIV_H
+
+#include "migrate/keeper/keeper.h"
+
+enum keeper_op { OP_ARM = 1, OP_FREEZE, OP_THAW, OP_CAPTURE, OP_HOLD, OP_END };
+
+/* One packet each way; both ends are the same program. */
+struct keeper_request {
+	enum keeper_op op;
+	bool want_uffd;
+	unsigned want_twins;
+	struct capture_options capture;
+	enum keeper_verdict verdict;
+};
+/* Descriptors travel with it: arm's userfaultfd, capture's memfd. The twins' ends follow in packets of their own, PAIRS_A_PACKET each. */
+struct keeper_reply {
+	int rc;
+	struct err e;
+	uint64_t us; /* how long it stood still, or what stopping took */
+	uint64_t scratch_start, scratch_end;
+	unsigned twin_count;
+	struct freezer freezer;
+};
+enum { PAIRS_A_PACKET = 8, TWINS_MAX = 16 };
+
+/* The target as the keeper holds it. */
+struct hold {
+	pid_t target;
+	int pidfd; /* owned */
+	char id[48];
+	struct remote r;       /* valid while held */
+	bool held;             /* every thread stopped by us */
+	uint64_t held_since;
+	uint64_t scratch, scratch_len, scratch_taken; /* ours in the target, held or not */
+	struct twins twins;
+	struct freezer freezer; /* kind NONE before hold_keep */
+};
+
+int hold_init(struct hold *h, pid_t target, const char *id, int pidfd);
+/* out's descriptors are owned by the caller. */
+int hold_arm(struct hold *h, bool want_uffd, unsigned want_twins, struct keeper_armed *out, struct err *e);
+int hold_freeze(struct hold *h, uint64_t *us, struct err *e);
+int hold_thaw(struct hold *h, uint64_t *us, struct err *e);
+int hold_capture(struct hold *h, const struct capture_options *opt, int *memfd, struct err *e);
+int hold_keep(struct hold *h, struct err *e);
+/* Whatever state it is in. The hold is over, also when this fails. */
+int hold_end(struct hold *h, enum keeper_verdict how, struct err *e);
+
+/* The keeper's main function: serves until the end was asked for or the other side is gone. Returns its exit code. */
+int keeper_serve(struct hold *h, int sock, keeper_settle_fn *settle, void *arg);
+
+#endif
