@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* by_splice.c - a round on a stream with a twin.
+ *
+ *   worker   command n+1 | head n, splice n ........ | holes of n? | command n+2 | head n+1, splice n+1 ...
+ *   twin     ... (n is in the pipe)                   vmsplice n+1 ...
+ *
+ * The next frame's command is in the twin's hands before the current frame is spliced on, so the pipe fills again as soon as it is
+ * empty. What the twin couldn't read it replaced by zeros and wrote down: those pages are sent once more, copied. */
+#include "migrate/send/sender_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "migrate/extract/twin_blob.h"
+
+static int command(struct worker *w, const struct outgoing *f)
+{
+	struct iovec iov[TWIN_MAX_IOV];
+	size_t n = 0;
+	ssize_t wrote;
+
+	for (size_t i = 0; i < f->runs; i++)
+		if (f->run[i].kind == RUN_DATA)
+			iov[n++] = (struct iovec){ .iov_base = (void *)(uintptr_t)f->run[i].addr,
+						   .iov_len = pages_to_bytes(f->run[i].pages) };
+	if (n == 0)
+		return 0;
+	/* At most PIPE_BUF bytes: whole or not at all. Two commands fit the pipe many times. */
+	wrote = write(w->twin.command_write, iov, n * sizeof(iov[0]));
+	if (wrote != (ssize_t)(n * sizeof(iov[0])))
+		return worker_fail(w, ERR_GONE, 0, "the helper in the target's memory (task %d) ended", w->twin.pid);
+	return 0;
+}
+
+/* Plans the next frame and has the twin start on it. 1 yes, 0 there is none, -1. */
+static int prepare(struct worker *w, struct outgoing *f)
+{
+	if (atomic_load_explicit(&w->s->stop, memory_order_relaxed))
+		return worker_fail(w, ERR_CANCELLED, 0, "stopped");
+	if (!worker_next(w, f, w->s->frame_pages, TWIN_MAX_IOV))
+		return 0;
+	return command(w, f) < 0 ? -1 : 1;
+}
+
+static int read_twin(struct worker *w, uint64_t addr, void *buf, size_t len)
+{
+	struct iovec to = { buf, len }, from = { (void *)(uintptr_t)addr, len };
+
+	if (process_vm_readv(w->twin.pid, &to, 1, &from, 1, 0) != (ssize_t)len)
+		return worker_fail(w, ERR_GONE, 0, "the helper in the target's memory (task %d) ended", w->twin.pid);
+	return 0;
+}
+
+static bool frame_has(const struct outgoing *f, uint64_t addr)
+{
+	for (size_t i = 0; f && i < f->runs; i++)
+		if (f->run[i].kind == RUN_DATA && addr >= f->run[i].addr && addr < run_end(&f->run[i]))
+			return true;
+	return false;
+}
+
+/* The pages behind the ring's entries [from, to), merged into runs, up to the first that belongs to a frame that isn't out yet: what is
+ * copied must arrive behind the zeros. Returns past the last entry taken. */
+static uint64_t hole_runs(const struct twin_control *c, uint64_t from, uint64_t to, const struct outgoing *next, struct outgoing *f)
+{
+	f->runs = 0;
+	f->data_pages = 0;
+	for (; from < to && f->data_pages < COPY_FRAME_PAGES && f->runs < COPY_FRAME_RUNS; from++) {
+		uint64_t addr = c->hole[from % TWIN_HOLES] & ~(DRAY_PAGE_SIZE - 1);
+		struct page_run *last = f->runs ? &f->run[f->runs - 1] : NULL;
+
+		if (frame_has(next, addr))
+			break;
+		if (last && run_end(last) == addr)
+			last->pages++;
+		else
+			f->run[f->runs++] = (struct page_run){ .addr = addr, .pages = 1, .kind = RUN_DATA };
+		f->data_pages++;
+	}
+	return from;
+}
+
+/* After a frame is out and before the next one is: what of it was no more than zeros? */
+static int send_holes(struct worker *w, struct outgoing *scratch, const struct outgoing *next)
+{
+	struct twin_control c;
+	uint64_t now;
+
+	if (read_twin(w, w->twin.control, &now, sizeof(now)) < 0)
+		return -1;
+	if (now == w->holes_seen)
+		return 0;
+	if (read_twin(w, w->twin.control, &c, sizeof(c)) < 0)
+		return -1;
+	if (c.holes - w->holes_seen > TWIN_HOLES)
+		return worker_fail(w, ERR_INTERNAL, 0, "the record of unreadable pages is not as it was left");
+	while (w->holes_seen < c.holes) {
+		uint64_t upto = hole_runs(&c, w->holes_seen, c.holes, next, scratch);
+
+		if (upto == w->holes_seen)
+			break;
+		w->holes_seen = upto;
+		if (worker_copy_frame(w, &w->twin_memory, scratch, 0) < 0 || output_wait(w) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int send_one(struct worker *w, struct outgoing *f)
+{
+	size_t len = pages_to_bytes(f->data_pages);
+
+	outgoing_table(f);
+	outgoing_header(w, f, FRAME_PAGES, 0, len, 0);
+	if (worker_throttle(w, f->head_len + len) < 0 || output_spliced(w, f, len) < 0)
+		return -1;
+	worker_account(w, f, len, f->data_pages);
+	return 0;
+}
+
+int worker_round_splice(struct worker *w)
+{
+	unsigned at = 0;
+	int more = prepare(w, &w->frame[0]);
+
+	while (more > 0) {
+		int next = prepare(w, &w->frame[at ^ 1]);
+
+		if (next < 0 || send_one(w, &w->frame[at]) < 0 ||
+		    send_holes(w, &w->frame[at], next > 0 ? &w->frame[at ^ 1] : NULL) < 0)
+			return -1;
+		at ^= 1;
+		more = next;
+	}
+	return more;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sender_priv.h - what sender.c (rounds, the owner's side), worker.c (a stream's thread), by_splice.c, by_copy.c (its two ways) and
+ * output.c (bytes to the socket) share. */
+#ifndef DRAY_MIGRATE_SENDER_PRIV_H
+#define DRAY_MIGRATE_SENDER_PRIV_H
+
+#include <liburing.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "migrate/extract/copy.h"
+#include "migrate/extract/twin.h"
+#include "migrate/send/bucket.h"
+#include "migrate/send/choose.h"
+#include "migrate/send/cursor.h"
+#include "migrate/send/sender.h"
+#include "proto/wire/frame.h"
+
+enum {
+	SPLICE_FRAME_PAGES = 256, /* the slots of the pipe, and half of TWIN_INFLIGHT_PAGES */
+	COPY_FRAME_PAGES = 256,   /* what stays in a core's second-level cache while it is read, checked and sent */
+	/* A frame of copied pages that alternate between zero and not has a run for each page; the rest is for the round's own drops. */
+	COPY_FRAME_RUNS = FRAME_MAX_RUNS - COPY_FRAME_PAGES,
+	PIECE_PAGES = 2048,       /* what a stream takes at a time: 8 MiB, so that the lock is rare and neighbours stay together */
+	PIECE_RUNS = 1024,
+	HUGE_PAGES = 512,
+	HEAD_SIZE = FRAME_HEADER_SIZE + FRAME_MAX_RUNS * FRAME_RUN_SIZE,
+};
+
+struct outgoing { /* a frame on its way: the head's bytes, then len bytes of payload */
+	struct page_run run[FRAME_MAX_RUNS];
+	size_t runs;
+	uint32_t data_pages;
+	uint8_t head[HEAD_SIZE];
+	size_t head_len;
+};
+
+struct worker {
+	struct sender *s;
+	pthread_t thread;
+	bool started;
+	int sock;              /* owned */
+	struct twin_ends twin; /* owned */
+	struct copy_source twin_memory; /* the memory the twin holds, even if the target left it */
+	struct io_uring ring;
+	bool has_ring;
+	unsigned pending;      /* completions to come */
+	uint64_t sequence;
+	uint64_t holes_seen;
+	struct manifest manifest;
+	struct sender_stats stats; /* of this round */
+	struct compress_auto compress;
+	struct cursor piece;       /* what is left of what it took */
+	struct page_run piece_run[PIECE_RUNS];
+	struct outgoing frame[2];
+	uint8_t *raw[2], *packed[2]; /* page bytes and lz4 output of copied frames */
+	struct msghdr msg;         /* of the send under way: the kernel's until it completes */
+	struct iovec iov[2];
+	size_t unsent;         /* of it */
+};
+
+enum sender_order { ORDER_NONE, ORDER_ROUND, ORDER_FINISH, ORDER_QUIT };
+
+struct sender {
+	struct sender_config config;
+	struct copy_source source;
+	int wake_fd;           /* eventfd: readable once the sender is cancelled or failed */
+	atomic_bool stop;      /* the same, to look at between frames */
+	atomic_uint_fast64_t pages_left, bytes_sent;
+	uint32_t frame_pages;  /* smaller than usual under a low bandwidth limit */
+
+	pthread_mutex_t lock;  /* everything below; the only lock */
+	pthread_cond_t changed;
+	enum sender_order order;
+	unsigned order_number, working; /* workers that haven't finished the order */
+	bool cancelled;
+	struct err first;      /* the first stream's error */
+	struct cursor cursor;
+	struct bucket bucket;
+
+	uint32_t round;        /* constant while workers work */
+	bool frozen;
+	const struct run_list *zero_ok;
+	struct manifest manifest;
+	unsigned workers;
+	struct worker worker[]; /* config.streams */
+};
+
+/* sender.c: a worker's way to end the round on all streams. Returns -1. */
+int worker_fail(struct worker *w, enum err_kind kind, int num, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* The next frame's runs; false when the round has none left. */
+bool worker_next(struct worker *w, struct outgoing *f, uint32_t max_pages, size_t max_runs);
+/* Waits until the bandwidth limit lets bytes go. -1 when stopped meanwhile. */
+int worker_throttle(struct worker *w, size_t bytes);
+void worker_account(struct worker *w, const struct outgoing *f, size_t payload, uint32_t taken_pages);
+
+/* worker.c */
+void *worker_main(void *arg);
+
+/* by_splice.c, by_copy.c: all frames of the round. 0, or -1 after worker_fail. */
+int worker_round_splice(struct worker *w);
+int worker_round_copy(struct worker *w);
+/* Sends f's runs as copied frame(s) read from src (the piece is not looked at). slot: which buffers. */
+int worker_copy_frame(struct worker *w, const struct copy_source *src, struct outgoing *f, unsigned slot);
+
+/* output.c: 0, or -1 after worker_fail. */
+int output_open(struct worker *w);   /* by the worker's own thread; without a ring (refused, old kernel) plain calls do */
+void output_close(struct worker *w);
+void outgoing_table(struct outgoing *f); /* the run table, which the checksum covers */
+void outgoing_header(struct worker *w, struct outgoing *f, enum frame_kind kind, uint16_t flags, size_t payload_len, uint64_t checksum);
+int output_bytes(struct worker *w, const void *buf, size_t len);
+/* Head and payload, which stay the kernel's until output_wait. One at a time: a stream's bytes have one order. */
+int output_frame_start(struct worker *w, const struct outgoing *f, const void *payload, size_t len);
+int output_wait(struct worker *w);
+/* Head, then len bytes out of the twin's pipe. */
+int output_spliced(struct worker *w, const struct outgoing *f, size_t len);
+
+#endif
