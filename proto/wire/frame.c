@@ -25,9 +25,10 @@ enum {
 	AT_CHECKSUM = 32,
 	AT_SEQUENCE = 40,
 };
-enum { BLOCK_HEADER_SIZE = 4, FLAGS_KNOWN = FRAME_LZ4 | FRAME_CHECKSUM };
+enum { BLOCK_HEADER_SIZE = FRAME_BLOCK_HEADER_SIZE, FLAGS_KNOWN = FRAME_LZ4 | FRAME_CHECKSUM };
 #define USER_SPACE_END (1ull << 47)
 
+static_assert(sizeof(XXH3_state_t) <= sizeof(struct frame_sum), "frame_sum holds a digest's state");
 static_assert(AT_SEQUENCE + 8 == FRAME_HEADER_SIZE, "the header has no room left");
 static_assert(FRAME_BLOCK_SIZE <= LZ4_MAX_INPUT_SIZE, "a block is one lz4 call");
 
@@ -150,6 +151,24 @@ uint64_t frame_checksum(const void *run_table, size_t table_len, const void *pay
 	return XXH3_64bits_withSeed(payload, payload_len, XXH3_64bits(run_table, table_len));
 }
 
+void frame_sum_begin(struct frame_sum *s, const void *run_table, size_t table_len)
+{
+	XXH3_state_t *x = (XXH3_state_t *)(void *)s->state;
+
+	XXH3_INITSTATE(x);
+	XXH3_64bits_reset_withSeed(x, XXH3_64bits(run_table, table_len));
+}
+
+void frame_sum_add(struct frame_sum *s, const void *piece, size_t len)
+{
+	XXH3_64bits_update((XXH3_state_t *)(void *)s->state, piece, len);
+}
+
+uint64_t frame_sum_end(const struct frame_sum *s)
+{
+	return XXH3_64bits_digest((const XXH3_state_t *)(const void *)s->state);
+}
+
 size_t frame_lz4_bound(size_t raw_len)
 {
 	return raw_len + block_count(raw_len) * BLOCK_HEADER_SIZE;
@@ -184,18 +203,24 @@ size_t frame_lz4_encode(const void *raw, size_t raw_len, int acceleration, void 
 	return (size_t)(to - (uint8_t *)dst);
 }
 
+int frame_block_stored(const void *block_header, size_t raw_len)
+{
+	uint32_t word = le32_get(block_header);
+	size_t len = word & ~FRAME_BLOCK_RAW;
+
+	if (word & FRAME_BLOCK_RAW ? len != raw_len : len == 0 || len >= raw_len)
+		return -EPROTO;
+	return len <= FRAME_BLOCK_SIZE ? (int)len : -EPROTO;
+}
+
 static int decode_block(const uint8_t *stored, uint32_t word, uint8_t *raw, size_t len)
 {
 	size_t stored_len = word & ~FRAME_BLOCK_RAW;
 
 	if (word & FRAME_BLOCK_RAW) {
-		if (stored_len != len)
-			return -EPROTO;
 		memcpy(raw, stored, len);
 		return 0;
 	}
-	if (stored_len == 0 || stored_len >= len)
-		return -EPROTO;
 	return LZ4_decompress_safe((const char *)stored, (char *)raw, (int)stored_len, (int)len) == (int)len ? 0 : -EPROTO;
 }
 
@@ -206,14 +231,16 @@ int frame_lz4_decode(const void *payload, size_t payload_len, void *raw, size_t 
 
 	while (raw_len > 0) {
 		size_t len = raw_len < FRAME_BLOCK_SIZE ? raw_len : FRAME_BLOCK_SIZE;
-		uint32_t word;
 		size_t stored;
+		int rc;
 
 		if (payload_len < BLOCK_HEADER_SIZE)
 			return -EPROTO;
-		word = le32_get(from);
-		stored = word & ~FRAME_BLOCK_RAW;
-		if (stored > payload_len - BLOCK_HEADER_SIZE || decode_block(from + BLOCK_HEADER_SIZE, word, to, len) < 0)
+		rc = frame_block_stored(from, len);
+		if (rc < 0)
+			return -EPROTO;
+		stored = (size_t)rc;
+		if (stored > payload_len - BLOCK_HEADER_SIZE || decode_block(from + BLOCK_HEADER_SIZE, le32_get(from), to, len) < 0)
 			return -EPROTO;
 		from += BLOCK_HEADER_SIZE + stored;
 		payload_len -= BLOCK_HEADER_SIZE + stored;

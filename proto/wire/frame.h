@@ -60,11 +60,21 @@ void frame_runs_encode(const struct page_run *runs, uint32_t count, void *buf);
 /* Checks each run: aligned, below 2^47, not empty, not overflowing, sum of data pages equal to h->data_pages. 0 or -EPROTO. */
 int frame_runs_decode(const struct frame_header *h, const void *buf, struct page_run *runs);
 uint64_t frame_checksum(const void *run_table, size_t table_len, const void *payload, size_t payload_len);
+/* The same for a payload that comes in pieces, in order. */
+struct frame_sum {
+	_Alignas(64) unsigned char state[640];
+};
+void frame_sum_begin(struct frame_sum *s, const void *run_table, size_t table_len);
+void frame_sum_add(struct frame_sum *s, const void *piece, size_t len);
+uint64_t frame_sum_end(const struct frame_sum *s);
 
 /* lz4 payload <-> page bytes. Encode: dst must hold frame_lz4_bound(raw_len); returns the stored length. A block that does not
  * shrink is stored raw. Decode: exactly raw_len bytes must come out, else -EPROTO. */
 size_t frame_lz4_bound(size_t raw_len);
 size_t frame_lz4_encode(const void *raw, size_t raw_len, int acceleration, void *dst);
 int frame_lz4_decode(const void *payload, size_t payload_len, void *raw, size_t raw_len);
+/* One block at a time: the stored length that its first 4 bytes announce, -EPROTO if a block of raw_len can't have it. */
+enum { FRAME_BLOCK_HEADER_SIZE = 4 };
+int frame_block_stored(const void *block_header, size_t raw_len);
 
 #endif

@@ -230,6 +230,25 @@ static void checksum_covers_table_and_payload(void **state)
 	assert_true(sum != frame_checksum(table, sizeof(table), payload, sizeof(payload)));
 }
 
+static void checksum_in_pieces_is_the_same(void **state)
+{
+	static const size_t sizes[] = { 0, 5, 100, 300, 4096, 70000 };
+	static uint8_t payload[70000];
+	uint8_t table[32] = { 7 };
+	struct frame_sum s;
+
+	(void)state;
+	fill(payload, sizeof(payload), true);
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		size_t half = sizes[i] / 3;
+
+		frame_sum_begin(&s, table, sizeof(table));
+		frame_sum_add(&s, payload, half);
+		frame_sum_add(&s, payload + half, sizes[i] - half);
+		assert_true(frame_sum_end(&s) == frame_checksum(table, sizeof(table), payload, sizes[i]));
+	}
+}
+
 static struct hello stream_hello(void)
 {
 	return (struct hello){ .version = HELLO_VERSION, .role = HELLO_STREAM, .index = 15, .features = 5, .id = { { 1, 2, 3 } },
@@ -374,6 +393,7 @@ int main(void)
 		cmocka_unit_test(lz4_payload_comes_back_byte_for_byte),
 		cmocka_unit_test(lz4_block_that_lies_is_refused),
 		cmocka_unit_test(checksum_covers_table_and_payload),
+		cmocka_unit_test(checksum_in_pieces_is_the_same),
 		cmocka_unit_test(hello_survives_the_wire),
 		cmocka_unit_test(hello_of_another_version_is_told_from_noise),
 		cmocka_unit_test(migration_ids_differ_and_parse_back),
