@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The same tests, built otherwise; and what a maintainer needs now and then.
 
-# These map at addresses that valgrind and ThreadSanitizer keep for themselves.
-AT_FIXED := %/test_place
+# These are about the address space that they run in, which valgrind and ThreadSanitizer lay out differently.
+AT_FIXED := %/test_place %/vma_text
 again = $(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) $(2)
 
 check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
