@@ -141,17 +141,18 @@ agent_stop() { # SIGTERM: it drains and ends with 0
 
 # Processes of a host: those whose network namespace is its own. Prints "pid innermost-pid state" a line, its init and that one's sleep left out.
 processes_of() {
-	local h=$1 ns p
-	ns=$(readlink "/proc/${host_init[$h]}/ns/net") || return 0
-	for p in /proc/[0-9]*; do
-		[ "$(readlink "$p/ns/net" 2> /dev/null)" = "$ns" ] || continue
-		awk -v init="${host_init[$h]}" -v outer="${waiter[init-$h]:-0}" '
-			/^State:/ { state = $2 } /^Pid:/ { pid = $2 } /^PPid:/ { ppid = $2 } /^NSpid:/ { n = NF; in_ = $NF }
-			END { if (pid != init && pid != outer && !(ppid == init && name ~ /sleep/) && n > 2) print pid, in_, state }
-			/^Name:/ { name = $2 }' "$p/status" 2> /dev/null
+	local h=$1 pid inner state ppid name
+	cat /proc/[0-9]*/status 2> /dev/null | awk '
+		/^Name:/ { name = $2 } /^State:/ { state = $2 } /^Pid:/ { pid = $2 } /^PPid:/ { ppid = $2 }
+		/^NSpid:/ && NF > 2 { print pid, $NF, state, ppid, name }' |
+	while read -r pid inner state ppid name; do
+		[ "/proc/$pid/ns/net" -ef "/proc/${host_init[$h]}/ns/net" ] || continue
+		[ "$pid" != "${host_init[$h]}" ] || continue
+		[ "$ppid:$name" != "${host_init[$h]}:sleep" ] || continue
+		echo "$pid $inner $state"
 	done
 }
-process_there() { processes_of "$1" | awk -v want="$2" '$2 == want && $3 != "Z" { print $1; found = 1; exit } END { exit !found }'; }
+process_there() { processes_of "$1" | awk -v want="$2" '$2 == want && $3 != "Z" && !found++ { print $1 } END { exit !found }'; }
 
 # Why something of a migration is still there; nothing: true. Waits for processes on their way out.
 left_on() {
