@@ -34,9 +34,13 @@ struct collected {
 	struct run_list runs;  /* RUN_DATA: contents to send; RUN_DROP: there no more (only what may have been sent before). Ascending */
 	struct run_list reset; /* RUN_DROP runs: mappings that are new or were replaced; void at the destination before runs are placed */
 };
-/* Collects what changed since the last collect (the first: all that is present), for the mappings in vmas that carry pages.
+/* Collects what changed since the last collect (the first: all that is present), for the mappings in vmas that carry pages. Replaces what
+ * out held (a zeroed one is valid).
  * rearm: start the next round (false in the frozen round: reading suffices). Mappings that appeared are taken in as a whole.
- * Shared memory that can be written past the tracker is reported whole by every collect with last set, and by the first. */
+ * Shared memory can be written past every tracker (write(2), another process, another mapping): all that its files hold is reported
+ * when it is first seen and by every collect with last set, nothing in between.
+ * vmas: read from the target right before; with last set, after it was frozen. Runs never leave them. What vanishes or appears while
+ * the target runs is no error: the next collect has it. After a failure every later collect fails: what it had read is lost. */
 int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, bool last, struct collected *out, struct err *e);
 /* How many data pages a collect would find now, roughly; changes nothing, stops nothing. */
 int tracker_estimate(struct tracker *t, const struct vma_list *vmas, uint64_t *pages, struct err *e);

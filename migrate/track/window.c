@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/track/window.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The bits of word w that lie in [from, to). */
+static uint64_t word_mask(unsigned w, unsigned from, unsigned to)
+{
+	uint64_t mask = ~0ull;
+
+	if (w == from / 64)
+		mask &= ~0ull << (from % 64);
+	if (w == (to - 1) / 64)
+		mask &= ~0ull >> (63 - (to - 1) % 64);
+	return mask;
+}
+
+void page_bits_set(struct page_bits *b, unsigned from, unsigned to)
+{
+	for (unsigned w = from / 64; w * 64 < to; w++)
+		b->word[w] |= word_mask(w, from, to);
+}
+
+void page_bits_clear(struct page_bits *b, unsigned from, unsigned to)
+{
+	for (unsigned w = from / 64; w * 64 < to; w++)
+		b->word[w] &= ~word_mask(w, from, to);
+}
+
+bool page_bits_any(const struct page_bits *b, unsigned from, unsigned to)
+{
+	for (unsigned w = from / 64; w * 64 < to; w++)
+		if (b->word[w] & word_mask(w, from, to))
+			return true;
+	return false;
+}
+
+/* ---- what may have been sent ---- */
+
+void sent_begin(struct sent_map *m)
+{
+	m->generation++;
+	m->cursor = 0;
+}
+
+struct page_bits *sent_visit(struct sent_map *m, uint64_t base)
+{
+	struct sent_window *made;
+
+	while (m->cursor < m->count && m->window[m->cursor]->base < base)
+		m->cursor++;
+	if (m->cursor < m->count && m->window[m->cursor]->base == base) {
+		m->window[m->cursor]->generation = m->generation;
+		return &m->window[m->cursor]->bits;
+	}
+	if (m->count == m->capacity) {
+		size_t cap = m->capacity ? m->capacity * 2 : 64;
+		struct sent_window **more = realloc(m->window, cap * sizeof(struct sent_window *));
+
+		if (!more)
+			return NULL;
+		m->window = more;
+		m->capacity = cap;
+	}
+	made = calloc(1, sizeof(*made));
+	if (!made)
+		return NULL;
+	made->base = base;
+	made->generation = m->generation;
+	memmove(&m->window[m->cursor + 1], &m->window[m->cursor], (m->count - m->cursor) * sizeof(struct sent_window *));
+	m->window[m->cursor] = made;
+	m->count++;
+	return &made->bits;
+}
+
+/* Windows without a page that was sent are given back too: a process may map much that it never touches. */
+void sent_end(struct sent_map *m)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < m->count; i++) {
+		struct sent_window *w = m->window[i];
+
+		if (w->generation == m->generation && page_bits_any(&w->bits, 0, WINDOW_PAGES))
+			m->window[kept++] = w;
+		else
+			free(w);
+	}
+	m->count = kept;
+}
+
+void sent_finish(struct sent_map *m)
+{
+	for (size_t i = 0; i < m->count; i++)
+		free(m->window[i]);
+	free(m->window);
+	*m = (struct sent_map){ 0 };
+}
+
+/* ---- runs ---- */
+
+/* Where, from page `from` on, bits a or b change. */
+static unsigned same_until(const struct page_bits *a, const struct page_bits *b, unsigned from)
+{
+	bool in_a = page_bits_has(a, from), in_b = page_bits_has(b, from);
+	unsigned page = from;
+
+	while (page < WINDOW_PAGES) {
+		uint64_t wa = a->word[page / 64] ^ (in_a ? ~0ull : 0), wb = b->word[page / 64] ^ (in_b ? ~0ull : 0);
+		uint64_t differs = (wa | wb) & ~0ull << (page % 64);
+
+		if (differs)
+			return page / 64 * 64 + (unsigned)__builtin_ctzll(differs);
+		page = page / 64 * 64 + 64;
+	}
+	return WINDOW_PAGES;
+}
+
+int window_emit(struct window *w, struct run_list *out)
+{
+	unsigned next;
+
+	for (unsigned i = 0; i < WINDOW_WORDS; i++) {
+		w->sent->word[i] &= w->mapped.word[i];
+		w->gone.word[i] &= w->sent->word[i] & ~w->data.word[i];
+		w->sent->word[i] = (w->sent->word[i] | w->data.word[i]) & ~w->gone.word[i];
+	}
+	for (unsigned page = 0; page < WINDOW_PAGES; page = next) {
+		bool data = page_bits_has(&w->data, page), gone = page_bits_has(&w->gone, page);
+
+		next = same_until(&w->data, &w->gone, page);
+		if (data || gone) {
+			int rc = run_list_add(out, w->base + pages_to_bytes(page), next - page, data ? RUN_DATA : RUN_DROP);
+
+			if (rc < 0)
+				return rc;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* window.h - 64 MiB of address space as bits, one a page: what trackers fill, and the memory of what may have been sent.
+ *
+ * A collect walks windows in ascending order; in each a tracker says which pages have contents to send and which are not there. A
+ * page that is not there is worth a word only if it may have been sent: that is what the sent map remembers. It costs 2 KiB for each
+ * 64 MiB in which anything was sent (32 KiB per GiB), and windows that the process gave up are given up too.
+ *
+ * Threads: one. Lifetime: a zeroed map is valid; finish. Fails: -ENOMEM. */
+#ifndef DRAY_MIGRATE_WINDOW_H
+#define DRAY_MIGRATE_WINDOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/wire/runs.h"
+
+enum { WINDOW_PAGES = 16384, WINDOW_WORDS = WINDOW_PAGES / 64 };
+#define WINDOW_SIZE (WINDOW_PAGES * DRAY_PAGE_SIZE)
+
+struct page_bits {
+	uint64_t word[WINDOW_WORDS];
+};
+/* Pages [from, to) of a window. */
+void page_bits_set(struct page_bits *b, unsigned from, unsigned to);
+void page_bits_clear(struct page_bits *b, unsigned from, unsigned to);
+bool page_bits_any(const struct page_bits *b, unsigned from, unsigned to);
+static inline bool page_bits_has(const struct page_bits *b, unsigned page)
+{
+	return b->word[page / 64] >> (page % 64) & 1;
+}
+
+struct window {
+	uint64_t base;          /* multiple of WINDOW_SIZE */
+	struct page_bits data;  /* contents to send */
+	struct page_bits gone;  /* not there; wins nothing over data */
+	struct page_bits mapped; /* in mappings that carry pages; the rest of the window is forgotten, not dropped */
+	struct page_bits *sent; /* borrowed from the map */
+};
+static inline unsigned window_page(const struct window *w, uint64_t addr)
+{
+	return (unsigned)bytes_to_pages(addr - w->base);
+}
+
+struct sent_window {
+	uint64_t base;
+	unsigned generation;
+	struct page_bits bits;
+};
+struct sent_map {
+	struct sent_window **window; /* ascending */
+	size_t count, capacity;
+	size_t cursor;
+	unsigned generation;
+};
+/* A pass visits windows in ascending order; those that it leaves out are forgotten at its end. */
+void sent_begin(struct sent_map *m);
+struct page_bits *sent_visit(struct sent_map *m, uint64_t base); /* made where missing; NULL: no memory. Borrowed until the next visit */
+void sent_end(struct sent_map *m);
+void sent_finish(struct sent_map *m);
+
+/* Turns the window into runs and remembers them as sent. -ENOMEM leaves the map unreliable. */
+int window_emit(struct window *w, struct run_list *out);
+
+#endif
