@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* limits.c - what this machine can do at best, so that a migration's figures have something to stand beside.
  *
- * limits [--mib N] [--repeats N] [--case NAME]: one JSON object a line for each case and connection count:
+ * limits [--mib N] [--repeats N] [--case NAME]: JSON lines (tests/lib/bench_json.h), a case "NAME xN" for each count of connections:
  *   memcpy               one thread, 64 KiB blocks into a warm buffer
  *   send-discard         plain send of 256 KiB, receiver throws away
  *   splice-discard       vmsplice of 1 MiB + splice to the socket, receiver throws away
@@ -13,6 +13,7 @@
  * cost ten times as much); the congestion control is set on each socket. */
 #include <errno.h>
 #include <liburing.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -27,12 +28,12 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/base/err.h"
 #include "proto/base/io.h"
+#include "tests/lib/bench_json.h"
 
 enum { MIB = 1 << 20, MAX_CONNECTIONS = 2, MAX_REPEATS = 15, HEADER = 48 };
 enum how { HOW_MEMCPY, HOW_SEND, HOW_SPLICE, HOW_SPLICE2, HOW_URING };
@@ -371,21 +372,32 @@ static int by_speed(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* min, max: NAN where only the median run's own figure is meant. */
+static void report(const char *bench, const char *unit, const struct limit_case *c, unsigned connections, size_t len, unsigned repeats,
+		   double value, double min, double max)
+{
+	char which[64], text[4][32];
+
+	snprintf(which, sizeof(which), "%s x%u", c->name, connections);
+	snprintf(text[0], sizeof(text[0]), "%zu", len);
+	snprintf(text[1], sizeof(text[1]), "%u", repeats);
+	snprintf(text[2], sizeof(text[2]), "%.3f", min);
+	snprintf(text[3], sizeof(text[3]), "%.3f", max);
+	bench_json(bench, which, unit, value, "bytes", text[0], "repeats", text[1], "congestion", "cubic", isnan(min) ? NULL : "min",
+		   text[2], "max", text[3], NULL);
+}
+
 static void run_case(const struct limit_case *c, char *mem, size_t len, unsigned connections, unsigned repeats)
 {
 	struct sample s[MAX_REPEATS];
-	struct utsname u;
 
 	for (unsigned i = 0; i < repeats; i++)
 		s[i] = c->how == HOW_MEMCPY ? run_memcpy(mem, len) : run_wire(c, mem, len, connections);
 	qsort(s, repeats, sizeof(s[0]), by_speed);
-	uname(&u);
-	printf("{\"bench\":\"limits\",\"case\":\"%s\",\"connections\":%u,\"bytes\":%zu,\"repeats\":%u,\"gb_per_s\":%.3f,"
-	       "\"min\":%.3f,\"max\":%.3f,\"sender_cpu_s_per_gb\":%.4f,\"receiver_cpu_s_per_gb\":%.4f,"
-	       "\"congestion\":\"cubic\",\"version\":\"%s\",\"kernel\":\"%s\"}\n",
-	       c->name, connections, len, repeats, s[repeats / 2].gbps, s[0].gbps, s[repeats - 1].gbps, s[repeats / 2].cpu_send,
-	       s[repeats / 2].cpu_recv, DRAY_VERSION, u.release);
-	fflush(stdout);
+	report("limit", "GB/s", c, connections, len, repeats, s[repeats / 2].gbps, s[0].gbps, s[repeats - 1].gbps);
+	report("limit_sender_cpu", "s/GB", c, connections, len, repeats, s[repeats / 2].cpu_send, NAN, NAN);
+	if (c->how != HOW_MEMCPY)
+		report("limit_receiver_cpu", "s/GB", c, connections, len, repeats, s[repeats / 2].cpu_recv, NAN, NAN);
 }
 
 int main(int argc, char **argv)
