@@ -29,7 +29,7 @@ static int soft_dirty_fill(struct tracker *t, struct window *w, uint64_t start, 
 
 		if (!word_is_own(t, word))
 			page_bits_set(&w->gone, page, page + 1);
-		else if ((word & PM_SOFT_DIRTY) || !page_bits_has(w->sent, page))
+		else if ((word & PM_SOFT_DIRTY) || (!t->estimating && !page_bits_has(w->sent, page)))
 			page_bits_set(&w->data, page, page + 1);
 	}
 	return rc;

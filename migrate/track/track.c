@@ -94,6 +94,11 @@ failed:
 	return NULL;
 }
 
+enum tracker_kind tracker_kind_of(const struct tracker *t)
+{
+	return t->ops->kind;
+}
+
 bool tracker_needs_stop(const struct tracker *t)
 {
 	return t->ops->needs_stop;
@@ -229,6 +234,25 @@ int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, 
 	rc = collect(t, vmas, out, e);
 	t->failed = rc < 0;
 	close(steal_fd(&t->pagemap));
+	return rc;
+}
+
+/* A collect that re-arms nothing, against an empty memory of what was sent, so that the real one stays as it is: a drop
+ * that an estimate saw must still be told. Shared memory counts whole, as the last collect will have it. */
+int tracker_estimate(struct tracker *t, const struct vma_list *vmas, uint64_t *pages, struct err *e)
+{
+	struct sent_map kept = t->sent;
+	struct collected c = { 0 };
+	int rc;
+
+	t->sent = (struct sent_map){ 0 };
+	t->estimating = true;
+	rc = tracker_collect(t, vmas, false, false, &c, e);
+	t->estimating = false;
+	sent_finish(&t->sent);
+	t->sent = kept;
+	*pages = c.runs.data_pages;
+	collected_finish(&c);
 	return rc;
 }
 

@@ -28,6 +28,7 @@ struct tracker {
 	int pagemap;       /* opened for each collect: an exec in between gives the process another address space */
 	bool can_scan;
 	bool rearm, last;  /* of the collect that runs */
+	bool estimating;   /* nothing is known of what was sent, and none of it may count */
 	bool failed;       /* a collect was lost: nothing that this tracker says can be trusted any more */
 	struct sent_map sent;
 	struct run_list fresh;      /* wp-async: what this collect found untracked; RUN_DATA: registered now, RUN_DROP: could not be */
