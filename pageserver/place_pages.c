@@ -181,10 +181,13 @@ static int discard(struct place *p, uint64_t start, uint64_t end, enum segment_k
  * that page, so it stays, and the huge page whole. */
 static bool zero_in_place(struct place *p, const struct page_run *run)
 {
-	size_t i = p->huge.count > 0 && run->pages < ZERO_IN_PLACE ? find_range(&p->huge, run->addr) : p->huge.count;
-	const struct huge_range *r = &p->huge.range[i];
+	size_t i = find_range(&p->huge, run->addr);
+	const struct huge_range *r;
 
-	if (i == p->huge.count || r->start > run->addr || r->end < run_end(run))
+	if (run->pages >= ZERO_IN_PLACE || i == p->huge.count)
+		return false;
+	r = &p->huge.range[i];
+	if (r->start > run->addr || r->end < run_end(run))
 		return false;
 	if ((run->addr ^ (run_end(run) - 1)) >> HUGE_SHIFT || atomic_load(block_at(&p->huge, r, run->addr)) != BLOCK_HUGE)
 		return false;
