@@ -64,6 +64,20 @@ bool pagemap_can_scan(int fd)
 	return ioctl(fd, PAGEMAP_SCAN_IOCTL, &a) == 0;
 }
 
+uint64_t pagemap_first(int fd, uint64_t start, uint64_t end)
+{
+	struct scan_region found;
+	struct scan_arg a = {
+		.size = sizeof(a), .start = start, .end = end, .vec = (uintptr_t)&found, .vec_len = 1, .max_pages = 1,
+		.category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED, .return_mask = SCAN_PRESENT,
+	};
+	int n = start < end ? ioctl(fd, PAGEMAP_SCAN_IOCTL, &a) : 0;
+
+	if (n < 0)
+		return start;
+	return n == 0 ? end : found.start;
+}
+
 int pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words)
 {
 	size_t want = bytes_to_pages(end - start) * sizeof(*words), have = 0;

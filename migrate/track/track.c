@@ -118,7 +118,7 @@ static int close_window(struct walk *k)
 	if (!k->open)
 		return 0;
 	k->open = false;
-	return window_emit(&k->w, &k->out->runs);
+	return window_emit(&k->w, &k->t->sent, &k->out->runs);
 }
 
 static int open_window(struct walk *k, uint64_t base)
@@ -133,8 +133,22 @@ static int open_window(struct walk *k, uint64_t base)
 	memset(&k->w, 0, sizeof(k->w));
 	k->w.base = base;
 	k->w.sent = sent_visit(&k->t->sent, base);
-	k->open = k->w.sent;
-	return k->open ? 0 : -ENOMEM;
+	k->open = true;
+	return 0;
+}
+
+/* Reservations of terabytes with little in them are common: go on where something is, or was sent. */
+static uint64_t skip_hole(struct walk *k, uint64_t at, uint64_t end)
+{
+	uint64_t base = at & ~(WINDOW_SIZE - 1), there, sent;
+
+	if (!k->t->can_scan || (k->open && k->w.base == base))
+		return at;
+	there = pagemap_first(k->t->pagemap, at, end);
+	sent = sent_next(&k->t->sent, base);
+	if (sent < there)
+		there = sent > at ? sent : at;
+	return there < end ? there : end;
 }
 
 /* Shared memory can change behind every tracker's back: by write(2), by another process, through another mapping. So all that is in it
@@ -149,10 +163,17 @@ static int fill_shared(struct walk *k, const struct vma *v, uint64_t start, uint
 /* [start, end) belongs to v, or to v and neighbours of its kind. */
 static int walk_range(struct walk *k, const struct vma *v, uint64_t start, uint64_t end)
 {
-	while (start < end) {
-		uint64_t base = start & ~(WINDOW_SIZE - 1), stop = end < base + WINDOW_SIZE ? end : base + WINDOW_SIZE;
-		int rc = open_window(k, base);
+	for (;;) {
+		uint64_t base, stop;
+		int rc;
 
+		if (v->kind == VMA_ANON)
+			start = skip_hole(k, start, end);
+		if (start >= end)
+			return 0;
+		base = start & ~(WINDOW_SIZE - 1);
+		stop = end < base + WINDOW_SIZE ? end : base + WINDOW_SIZE;
+		rc = open_window(k, base);
 		if (rc < 0)
 			return rc;
 		page_bits_set(&k->w.mapped, window_page(&k->w, start), window_page(&k->w, stop));
@@ -164,7 +185,6 @@ static int walk_range(struct walk *k, const struct vma *v, uint64_t start, uint6
 			return rc;
 		start = stop;
 	}
-	return 0;
 }
 
 static bool continues(const struct vma *a, const struct vma *b)

@@ -45,34 +45,45 @@ void sent_begin(struct sent_map *m)
 	m->cursor = 0;
 }
 
+uint64_t sent_next(struct sent_map *m, uint64_t base)
+{
+	while (m->cursor < m->count && m->window[m->cursor]->base < base)
+		m->cursor++;
+	return m->cursor < m->count ? m->window[m->cursor]->base : UINT64_MAX;
+}
+
 struct page_bits *sent_visit(struct sent_map *m, uint64_t base)
+{
+	if (sent_next(m, base) != base) {
+		memset(&m->none, 0, sizeof(m->none));
+		return &m->none;
+	}
+	m->window[m->cursor]->generation = m->generation;
+	return &m->window[m->cursor]->bits;
+}
+
+/* Makes a window of its own, at the cursor, from the bits that stood for it. */
+static int sent_insert(struct sent_map *m, uint64_t base)
 {
 	struct sent_window *made;
 
-	while (m->cursor < m->count && m->window[m->cursor]->base < base)
-		m->cursor++;
-	if (m->cursor < m->count && m->window[m->cursor]->base == base) {
-		m->window[m->cursor]->generation = m->generation;
-		return &m->window[m->cursor]->bits;
-	}
 	if (m->count == m->capacity) {
 		size_t cap = m->capacity ? m->capacity * 2 : 64;
 		struct sent_window **more = realloc(m->window, cap * sizeof(struct sent_window *));
 
 		if (!more)
-			return NULL;
+			return -ENOMEM;
 		m->window = more;
 		m->capacity = cap;
 	}
-	made = calloc(1, sizeof(*made));
+	made = malloc(sizeof(*made));
 	if (!made)
-		return NULL;
-	made->base = base;
-	made->generation = m->generation;
+		return -ENOMEM;
+	*made = (struct sent_window){ .base = base, .generation = m->generation, .bits = m->none };
 	memmove(&m->window[m->cursor + 1], &m->window[m->cursor], (m->count - m->cursor) * sizeof(struct sent_window *));
 	m->window[m->cursor] = made;
 	m->count++;
-	return &made->bits;
+	return 0;
 }
 
 /* Windows without a page that was sent are given back too: a process may map much that it never touches. */
@@ -118,7 +129,7 @@ static unsigned same_until(const struct page_bits *a, const struct page_bits *b,
 	return WINDOW_PAGES;
 }
 
-int window_emit(struct window *w, struct run_list *out)
+int window_emit(struct window *w, struct sent_map *m, struct run_list *out)
 {
 	unsigned next;
 
@@ -127,6 +138,8 @@ int window_emit(struct window *w, struct run_list *out)
 		w->gone.word[i] &= w->sent->word[i] & ~w->data.word[i];
 		w->sent->word[i] = (w->sent->word[i] | w->data.word[i]) & ~w->gone.word[i];
 	}
+	if (w->sent == &m->none && page_bits_any(&m->none, 0, WINDOW_PAGES) && sent_insert(m, w->base) < 0)
+		return -ENOMEM;
 	for (unsigned page = 0; page < WINDOW_PAGES; page = next) {
 		bool data = page_bits_has(&w->data, page), gone = page_bits_has(&w->gone, page);
 

@@ -52,14 +52,16 @@ struct sent_map {
 	size_t count, capacity;
 	size_t cursor;
 	unsigned generation;
+	struct page_bits none; /* stands for a window in which nothing was sent, until something is */
 };
 /* A pass visits windows in ascending order; those that it leaves out are forgotten at its end. */
 void sent_begin(struct sent_map *m);
-struct page_bits *sent_visit(struct sent_map *m, uint64_t base); /* made where missing; NULL: no memory. Borrowed until the next visit */
+struct page_bits *sent_visit(struct sent_map *m, uint64_t base); /* borrowed until the next visit */
+uint64_t sent_next(struct sent_map *m, uint64_t base); /* the first window at or after base in which something was sent; UINT64_MAX: none */
 void sent_end(struct sent_map *m);
 void sent_finish(struct sent_map *m);
 
-/* Turns the window into runs and remembers them as sent. -ENOMEM leaves the map unreliable. */
-int window_emit(struct window *w, struct run_list *out);
+/* Turns the window, the one visited last, into runs and remembers them as sent. -ENOMEM leaves the map unreliable. */
+int window_emit(struct window *w, struct sent_map *m, struct run_list *out);
 
 #endif

@@ -41,6 +41,7 @@ enum { FEATURE_WP_HUGETLBFS_SHMEM = 1 << 12, FEATURE_WP_UNPOPULATED = 1 << 13, F
 #define TOLD (THERE | SCAN_PFNZERO | SCAN_WRITTEN)
 /* A scan holds the target's mmap lock for reading. After each this long one others get a turn. */
 enum { LONG_SCAN_US = 200, TURN_US = 100 };
+enum { UNREGISTER_CALLS = 1024 };
 
 static int uffd_api(int uffd)
 {
@@ -322,9 +323,11 @@ static void wp_close(struct tracker *t)
 {
 	for (size_t i = 0; t->uffd >= 0 && i < t->registered.count; i++) {
 		uint64_t at = t->registered.run[i].addr, end = run_end(&t->registered.run[i]);
+		uint64_t piece = (end - at) / UNREGISTER_CALLS & ~(WINDOW_SIZE - 1); /* a reservation of terabytes is mostly empty */
 
-		for (; at < end; at = lesser(at + WINDOW_SIZE, end)) {
-			struct uffdio_range r = { at, lesser(at + WINDOW_SIZE, end) - at };
+		piece = piece ? piece : WINDOW_SIZE;
+		for (; at < end; at = lesser(at + piece, end)) {
+			struct uffdio_range r = { at, lesser(at + piece, end) - at };
 
 			if (ioctl(t->uffd, UFFDIO_UNREGISTER, &r) < 0 && (errno == ENOMEM || errno == ESRCH))
 				return;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "migrate/track/pagemap.h"
 #include "proto/base/cleanup.h"
 
 enum { GIBS = 1 << 17, GIB_PAGES = 1 << 18, CHUNK_PAGES = 256 };
@@ -130,13 +131,27 @@ static bool page_is_right(const struct mirror *m, const char *page, uint64_t add
 	return memcmp(held ? held : voided, page, DRAY_PAGE_SIZE) == 0;
 }
 
+/* Over a hole of any size to the next page that is there or held: where neither is, both are void. Only for large mappings, so that
+ * the rest is compared without asking the kernel what is there. */
+static uint64_t next_to_compare(const struct mirror *m, const struct vma *v, uint64_t at, int pagemap)
+{
+	uint64_t there, held;
+
+	if (v->kind != VMA_ANON || v->end - v->start < 1ull << 30 || at >= v->end)
+		return at;
+	there = pagemap_first(pagemap, at, v->end);
+	for (held = at; held < there && !page_at(m, held);)
+		held = m->gib && m->gib[held >> 30] ? held + DRAY_PAGE_SIZE : ((held >> 30) + 1) << 30;
+	return held < there ? held : there;
+}
+
 static uint64_t differences_in(const struct mirror *m, pid_t pid, const struct vma *v, int mem, bool loud)
 {
 	static char buf[CHUNK_PAGES * DRAY_PAGE_SIZE];
-	cleanup_fd int file = open_file_of(pid, v);
+	cleanup_fd int file = open_file_of(pid, v), pagemap = pagemap_open(pid);
 	uint64_t wrong = 0;
 
-	for (uint64_t at = v->start; at < v->end; at += sizeof(buf)) {
+	for (uint64_t at = v->start; (at = next_to_compare(m, v, at, pagemap)) < v->end; at += sizeof(buf)) {
 		uint64_t len = v->end - at < sizeof(buf) ? v->end - at : sizeof(buf);
 		ssize_t n = pread(mem, buf, len, (off_t)at);
 

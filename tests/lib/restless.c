@@ -22,7 +22,7 @@
 
 /* Slots lie side by side, each as large as a huge page, so that neighbours merge and split; what is moved comes to where others were. */
 enum { SLOTS = 24, SLOT_PAGES = 512, PAGE = 4096, SLOT_SIZE = SLOT_PAGES * PAGE, FILE_PAGES = SLOT_PAGES + 64, THREADS = 3 };
-static char *const arena = (char *)0x100000000000;
+static char *const arena = (char *)0x200000000000; /* outside of what sanitizers keep for themselves */
 
 enum content { EMPTY, ANON, FILE_BACKED, MEMFD, SHARED_ANON };
 
