@@ -57,6 +57,7 @@ uint64_t batch_put(struct outside *o, const void *bytes, size_t len)
 	return remote_scratch_data(o->r) + at;
 }
 
+__attribute__((format(printf, 4, 0)))
 static void add(struct outside *o, const struct remote_call *call, struct remote_call *result, const char *fmt, va_list ap)
 {
 	if (o->calls == BATCH_CALLS)
