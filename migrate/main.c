@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
+#include "migrate/cli/options.h"
+#include "migrate/cli/run.h"
+#include "migrate/cli/verbs.h"
 
-int main(void)
+int main(int argc, char **argv)
 {
-	fprintf(stderr, "dray: not wired yet\n");
-	return 2;
+	static const struct verb verbs[] = {
+		{ &migrate_command, run_migrate },
+		{ &agent_command, run_agent },
+		{ &recover_command, run_recover },
+		{ 0 },
+	};
+
+	return verbs_main(verbs, argc, argv);
 }

@@ -316,12 +316,13 @@ static int on_verify(struct session *s, const ProtobufCMessage *base)
 static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e)
 {
 	struct remote r = { 0 };
-	char hex[33];
+	char hex[33], name[48];
 
 	migration_id_format(&s->config->id, hex);
+	snprintf(name, sizeof(name), "%s-dest", hex);
 	if (remote_seize(&r, s->husk.pid, REMOTE_EXITKILL, e) < 0)
 		return err_wrap(e, "seize the husk");
-	if (rebuild_outside(&r, tree, h, e) < 0 || freezer_create(&s->freezer, s->husk.pid, hex, e) < 0)
+	if (rebuild_outside(&r, tree, h, e) < 0 || freezer_create(&s->freezer, s->husk.pid, name, e) < 0)
 		goto fail;
 	s->record.state = JOURNAL_PREPARED;
 	s->record.freezer = s->freezer;

@@ -65,11 +65,15 @@ static int open_journal(struct source *s)
 
 static int start_keeper(struct source *s, struct settle_facts *facts)
 {
+	char name[48];
+
+	/* Both hosts may be one: each side's cgroup has a name of its own. */
+	snprintf(name, sizeof(name), "%s-source", s->report->id);
 	facts->id = s->link.id;
 	snprintf(facts->state_dir, sizeof(facts->state_dir), "%s", s->config->state_dir);
 	snprintf(facts->destination, sizeof(facts->destination), "%s", s->config->destination);
 	snprintf(facts->congestion, sizeof(facts->congestion), "%s", s->config->congestion ? s->config->congestion : "");
-	s->keeper = keeper_start(s->pid, s->report->id, settle_for_keeper, facts, s->err);
+	s->keeper = keeper_start(s->pid, name, settle_for_keeper, facts, s->err);
 	return s->keeper ? 0 : -1;
 }
 
@@ -272,9 +276,11 @@ static int prepare_migration(struct source *s, struct target_facts *t, struct se
 {
 	enum tracker_kind tracker;
 
-	if (target_read(t, s->pid, s->err) < 0 || resolve_tracker(s, &tracker) < 0 || refuse_obstacles(s) < 0)
+	if (target_read(t, s->pid, s->err) < 0)
 		return -1;
 	snprintf(s->report->comm, sizeof(s->report->comm), "%s", t->comm);
+	if (resolve_tracker(s, &tracker) < 0 || refuse_obstacles(s) < 0)
+		return -1;
 	if (open_journal(s) < 0 || start_keeper(s, facts) < 0)
 		return -1;
 	monitor_tell(s, EVENT_START, NULL);

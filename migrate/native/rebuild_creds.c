@@ -112,5 +112,6 @@ int outside_creds(struct outside *o, size_t i)
 	set_caps(o, want.inh, want.prm, want.eff, tid, "capabilities");
 	if (c->has_no_new_privs && c->no_new_privs)
 		batch_call(o, REMOTE_CALL(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1), "thread %u: no new privileges", tid);
+	batch_call(o, REMOTE_CALL(SYS_prctl, PR_SET_PDEATHSIG, 0), "thread %u: parent-death signal", tid); /* the husk's own, until now */
 	return batch_flush(o);
 }
