@@ -50,10 +50,10 @@ int hello_decode(const void *buf, struct hello *h)
 	if (memcmp(p + AT_MAGIC, magic, sizeof(magic)) != 0)
 		return -EPROTO;
 	h->version = le16_get(p + AT_VERSION);
-	if (h->version != HELLO_VERSION)
-		return -EPROTONOSUPPORT;
 	h->role = p[AT_ROLE];
 	h->status = p[AT_STATUS];
+	if (h->version != HELLO_VERSION)
+		return -EPROTONOSUPPORT;
 	h->index = le32_get(p + AT_INDEX);
 	h->features = le64_get(p + AT_FEATURES);
 	memcpy(h->id.byte, p + AT_ID, MIGRATION_ID_SIZE);

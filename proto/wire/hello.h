@@ -36,7 +36,8 @@ struct hello {
 };
 
 void hello_encode(const struct hello *h, void *buf);
-/* 0; -EPROTO not a hello of ours; -EPROTONOSUPPORT ours, of another version (h->version is set). */
+/* 0; -EPROTO not a hello of ours; -EPROTONOSUPPORT ours, of another version (version, role and status are set: they stay
+ * where they are in every version). */
 int hello_decode(const void *buf, struct hello *h);
 
 void migration_id_new(struct migration_id *id); /* random */

@@ -293,8 +293,13 @@ static void hello_of_another_version_is_told_from_noise(void **state)
 	(void)state;
 	h.version = 2;
 	h.role = 99;
+	h.status = HELLO_BAD_VERSION;
 	assert_int_equal(hello_refused(h, &version), -EPROTONOSUPPORT);
 	assert_int_equal(version, 2);
+	hello_encode(&h, noise);
+	assert_int_equal(hello_decode(noise, &out), -EPROTONOSUPPORT);
+	assert_int_equal(out.status, HELLO_BAD_VERSION);
+	memcpy(noise, "GET / HTTP/1.1\r\n", 16);
 	assert_int_equal(hello_decode(noise, &out), -EPROTO);
 	h = stream_hello();
 	h.role = 4;
