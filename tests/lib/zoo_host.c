@@ -133,7 +133,13 @@ void zoo_ask(const struct zoo_host *z)
 	snprintf(path, sizeof(path), "%s/request", z->dir);
 	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
 	await(there_or_ended, &w, "the zoo's verdict");
-	CHECK(!w.ended, "the zoo ended");
+	if (w.ended) {
+		siginfo_t info = { 0 };
+
+		show(z, "log");
+		waitid(P_PID, (id_t)z->pid, &info, WEXITED | WNOWAIT);
+		CHECK(!w.ended, "the zoo ended: code %d status %d", info.si_code, info.si_status);
+	}
 	snprintf(path, sizeof(path), "%s/verdict", z->dir);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
