@@ -30,5 +30,5 @@ lint-cppcheck: $(GEN_H)
 		$(CPPCHECK_OFF) -D_GNU_SOURCE -I. $(filter-out %_blob.c,$(LIB_SRC)) migrate/main.c
 # Without -Wcast-qual: clang finds it inside the kernel's netlink macros too, gcc looks for it in every build.
 lint-clang:
-	$(Q)$(call need,clang); $(MAKE) --no-print-directory BUILD=$(BUILD)-clang CC=clang WERROR=1 CFLAGS='$(CFLAGS) -Wno-cast-qual' $(if $(V),,-s) all
+	$(Q)$(call need,clang); $(MAKE) --no-print-directory BUILD=$(BUILD)-clang CC=clang WERROR=1 CFLAGS='$(CFLAGS) -Wno-cast-qual' all $(if $(V),,>/dev/null)
 .PHONY: lint $(LINT)
