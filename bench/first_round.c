@@ -31,7 +31,7 @@
 enum { STREAMS = 16, REPEATS = 15, ANON = 0x201 /* VMA_AREA_REGULAR | VMA_ANON_PRIVATE */ };
 #define BASE 0x300000000000ull
 
-struct setup { size_t size; unsigned streams; enum extract_kind extract; enum splice_how by; bool place; };
+struct setup { size_t size; unsigned streams; enum extract_kind extract; enum output_how by; bool place; };
 
 static void fail(const char *what, const struct err *e)
 {
@@ -198,7 +198,7 @@ static struct sample run_once(const struct setup *s, pid_t target)
 	int sock[STREAMS], report;
 	uint64_t start, cpu;
 	pid_t receiver = start_receiver(s, sock, &report);
-	struct sender_config c = { .pid = target, .streams = s->streams, .extract = s->extract, .splice = s->by,
+	struct sender_config c = { .pid = target, .streams = s->streams, .extract = s->extract, .output = s->by,
 				   .compress = COMPRESS_NONE, .twins = ends, .sockets = sock };
 	struct sender *sender;
 
@@ -254,7 +254,7 @@ static void run_setup(const struct setup *s, pid_t target, unsigned repeats)
 {
 	struct sample sample[REPEATS];
 	char name[80], streams[8], bytes[24], low[16], high[16];
-	const char *how = s->extract == EXTRACT_SPLICE ? "splice" : "copy", *by = s->by == SPLICE_BY_RING ? "ring" : "calls";
+	const char *how = s->extract == EXTRACT_SPLICE ? "splice" : "copy", *by = s->by == OUTPUT_RING ? "ring" : "calls";
 
 	for (unsigned i = 0; i < repeats; i++)
 		sample[i] = run_once(s, target);
@@ -307,7 +307,7 @@ int main(int argc, char **argv)
 			for (int b = 0; b < 2; b++)
 				for (unsigned n = only ? only : 1; n <= (only ? only : 2); n++) {
 					s = (struct setup){ .size = size, .streams = n, .extract = x ? EXTRACT_COPY : EXTRACT_SPLICE,
-							    .by = b ? SPLICE_BY_CALLS : SPLICE_BY_RING, .place = p };
+							    .by = b ? OUTPUT_CALLS : OUTPUT_RING, .place = p };
 					if (wanted(into, p ? "place" : "discard") && wanted(extract, x ? "copy" : "splice") &&
 					    wanted(by, b ? "calls" : "ring"))
 						run_setup(&s, target, repeats);

@@ -9,7 +9,7 @@
  * Exactly the bytes that were asked for come out, whatever happens to the memory: a page that can't be read (unmapped meanwhile, or
  * PROT_NONE) comes out as zeros and its address is written to the ring in the control block, before it is written to the pipe.
  *
- *   one twin's part of the scratch data area (TWIN_SCRATCH):  iovecs 4 KiB | zero page | struct twin_control, 6 KiB | stack 2 KiB
+ *   one twin's part of the scratch data area (TWIN_SCRATCH):  iovecs 4 KiB | zero page | struct twin_control, 52 KiB | stack 4 KiB
  *   the code page of the scratch mapping: the code of remote.h below TWIN_CODE_OFFSET, the twins' code from there on
  *
  * The target execs, exits or forks: the twin keeps the old memory; ask twins_share_mm().
@@ -26,10 +26,10 @@
 
 enum {
 	TWIN_MAX_IOV = 256,
-	TWIN_SCRATCH = 16 * 1024, /* bytes of scratch data area for each twin */
+	TWIN_SCRATCH = 64 * 1024, /* bytes of scratch data area for each twin; what is not needed is not touched */
 	TWIN_CODE_OFFSET = 1024,  /* of the code page: remote.h's own code must stay below */
-	TWIN_HOLES = 767,         /* ring of pages that couldn't be read */
-	TWIN_INFLIGHT_PAGES = 512 /* commanded and not yet taken out of the pipe; below TWIN_HOLES so that the ring can't lap its reader */
+	TWIN_HOLES = 6655,        /* ring of pages that couldn't be read */
+	TWIN_INFLIGHT_PAGES = 2048 /* commanded and not yet taken out of the pipe; below TWIN_HOLES so that the ring can't lap its reader */
 };
 
 struct twins {

@@ -28,7 +28,7 @@ struct twin_area {
 	};
 	uint8_t zero[4096];
 	struct twin_control control;
-	uint8_t stack[2048];
+	uint8_t stack[4096];
 };
 _Static_assert(sizeof(struct twin_area) == TWIN_SCRATCH, "the area is what the header says");
 _Static_assert(offsetof(struct twin_area, zero) == 4096, "the page of zeros is a page");

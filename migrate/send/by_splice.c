@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* by_splice.c - a round on a stream with a twin.
  *
- *   worker   command n+1 | head n, splice n ........ | holes of n? | command n+2 | head n+1, splice n+1 ...
- *   twin     ... (n is in the pipe)                   vmsplice n+1 ...
+ *   worker   commands of batch n+1 | head, splice, head, splice ... of batch n | holes of n? | commands of n+2 | ...
+ *   twin     vmsplice into the pipe, whenever it has room
  *
- * The next frame's command is in the twin's hands before the current frame is spliced on, so the pipe fills again as soon as it is
+ * The next frames' commands are in the twin's hands before the current ones are spliced on, so the pipe fills again as soon as it is
  * empty. What the twin couldn't read it replaced by zeros and wrote down: those pages are sent once more, copied. */
 #include "migrate/send/sender_priv.h"
 
@@ -34,14 +34,19 @@ static int command(struct worker *w, const struct outgoing *f)
 	return 0;
 }
 
-/* Plans the next frame and has the twin start on it. 1 yes, 0 there is none, -1. */
+/* Plans the next frames and has the twin start on them. How many, 0 there are none, -1. */
 static int prepare(struct worker *w, struct outgoing *f)
 {
+	int most = w->s->config.max_bandwidth ? 1 : BATCH, n = 0;
+
 	if (atomic_load_explicit(&w->s->stop, memory_order_relaxed))
 		return worker_fail(w, ERR_CANCELLED, 0, "stopped");
-	if (!worker_next(w, f, w->s->frame_pages, TWIN_MAX_IOV))
-		return 0;
-	return command(w, f) < 0 ? -1 : 1;
+	while (n < most && worker_next(w, &f[n], w->s->frame_pages, TWIN_MAX_IOV)) {
+		if (command(w, &f[n]) < 0)
+			return -1;
+		n++;
+	}
+	return n;
 }
 
 static int read_twin(struct worker *w, uint64_t addr, void *buf, size_t len)
@@ -55,7 +60,7 @@ static int read_twin(struct worker *w, uint64_t addr, void *buf, size_t len)
 
 static bool frame_has(const struct outgoing *f, uint64_t addr)
 {
-	for (size_t i = 0; f && i < f->runs; i++)
+	for (size_t i = 0; i < f->runs; i++)
 		if (f->run[i].kind == RUN_DATA && addr >= f->run[i].addr && addr < run_end(&f->run[i]))
 			return true;
 	return false;
@@ -63,7 +68,8 @@ static bool frame_has(const struct outgoing *f, uint64_t addr)
 
 /* The pages behind the ring's entries [from, to), merged into runs, up to the first that belongs to a frame that isn't out yet: what is
  * copied must arrive behind the zeros. Returns past the last entry taken. */
-static uint64_t hole_runs(const struct twin_control *c, uint64_t from, uint64_t to, const struct outgoing *next, struct outgoing *f)
+static uint64_t hole_runs(const struct twin_control *c, uint64_t from, uint64_t to, const struct outgoing *next, int next_count,
+			  struct outgoing *f)
 {
 	f->runs = 0;
 	f->data_pages = 0;
@@ -71,8 +77,9 @@ static uint64_t hole_runs(const struct twin_control *c, uint64_t from, uint64_t 
 		uint64_t addr = c->hole[from % TWIN_HOLES] & ~(DRAY_PAGE_SIZE - 1);
 		struct page_run *last = f->runs ? &f->run[f->runs - 1] : NULL;
 
-		if (frame_has(next, addr))
-			break;
+		for (int i = 0; i < next_count; i++)
+			if (frame_has(&next[i], addr))
+				return from;
 		if (last && run_end(last) == addr)
 			last->pages++;
 		else
@@ -82,8 +89,8 @@ static uint64_t hole_runs(const struct twin_control *c, uint64_t from, uint64_t 
 	return from;
 }
 
-/* After a frame is out and before the next one is: what of it was no more than zeros? */
-static int send_holes(struct worker *w, struct outgoing *scratch, const struct outgoing *next)
+/* After a batch is out and before the next one is: what of it was no more than zeros? */
+static int send_holes(struct worker *w, struct outgoing *scratch, const struct outgoing *next, int next_count)
 {
 	struct twin_control c;
 	uint64_t now;
@@ -97,7 +104,7 @@ static int send_holes(struct worker *w, struct outgoing *scratch, const struct o
 	if (c.holes - w->holes_seen > TWIN_HOLES)
 		return worker_fail(w, ERR_INTERNAL, 0, "the record of unreadable pages is not as it was left");
 	while (w->holes_seen < c.holes) {
-		uint64_t upto = hole_runs(&c, w->holes_seen, c.holes, next, scratch);
+		uint64_t upto = hole_runs(&c, w->holes_seen, c.holes, next, next_count, scratch);
 
 		if (upto == w->holes_seen)
 			break;
@@ -108,31 +115,38 @@ static int send_holes(struct worker *w, struct outgoing *scratch, const struct o
 	return 0;
 }
 
-static int send_one(struct worker *w, struct outgoing *f)
+static int send_batch(struct worker *w, struct outgoing *f, unsigned n)
 {
-	size_t len = pages_to_bytes(f->data_pages);
+	size_t bytes = 0;
 
-	outgoing_table(f);
-	outgoing_header(w, f, FRAME_PAGES, 0, len, 0);
-	if (worker_throttle(w, f->head_len + len) < 0 || output_spliced(w, f, len) < 0)
+	for (unsigned i = 0; i < n; i++) {
+		outgoing_table(&f[i]);
+		outgoing_header(w, &f[i], FRAME_PAGES, 0, pages_to_bytes(f[i].data_pages), 0);
+		f[i].head_out = false;
+		f[i].spliced = 0;
+		bytes += f[i].head_len + pages_to_bytes(f[i].data_pages);
+	}
+	if (worker_throttle(w, bytes) < 0 || output_spliced(w, f, n) < 0)
 		return -1;
-	worker_account(w, f, len, f->data_pages);
+	for (unsigned i = 0; i < n; i++)
+		worker_account(w, &f[i], pages_to_bytes(f[i].data_pages), f[i].data_pages);
 	return 0;
 }
 
 int worker_round_splice(struct worker *w)
 {
-	unsigned at = 0;
-	int more = prepare(w, &w->frame[0]);
+	struct outgoing *now = &w->frame[0], *then = &w->frame[BATCH];
+	int n = prepare(w, now);
 
-	while (more > 0) {
-		int next = prepare(w, &w->frame[at ^ 1]);
+	while (n > 0) {
+		int next = prepare(w, then);
+		struct outgoing *done = now;
 
-		if (next < 0 || send_one(w, &w->frame[at]) < 0 ||
-		    send_holes(w, &w->frame[at], next > 0 ? &w->frame[at ^ 1] : NULL) < 0)
+		if (next < 0 || send_batch(w, now, (unsigned)n) < 0 || send_holes(w, now, then, next) < 0)
 			return -1;
-		at ^= 1;
-		more = next;
+		now = then;
+		then = done;
+		n = next;
 	}
-	return more;
+	return n;
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* output.c - a stream's bytes into its socket, by io_uring or by plain calls (config, or where there is no ring to be had).
- * A socket that waits is woken by shutdown(2); a splice that waits for the twin's pipe by the sender's eventfd. */
+ * Both wait in the kernel: a send is woken by shutdown(2) of its socket, a splice by that and a byte in its pipe (wake_all). */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #include "migrate/send/sender_priv.h"
 
-enum { RING_ENTRIES = 8, TAG_SEND = 1, TAG_SPLICE, TAG_WAKE, TAG_CANCEL };
+enum { RING_ENTRIES = 16, TAG_SEND = 0, TAG_SPLICE = 1 }; /* a completion's data: 2 * frame + tag */
+_Static_assert(RING_ENTRIES >= 2 * BATCH, "a batch goes in one submission");
 enum { SPLICE_FLAGS = SPLICE_F_MOVE | SPLICE_F_MORE };
 
 static int peer_failed(struct worker *w, int num)
@@ -23,18 +23,17 @@ static int twin_failed(struct worker *w)
 
 int output_open(struct worker *w)
 {
+	enum output_how how = w->s->config.output;
 	unsigned one_each[2] = { 1, 1 }; /* a stream's bytes have one order: a second io-wq thread would only wait */
-	struct io_uring_sqe *sqe;
 
-	if (io_uring_queue_init(RING_ENTRIES, &w->ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) < 0 &&
+	if (how == OUTPUT_CALLS || (how == OUTPUT_AUTO && w->s->config.extract == EXTRACT_SPLICE))
+		return 0;
+	/* Without DEFER_TASKRUN a chain's next link starts in the io-wq thread that ran the last one, not by waking this one. */
+	if (io_uring_queue_init(RING_ENTRIES, &w->ring, IORING_SETUP_SINGLE_ISSUER) < 0 &&
 	    io_uring_queue_init(RING_ENTRIES, &w->ring, 0) < 0)
 		return 0;
 	w->has_ring = true;
 	io_uring_register_iowq_max_workers(&w->ring, one_each);
-	sqe = io_uring_get_sqe(&w->ring);
-	io_uring_prep_poll_add(sqe, w->s->wake_fd, POLLIN);
-	io_uring_sqe_set_data64(sqe, TAG_WAKE);
-	io_uring_submit(&w->ring);
 	return 0;
 }
 
@@ -107,13 +106,12 @@ static int send_msg(struct worker *w)
 	return 0;
 }
 
-static int splice_calls(struct worker *w, const struct outgoing *f, size_t len)
+static int splice_call(struct worker *w, const struct outgoing *f)
 {
-	struct pollfd p[2] = { { .fd = w->twin.pipe_read, .events = POLLIN }, { .fd = w->s->wake_fd, .events = POLLIN } };
-	size_t at = 0;
+	size_t at = 0, left = pages_to_bytes(f->data_pages);
 
 	while (at < f->head_len) {
-		ssize_t n = send(w->sock, f->head + at, f->head_len - at, MSG_NOSIGNAL | MSG_MORE);
+		ssize_t n = send(w->sock, f->head + at, f->head_len - at, MSG_NOSIGNAL | (left ? MSG_MORE : 0));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -121,21 +119,15 @@ static int splice_calls(struct worker *w, const struct outgoing *f, size_t len)
 			return peer_failed(w, errno);
 		at += (size_t)n;
 	}
-	while (len > 0) {
-		/* NONBLOCK is about the pipe: the socket blocks. */
-		ssize_t n = splice(w->twin.pipe_read, NULL, w->sock, NULL, len, SPLICE_FLAGS | SPLICE_F_NONBLOCK);
+	while (left > 0) {
+		ssize_t n = splice(w->twin.pipe_read, NULL, w->sock, NULL, left, SPLICE_FLAGS);
 
-		if (n > 0) {
-			len -= (size_t)n;
-		} else if (n == 0) {
+		if (n == 0)
 			return twin_failed(w);
-		} else if (errno == EAGAIN) {
-			poll(p, 2, -1);
-			if (p[1].revents)
-				return worker_fail(w, ERR_CANCELLED, 0, "stopped");
-		} else if (errno != EINTR) {
+		if (n > 0)
+			left -= (size_t)n;
+		else if (errno != EINTR)
 			return peer_failed(w, errno);
-		}
 	}
 	return 0;
 }
@@ -147,7 +139,7 @@ static int ring_failed(struct worker *w, int rc)
 	return worker_fail(w, ERR_SYSTEM, -rc, "io_uring");
 }
 
-static void submit_send(struct worker *w)
+static void submit_msg(struct worker *w)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
@@ -156,70 +148,41 @@ static void submit_send(struct worker *w)
 	w->pending++;
 }
 
-static void submit_splice(struct worker *w, size_t len)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
-
-	io_uring_prep_splice(sqe, w->twin.pipe_read, -1, w->sock, -1, (unsigned)len, SPLICE_FLAGS);
-	io_uring_sqe_set_data64(sqe, TAG_SPLICE);
-	w->pending++;
-}
-
-/* The sender is to stop: what may wait for the twin is called off. Sends end by themselves, their socket is shut down. */
-static void submit_cancel(struct worker *w)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
-
-	io_uring_prep_cancel64(sqe, TAG_SPLICE, IORING_ASYNC_CANCEL_ALL);
-	io_uring_sqe_set_data64(sqe, TAG_CANCEL);
-	w->pending++;
-}
-
 /* Submits what was prepared and takes one completion. */
-static int ring_step(struct worker *w, uint64_t *tag, int *res)
+static int ring_step(struct worker *w, uint64_t *data, int *res)
 {
 	struct io_uring_cqe *cqe;
 	int rc;
 
-	do
-		rc = io_uring_submit_and_wait(&w->ring, 1);
-	while (rc == -EINTR);
-	if (rc < 0 || (rc = io_uring_peek_cqe(&w->ring, &cqe)) < 0)
+	while ((rc = io_uring_peek_cqe(&w->ring, &cqe)) == -EAGAIN) {
+		rc = io_uring_submit_and_wait(&w->ring, w->pending);
+		if (rc < 0 && rc != -EINTR)
+			return rc;
+	}
+	if (rc < 0)
 		return rc;
-	*tag = io_uring_cqe_get_data64(cqe);
+	*data = io_uring_cqe_get_data64(cqe);
 	*res = cqe->res;
 	io_uring_cqe_seen(&w->ring, cqe);
-	if (*tag == TAG_WAKE)
-		submit_cancel(w);
-	else
-		w->pending--;
+	w->pending--;
 	return 0;
 }
 
 int output_wait(struct worker *w)
 {
-	bool failed = false;
-
-	if (!w->has_ring || w->s->config.splice == SPLICE_BY_CALLS)
-		return 0;
 	while (w->pending > 0) {
-		uint64_t tag;
-		int res, rc = ring_step(w, &tag, &res);
+		uint64_t data;
+		int res, rc = ring_step(w, &data, &res);
 
 		if (rc < 0)
 			return ring_failed(w, rc);
-		if (tag != TAG_SEND)
-			continue;
-		if (res < 0) {
-			peer_failed(w, -res);
-			failed = true;
-			continue;
-		}
+		if (res < 0)
+			return peer_failed(w, -res);
 		msg_advance(w, (size_t)res);
 		if (w->unsent > 0)
-			submit_send(w);
+			submit_msg(w);
 	}
-	return failed ? -1 : 0;
+	return 0;
 }
 
 int output_frame_start(struct worker *w, const struct outgoing *f, const void *payload, size_t len)
@@ -230,53 +193,89 @@ int output_frame_start(struct worker *w, const struct outgoing *f, const void *p
 	w->iov[1] = (struct iovec){ (void *)(uintptr_t)payload, len };
 	w->msg = (struct msghdr){ .msg_iov = w->iov, .msg_iovlen = 2 };
 	w->unsent = f->head_len + len;
-	if (!w->has_ring || w->s->config.splice == SPLICE_BY_CALLS)
+	if (!w->has_ring)
 		return send_msg(w);
-	submit_send(w);
+	submit_msg(w);
 	rc = io_uring_submit(&w->ring);
 	return rc < 0 ? ring_failed(w, rc) : 0;
 }
 
-static int splice_ring(struct worker *w, const struct outgoing *f, size_t len)
+/* One chain of what is left of a batch: head, pages, head, pages. A short link ends it; what it cut off is chained again. */
+static void submit_chain(struct worker *w, struct outgoing *f, unsigned n)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
-	size_t left = len;
-	bool failed = false;
+	struct io_uring_sqe *sqe = NULL;
 
-	io_uring_prep_send(sqe, w->sock, f->head, f->head_len, MSG_NOSIGNAL | MSG_MORE | MSG_WAITALL);
-	io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
-	io_uring_sqe_set_data64(sqe, TAG_SEND);
-	w->pending++;
-	submit_splice(w, left);
+	for (unsigned i = 0; i < n; i++) {
+		size_t left = pages_to_bytes(f[i].data_pages) - f[i].spliced;
+
+		if (!f[i].head_out) {
+			sqe = io_uring_get_sqe(&w->ring);
+			io_uring_prep_send(sqe, w->sock, f[i].head, f[i].head_len, MSG_NOSIGNAL | MSG_WAITALL | (left ? MSG_MORE : 0));
+			io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
+			io_uring_sqe_set_data64(sqe, 2 * i + TAG_SEND);
+			w->pending++;
+		}
+		if (left) {
+			sqe = io_uring_get_sqe(&w->ring);
+			io_uring_prep_splice(sqe, w->twin.pipe_read, -1, w->sock, -1, (unsigned)left, SPLICE_FLAGS);
+			io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
+			io_uring_sqe_set_data64(sqe, 2 * i + TAG_SPLICE);
+			w->pending++;
+		}
+	}
+	if (sqe)
+		sqe->flags &= (uint8_t)~IOSQE_IO_LINK;
+}
+
+/* The completions of a chain. 0, or -1 when a link failed. */
+static int collect_chain(struct worker *w, struct outgoing *f)
+{
+	int failed = 0;
+
 	while (w->pending > 0) {
-		uint64_t tag;
-		int res, rc = ring_step(w, &tag, &res);
+		uint64_t data;
+		int res, rc = ring_step(w, &data, &res);
+		struct outgoing *frame = &f[data / 2];
 
 		if (rc < 0)
 			return ring_failed(w, rc);
-		if (tag == TAG_SEND && res != (int)f->head_len) {
-			peer_failed(w, res < 0 ? -res : EPIPE);
-			failed = true;
-		} else if (tag == TAG_SPLICE && res > 0) {
-			left -= (size_t)res;
-			if (left > 0 && !failed)
-				submit_splice(w, left); /* the pipe was empty for a moment */
-		} else if (tag == TAG_SPLICE && !failed) {
-			failed = true;
-			if (res == 0)
-				twin_failed(w);
-			else
-				peer_failed(w, -res);
-		}
+		if (res == -ECANCELED)
+			continue;
+		if (res < 0)
+			failed = peer_failed(w, -res);
+		else if (data % 2 == TAG_SPLICE && res == 0)
+			failed = twin_failed(w);
+		else if (data % 2 == TAG_SPLICE)
+			frame->spliced += (size_t)res;
+		else if ((size_t)res == frame->head_len)
+			frame->head_out = true;
+		else
+			failed = peer_failed(w, EPIPE);
 	}
-	return failed ? -1 : 0;
+	return failed;
 }
 
-int output_spliced(struct worker *w, const struct outgoing *f, size_t len)
+static bool frame_is_out(const struct outgoing *f)
 {
-	if (len == 0)
-		return output_bytes(w, f->head, f->head_len);
-	if (!w->has_ring || w->s->config.splice == SPLICE_BY_CALLS)
-		return splice_calls(w, f, len);
-	return splice_ring(w, f, len);
+	return f->head_out && f->spliced == pages_to_bytes(f->data_pages);
+}
+
+static int splice_chain(struct worker *w, struct outgoing *f, unsigned n)
+{
+	while (!frame_is_out(&f[n - 1])) {
+		submit_chain(w, f, n);
+		if (collect_chain(w, f) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int output_spliced(struct worker *w, struct outgoing *f, unsigned n)
+{
+	if (w->has_ring)
+		return splice_chain(w, f, n);
+	for (unsigned i = 0; i < n; i++)
+		if (splice_call(w, &f[i]) < 0)
+			return -1;
+	return 0;
 }

@@ -2,6 +2,7 @@
 #include "migrate/send/sender.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -16,6 +17,20 @@
 #include "proto/base/io.h"
 #include "proto/wire/hello.h"
 
+/* A splice that waits for a twin gets a byte to carry to its socket, which is shut down. */
+static void poke_pipe(int pipe_read)
+{
+	char path[40];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe_read);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, "", 1);
+	close(fd);
+}
+
 static void wake_all(struct sender *s)
 {
 	uint64_t one = 1;
@@ -24,6 +39,9 @@ static void wake_all(struct sender *s)
 	(void)!write(s->wake_fd, &one, sizeof(one));
 	for (unsigned i = 0; i < s->workers; i++)
 		shutdown(s->worker[i].sock, SHUT_RDWR);
+	for (unsigned i = 0; i < s->workers; i++)
+		if (s->worker[i].twin.pipe_read >= 0)
+			poke_pipe(s->worker[i].twin.pipe_read);
 }
 
 int worker_fail(struct worker *w, enum err_kind kind, int num, const char *fmt, ...)

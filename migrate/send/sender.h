@@ -28,14 +28,15 @@ struct twin_ends {
 	pid_t pid;        /* of the twin, as we see it */
 	uint64_t control; /* address of its struct twin_control in the memory that it shares */
 };
-enum splice_how { SPLICE_BY_RING, SPLICE_BY_CALLS }; /* io_uring or splice(2): see docs/decisions */
+/* Bytes to the socket by io_uring or by plain calls. AUTO: the ring for copied pages, calls for spliced ones; docs/decisions says why. */
+enum output_how { OUTPUT_AUTO, OUTPUT_RING, OUTPUT_CALLS };
 
 struct sender_config {
 	pid_t pid;
 	unsigned streams;            /* 1 to STREAMS_MAX */
 	enum extract_kind extract;   /* resolved: not AUTO */
 	enum compress_mode compress;
-	enum splice_how splice;
+	enum output_how output;
 	uint64_t max_bandwidth;      /* bytes per second over all streams, 0 unlimited */
 	const struct twin_ends *twins; /* one a stream with EXTRACT_SPLICE: taken */
 	const int *sockets;            /* one a stream: taken */

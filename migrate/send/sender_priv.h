@@ -17,7 +17,8 @@
 #include "proto/wire/frame.h"
 
 enum {
-	SPLICE_FRAME_PAGES = 256, /* the slots of the pipe, and half of TWIN_INFLIGHT_PAGES */
+	SPLICE_FRAME_PAGES = 256, /* the slots of the pipe */
+	BATCH = 4,                /* spliced frames handed to the ring at once */
 	COPY_FRAME_PAGES = 256,   /* what stays in a core's second-level cache while it is read, checked and sent */
 	/* A frame of copied pages that alternate between zero and not has a run for each page; the rest is for the round's own drops. */
 	COPY_FRAME_RUNS = FRAME_MAX_RUNS - COPY_FRAME_PAGES,
@@ -27,12 +28,16 @@ enum {
 	HEAD_SIZE = FRAME_HEADER_SIZE + FRAME_MAX_RUNS * FRAME_RUN_SIZE,
 };
 
+_Static_assert(2 * BATCH * SPLICE_FRAME_PAGES <= TWIN_INFLIGHT_PAGES, "a batch on its way, another commanded");
+
 struct outgoing { /* a frame on its way: the head's bytes, then len bytes of payload */
 	struct page_run run[FRAME_MAX_RUNS];
 	size_t runs;
 	uint32_t data_pages;
 	uint8_t head[HEAD_SIZE];
 	size_t head_len;
+	bool head_out;     /* spliced frames: what is done */
+	size_t spliced;
 };
 
 struct worker {
@@ -52,7 +57,7 @@ struct worker {
 	struct compress_auto compress;
 	struct cursor piece;       /* what is left of what it took */
 	struct page_run piece_run[PIECE_RUNS];
-	struct outgoing frame[2];
+	struct outgoing frame[2 * BATCH]; /* two batches; of copied frames, the first two */
 	uint8_t *raw[2], *packed[2]; /* page bytes and lz4 output of copied frames */
 	struct msghdr msg;         /* of the send under way: the kernel's until it completes */
 	struct iovec iov[2];
@@ -112,7 +117,7 @@ int output_bytes(struct worker *w, const void *buf, size_t len);
 /* Head and payload, which stay the kernel's until output_wait. One at a time: a stream's bytes have one order. */
 int output_frame_start(struct worker *w, const struct outgoing *f, const void *payload, size_t len);
 int output_wait(struct worker *w);
-/* Head, then len bytes out of the twin's pipe. */
-int output_spliced(struct worker *w, const struct outgoing *f, size_t len);
+/* Each frame's head, then its pages out of the twin's pipe. n <= BATCH. */
+int output_spliced(struct worker *w, struct outgoing *f, unsigned n);
 
 #endif

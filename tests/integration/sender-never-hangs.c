@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/io.h"
 #include "tests/lib/send_rig.h"
 
 enum { PAGES = 16384 /* 64 MiB: more than all buffers on the way hold */ };
@@ -39,15 +40,15 @@ static void *round_main(void *arg)
 	return NULL;
 }
 
-static bool something_sent(void *arg)
+static bool something_came(void *arg)
 {
 	struct rig *r = arg;
 
-	return sender_bytes_sent(r->sender) > 0;
+	return wait_readable(r->stream[0].sock, 0) == 1 && wait_readable(r->stream[1].sock, 0) == 1;
 }
 
 /* A round is under way and stuck: nobody reads at the far end. Then `cut` happens, and the round has to end with this kind of error. */
-static void stuck_round(const char *name, enum extract_kind x, enum splice_how how, void (*cut)(struct rig *r), enum err_kind kind)
+static void stuck_round(const char *name, enum extract_kind x, enum output_how how, void (*cut)(struct rig *r), enum err_kind kind)
 {
 	struct round_thread t = { 0 };
 	struct rig r;
@@ -59,7 +60,7 @@ static void stuck_round(const char *name, enum extract_kind x, enum splice_how h
 	rig_sender(&r, x, how, COMPRESS_NONE, 0);
 	t.r = &r;
 	CHECK(pthread_create(&t.thread, NULL, round_main, &t) == 0);
-	await(something_sent, &r, "the round is under way");
+	await(something_came, &r, "the round is under way");
 	cut(&r);
 	pthread_join(t.thread, NULL);
 	CHECK(t.rc == -1 && t.e.kind == kind, "kind %s: %s", err_kind_name(t.e.kind), t.e.text);
@@ -98,7 +99,7 @@ static void cut_target(struct rig *r)
 }
 
 /* A twin that sits still (its tracer doesn't look): only cancelling helps, and does. */
-static void stopped_twin_is_left_by_cancel(enum splice_how how)
+static void stopped_twin_is_left_by_cancel(enum output_how how)
 {
 	struct round_thread t = { 0 };
 	struct rig r;
@@ -135,7 +136,7 @@ static void old_memory_is_served(char command)
 	rig_start(&r, target, PAGES, 2);
 	rig_twins(&r);
 	CHECK(twins_share_mm(&r.twins, r.subject.pid));
-	rig_sender(&r, EXTRACT_SPLICE, SPLICE_BY_RING, COMPRESS_NONE, 0);
+	rig_sender(&r, EXTRACT_SPLICE, OUTPUT_RING, COMPRESS_NONE, 0);
 	rig_receive(&r);
 	subject_say(r.subject.line, command);
 	await(other_memory, &r, "the target leaves its memory");
@@ -150,18 +151,18 @@ static void old_memory_is_served(char command)
 
 int main(void)
 {
-	stuck_round("cancelled, copying", EXTRACT_COPY, SPLICE_BY_RING, cut_cancel, ERR_CANCELLED);
-	stuck_round("cancelled, copying by calls", EXTRACT_COPY, SPLICE_BY_CALLS, cut_cancel, ERR_CANCELLED);
-	stuck_round("cancelled, splicing", EXTRACT_SPLICE, SPLICE_BY_RING, cut_cancel, ERR_CANCELLED);
-	stuck_round("cancelled, splicing by calls", EXTRACT_SPLICE, SPLICE_BY_CALLS, cut_cancel, ERR_CANCELLED);
-	stuck_round("peer gone, copying", EXTRACT_COPY, SPLICE_BY_RING, cut_peer, ERR_PEER);
-	stuck_round("peer gone, splicing", EXTRACT_SPLICE, SPLICE_BY_RING, cut_peer, ERR_PEER);
-	stuck_round("peer gone, splicing by calls", EXTRACT_SPLICE, SPLICE_BY_CALLS, cut_peer, ERR_PEER);
-	stuck_round("twin killed", EXTRACT_SPLICE, SPLICE_BY_RING, cut_twin, ERR_GONE);
-	stuck_round("twin killed, by calls", EXTRACT_SPLICE, SPLICE_BY_CALLS, cut_twin, ERR_GONE);
-	stuck_round("target dead, copying", EXTRACT_COPY, SPLICE_BY_RING, cut_target, ERR_GONE);
-	stopped_twin_is_left_by_cancel(SPLICE_BY_RING);
-	stopped_twin_is_left_by_cancel(SPLICE_BY_CALLS);
+	stuck_round("cancelled, copying", EXTRACT_COPY, OUTPUT_RING, cut_cancel, ERR_CANCELLED);
+	stuck_round("cancelled, copying by calls", EXTRACT_COPY, OUTPUT_CALLS, cut_cancel, ERR_CANCELLED);
+	stuck_round("cancelled, splicing", EXTRACT_SPLICE, OUTPUT_RING, cut_cancel, ERR_CANCELLED);
+	stuck_round("cancelled, splicing by calls", EXTRACT_SPLICE, OUTPUT_CALLS, cut_cancel, ERR_CANCELLED);
+	stuck_round("peer gone, copying", EXTRACT_COPY, OUTPUT_RING, cut_peer, ERR_PEER);
+	stuck_round("peer gone, splicing", EXTRACT_SPLICE, OUTPUT_RING, cut_peer, ERR_PEER);
+	stuck_round("peer gone, splicing by calls", EXTRACT_SPLICE, OUTPUT_CALLS, cut_peer, ERR_PEER);
+	stuck_round("twin killed", EXTRACT_SPLICE, OUTPUT_RING, cut_twin, ERR_GONE);
+	stuck_round("twin killed, by calls", EXTRACT_SPLICE, OUTPUT_CALLS, cut_twin, ERR_GONE);
+	stuck_round("target dead, copying", EXTRACT_COPY, OUTPUT_RING, cut_target, ERR_GONE);
+	stopped_twin_is_left_by_cancel(OUTPUT_RING);
+	stopped_twin_is_left_by_cancel(OUTPUT_CALLS);
 	old_memory_is_served('x');
 	old_memory_is_served('q');
 	return 0;

@@ -81,13 +81,13 @@ static int writing(int line, void *arg)
 	return 0;
 }
 
-struct way { const char *name; enum extract_kind extract; enum splice_how splice; enum compress_mode compress; unsigned streams; };
+struct way { const char *name; enum extract_kind extract; enum output_how output; enum compress_mode compress; unsigned streams; };
 static const struct way ways[] = {
-	{ "copy, ring", EXTRACT_COPY, SPLICE_BY_RING, COMPRESS_NONE, 2 },
-	{ "copy, calls, lz4", EXTRACT_COPY, SPLICE_BY_CALLS, COMPRESS_LZ4, 1 },
-	{ "copy, ring, lz4", EXTRACT_COPY, SPLICE_BY_RING, COMPRESS_LZ4, 3 },
-	{ "splice, ring", EXTRACT_SPLICE, SPLICE_BY_RING, COMPRESS_NONE, 2 },
-	{ "splice, calls", EXTRACT_SPLICE, SPLICE_BY_CALLS, COMPRESS_NONE, 1 },
+	{ "copy, ring", EXTRACT_COPY, OUTPUT_RING, COMPRESS_NONE, 2 },
+	{ "copy, calls, lz4", EXTRACT_COPY, OUTPUT_CALLS, COMPRESS_LZ4, 1 },
+	{ "copy, ring, lz4", EXTRACT_COPY, OUTPUT_RING, COMPRESS_LZ4, 3 },
+	{ "splice, ring", EXTRACT_SPLICE, OUTPUT_RING, COMPRESS_NONE, 2 },
+	{ "splice, calls", EXTRACT_SPLICE, OUTPUT_CALLS, COMPRESS_NONE, 1 },
 };
 
 static void open_way(struct rig *r, const struct way *w, int (*body)(int line, void *arg))
@@ -96,7 +96,7 @@ static void open_way(struct rig *r, const struct way *w, int (*body)(int line, v
 	rig_start(r, body, PAGES, w->streams);
 	if (w->extract == EXTRACT_SPLICE)
 		rig_twins(r);
-	rig_sender(r, w->extract, w->splice, w->compress, 0);
+	rig_sender(r, w->extract, w->output, w->compress, 0);
 	rig_receive(r);
 }
 

@@ -102,7 +102,7 @@ int main(void)
 	kill(r.twins.pid[0], SIGSTOP);
 	await_task_state(r.twins.pid[0], r.twins.pid[0], "t");
 	await(twin_in_read, &r.twins, "the twin goes on");
-	rig_sender(&r, EXTRACT_SPLICE, SPLICE_BY_RING, COMPRESS_NONE, 0);
+	rig_sender(&r, EXTRACT_SPLICE, OUTPUT_RING, COMPRESS_NONE, 0);
 	rig_receive(&r);
 	CHECK(rig_round(&r, 1, true, &r.all, NULL, &st, &e) == 0, "%s", e.text);
 	rig_finish(&r);

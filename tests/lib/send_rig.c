@@ -69,10 +69,10 @@ void rig_untwin(struct rig *r)
 	r->held.scratch = 0;
 }
 
-void rig_sender(struct rig *r, enum extract_kind extract, enum splice_how splice, enum compress_mode compress, uint64_t max_bandwidth)
+void rig_sender(struct rig *r, enum extract_kind extract, enum output_how output, enum compress_mode compress, uint64_t max_bandwidth)
 {
 	struct err e = { 0 };
-	struct sender_config c = { .pid = r->subject.pid, .streams = r->streams, .extract = extract, .splice = splice,
+	struct sender_config c = { .pid = r->subject.pid, .streams = r->streams, .extract = extract, .output = output,
 				   .compress = compress, .max_bandwidth = max_bandwidth, .twins = r->ends, .sockets = r->sockets };
 
 	r->sender = sender_create(&c, &e);

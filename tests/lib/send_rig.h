@@ -46,7 +46,7 @@ struct rig {
 void rig_start(struct rig *r, int (*body)(int line, void *arg), size_t pages, unsigned streams);
 void rig_twins(struct rig *r);      /* makes one a stream */
 void rig_untwin(struct rig *r);     /* takes them and the scratch mapping back out */
-void rig_sender(struct rig *r, enum extract_kind extract, enum splice_how splice, enum compress_mode compress, uint64_t max_bandwidth);
+void rig_sender(struct rig *r, enum extract_kind extract, enum output_how output, enum compress_mode compress, uint64_t max_bandwidth);
 void rig_receive(struct rig *r);    /* starts the decoding threads */
 /* sender_round and, if it went well, the barrier: every stream's ROUND_END has arrived, so no later round can overtake this one. */
 int rig_round(struct rig *r, uint32_t round, bool frozen, const struct run_list *runs, const struct run_list *zero_ok,
