@@ -99,13 +99,9 @@ static int clean_target(struct hold *h, struct err *e)
 	struct err ignored = { 0 };
 	int rc;
 
-	if (!h->scratch) {
-		twins_destroy(&h->twins);
-		return 0;
-	}
-	if (!scratch_is_ours(h)) {
+	if (!h->scratch || !scratch_is_ours(h)) {
 		forget_scratch(h);
-		return 0;
+		return remote_has_ended(&h->r) ? gone(h, e) : 0;
 	}
 	twins_destroy(&h->twins);
 	/* A child of the target that it did not make: left behind it would only be a zombie that no wait of the program sees. */
@@ -246,6 +242,8 @@ int hold_capture(struct hold *h, const struct capture_options *opt, int *memfd, 
 	note_scratch(h);
 	tree = capture_tree(&h->r, opt, e);
 	rc = tree ? pack(tree, memfd, e) : -1;
+	if (!tree && e->kind != ERR_GONE && remote_has_ended(&h->r))
+		gone(h, e);
 	if (tree)
 		drayage__tree_state__free_unpacked(tree, NULL);
 	if (own_scratch) {

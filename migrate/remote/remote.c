@@ -39,6 +39,19 @@ static int gone(pid_t tid, int status, struct err *e)
 	return err_set(e, ERR_GONE, 0, "task %d ended with status %d", tid, WEXITSTATUS(status));
 }
 
+static bool has_ended(pid_t pid, pid_t tid)
+{
+	char path[64];
+	struct err ignored = { 0 };
+	cleanup_free char *text = NULL;
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	text = file_read(AT_FDCWD, path, 8192, NULL, &ignored);
+	at = text ? strrchr(text, ')') : NULL;
+	return !at || strchr("ZXx", at[2]);
+}
+
 /* A wait that blocks can't be bounded without signals of our own, so: ask, let others run, and sleep only when it takes long. A stop
  * normally comes within microseconds, sooner than a wakeup across CPUs would. */
 int remote_wait(pid_t tid, int timeout_ms, int *status, struct err *e)
@@ -61,6 +74,9 @@ int remote_wait(pid_t tid, int timeout_ms, int *status, struct err *e)
 			sched_yield();
 			continue;
 		}
+		/* A leader can be waited for only when the other threads are gone, which is for their tracer, us, to see to: release does. */
+		if (has_ended(tid, tid) && waitpid(tid, status, __WALL | WNOHANG) == 0)
+			return err_set(e, ERR_GONE, 0, "task %d ended", tid);
 		if (clock_us() > until)
 			return err_set(e, ERR_TIMEOUT, 0, "task %d did not stop within %d ms", tid, timeout_ms);
 		nanosleep(&(struct timespec){ .tv_nsec = nap_ns }, NULL);
@@ -184,19 +200,6 @@ static int explain_seize(pid_t pid, pid_t tid, int error, struct err *e)
 	return err_set(e, ERR_SYSTEM, error, "seize task %d", tid);
 }
 
-static bool has_ended(pid_t pid, pid_t tid)
-{
-	char path[64];
-	struct err ignored = { 0 };
-	cleanup_free char *text = NULL;
-	const char *at;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	text = file_read(AT_FDCWD, path, 8192, NULL, &ignored);
-	at = text ? strrchr(text, ')') : NULL;
-	return !at || strchr("ZXx", at[2]);
-}
-
 /* Seizes and interrupts one thread; 0 also when it ended meanwhile (it is not in the list then). */
 static int seize_one(struct remote *r, pid_t tid, struct err *e)
 {
@@ -285,6 +288,11 @@ int remote_seize(struct remote *r, pid_t pid, unsigned flags, struct err *e)
 		}
 	} while (found > 0);
 	return 0;
+}
+
+bool remote_has_ended(const struct remote *r)
+{
+	return has_ended(r->pid, r->pid);
 }
 
 int remote_wait_born(pid_t tid, struct err *e)

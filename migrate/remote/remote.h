@@ -62,6 +62,8 @@ enum remote_seize_flags {
 };
 /* Stops every thread (again and again until no new one appears). On failure nothing is held. */
 int remote_seize(struct remote *r, pid_t pid, unsigned flags, struct err *e);
+/* Whether the held process was killed meanwhile: what failed then failed for that. */
+bool remote_has_ended(const struct remote *r);
 /* Takes one more thread of the target, made by a clone call inside it (r->born): waits for its first stop and reads its registers,
  * which are the batch loop's: the caller must set thread[].regs before release. Its index is r->threads - 1. */
 int remote_adopt(struct remote *r, pid_t tid, struct err *e);
