@@ -21,6 +21,7 @@
 enum {
 	LIMIT_SLACK = 4 << 20,    /* so that memory at its limit can be written once more */
 	ZERO_IN_PLACE = 64,       /* pages: a shorter drop in a huge page doesn't split it */
+	POPULATE_MIN = 16,        /* pages: shorter runs fault their pages in as they are written */
 	STATUS_MAX = 64 * 1024,
 	HUGE_BLOCKS_MAX = 8 << 20, /* a byte each: 16 TiB */
 };
@@ -151,6 +152,20 @@ static bool covered(const struct place *p, uint64_t start, uint64_t end, size_t 
 	return false;
 }
 
+/* Fresh small pages made in one call save a fifth of what they cost one fault at a time. Whether a run is fresh its first page tells: looking at
+ * each would cost the later rounds what the first one saves. */
+static void populate_ahead(const struct place *p, const struct page_run *run, size_t first)
+{
+	const struct segment *s = &p->segs.v[first];
+	void *at = staged_at(p, run->addr);
+	unsigned char present;
+
+	if (run->pages < POPULATE_MIN || s->kind != SEGMENT_ANON || run_end(run) > s->end)
+		return;
+	if (mincore(at, DRAY_PAGE_SIZE, &present) == 0 && !(present & 1))
+		madvise(at, run_end(run) - run->addr, MADV_POPULATE_WRITE);
+}
+
 int place_iovec(struct place *p, const struct page_run *run, struct iovec *iov)
 {
 	uint64_t end = run_end(run);
@@ -164,6 +179,7 @@ int place_iovec(struct place *p, const struct page_run *run, struct iovec *iov)
 		return rc;
 	if (p->huge.count > 0)
 		prepare_blocks(p, run->addr, end);
+	populate_ahead(p, run, first);
 	*iov = (struct iovec){ .iov_base = staged_at(p, run->addr), .iov_len = end - run->addr };
 	return 0;
 }
