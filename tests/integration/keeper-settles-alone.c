@@ -37,22 +37,24 @@ static void *count(void *arg)
 	return NULL;
 }
 
+static bool moved(void *arg)
+{
+	return sh->counter != *(unsigned long *)arg;
+}
+
 static int busy(int line, void *arg)
 {
+	unsigned long before = sh->counter;
 	pthread_t t;
 	char c;
 
 	(void)arg;
 	pthread_create(&t, NULL, count, NULL);
+	await(moved, &before, "the thread runs"); /* it has mapped what it needs */
 	subject_say(line, 'r');
 	if (read(line, &c, 1) == 1 && c == 'x')
 		execl("/bin/sleep", "sleep", "1000", NULL);
 	return 3;
-}
-
-static bool moved(void *arg)
-{
-	return sh->counter != *(unsigned long *)arg;
 }
 
 static void await_running(void)

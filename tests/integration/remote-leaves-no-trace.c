@@ -59,6 +59,9 @@ static int with_threads(int line, void *arg)
 	signal(SIGTRAP, SIG_IGN);
 	for (int i = 0; i < 3; i++)
 		pthread_create(&t[i], NULL, count, &n[i]);
+	for (int i = 0; i < 3; i++)
+		while (!((volatile unsigned long *)n)[i])
+			nap();
 	subject_say(line, 'r');
 	subject_expect(line, 'g');
 	keep_counting = 0;
