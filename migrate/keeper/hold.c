@@ -182,6 +182,16 @@ int hold_arm(struct hold *h, bool want_uffd, unsigned want_twins, struct keeper_
 	return rc < 0 ? err_wrap(e, "prepare process %d", h->target) : 0;
 }
 
+void hold_look(struct hold *h)
+{
+	struct err e = { 0 };
+
+	if (h->held)
+		return;
+	if (vma_list_read(&h->seen, h->target, VMA_READ_SMAPS, &e) < 0)
+		log_event(LOG_DEBUG, "look", "pid=%d error=\"%s\"", h->target, e.text);
+}
+
 /* ---- frozen ---- */
 
 int hold_freeze(struct hold *h, uint64_t *us, struct err *e)
@@ -240,7 +250,7 @@ int hold_capture(struct hold *h, const struct capture_options *opt, int *memfd, 
 	if (own_scratch && remote_scratch_create(&h->r, CAPTURE_DATA, 0, e) < 0)
 		return -1;
 	note_scratch(h);
-	tree = capture_tree(&h->r, opt, e);
+	tree = capture_tree_seen(&h->r, opt, &h->seen, e);
 	rc = tree ? pack(tree, memfd, e) : -1;
 	if (!tree && e->kind != ERR_GONE && remote_has_ended(&h->r))
 		gone(h, e);

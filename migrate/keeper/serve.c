@@ -52,6 +52,8 @@ static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 	switch (q->op) {
 	case OP_ARM:
 		arm(h, sock, q, &a);
+		if (a.rc == 0)
+			hold_look(h); /* behind the answer: the first round goes on meanwhile */
 		return false;
 	case OP_FREEZE:
 		a.rc = hold_freeze(h, &a.us, &a.e);

@@ -188,8 +188,13 @@ static int save_all(struct capture *c)
 
 Drayage__TreeState *capture_tree(struct remote *r, const struct capture_options *opt, struct err *e)
 {
+	return capture_tree_seen(r, opt, NULL, e);
+}
+
+Drayage__TreeState *capture_tree_seen(struct remote *r, const struct capture_options *opt, const struct vma_list *seen, struct err *e)
+{
 	struct obstacles found = { 0 };
-	struct capture c = { .pid = r->pid, .procfd = -1, .pidfd = -1, .diag = -1, .opt = opt, .r = r, .found = &found, .e = e };
+	struct capture c = { .pid = r->pid, .procfd = -1, .pidfd = -1, .diag = -1, .opt = opt, .r = r, .seen = seen, .found = &found, .e = e };
 	int rc;
 
 	err_clear(e);

@@ -15,6 +15,9 @@
 enum { STATUS_REGULAR = 1 << 0, STATUS_VSYSCALL = 1 << 2, STATUS_VDSO = 1 << 3, STATUS_HEAP = 1 << 5, STATUS_FILE_PRIVATE = 1 << 6,
        STATUS_FILE_SHARED = 1 << 7, STATUS_ANON_PRIVATE = 1 << 9, STATUS_VVAR = 1 << 12, STATUS_MEMFD = 1 << 14 };
 
+/* Resident memory in 4 KiB pages up to which reading flags costs little: some 3 ms. */
+#define WALK_SHORT (64ull << 20)
+
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 8
 #endif
@@ -245,9 +248,63 @@ static bool first_of_object(const struct capture *c, size_t index)
 	return true;
 }
 
+/* ---- reading: with the flags, or with those that were seen before ---- */
+
+static bool walk_is_short(const struct capture *c)
+{
+	uint64_t resident = text_number(c->status, "VmRSS", 10, 0) * 1024, huge = 0;
+
+	for (size_t i = 0; i < c->seen->count; i++)
+		huge += c->seen->vma[i].anon_huge_bytes;
+	return resident < huge + WALK_SHORT;
+}
+
+static bool same_kind(const struct vma *a, const struct vma *b)
+{
+	return a->shared == b->shared && a->inode == b->inode && a->dev_major == b->dev_major && a->dev_minor == b->dev_minor;
+}
+
+/* Both lists ascend. What overlaps and is of the same kind was the same mapping, or one that it grew from. Returns the bytes locked. */
+static uint64_t take_seen_flags(struct capture *c)
+{
+	const struct vma_list *seen = c->seen;
+	uint64_t locked = 0;
+	size_t k = 0;
+
+	for (size_t i = 0; i < c->vmas.count; i++) {
+		struct vma *v = &c->vmas.vma[i];
+
+		while (k < seen->count && seen->vma[k].end <= v->start)
+			k++;
+		for (size_t m = k; m < seen->count && seen->vma[m].start < v->end; m++) {
+			if (!same_kind(v, &seen->vma[m]))
+				continue;
+			v->vm_flags = seen->vma[m].vm_flags;
+			v->grows_down = seen->vma[m].grows_down;
+			if (seen->vma[m].kind == VMA_OTHER)
+				v->kind = VMA_OTHER;
+			break;
+		}
+		if (v->vm_flags & VMF_LOCKED)
+			locked += v->end - v->start;
+	}
+	return locked;
+}
+
+static int read_mappings(struct capture *c)
+{
+	if (!c->seen || c->seen->count == 0 || walk_is_short(c))
+		return vma_list_read(&c->vmas, c->pid, VMA_READ_SMAPS, c->e);
+	if (vma_list_read(&c->vmas, c->pid, VMA_READ_MAPS, c->e) < 0)
+		return -1;
+	if (take_seen_flags(c) == text_number(c->status, "VmLck", 10, 0) * 1024)
+		return 0;
+	return vma_list_read(&c->vmas, c->pid, VMA_READ_SMAPS, c->e);
+}
+
 int capture_mm_check(struct capture *c)
 {
-	if (vma_list_read(&c->vmas, c->pid, VMA_READ_SMAPS, c->e) < 0)
+	if (read_mappings(c) < 0)
 		return -1;
 	if (c->r && c->r->scratch && vma_list_mark_scratch(&c->vmas, c->r->scratch, c->r->scratch + c->r->scratch_len) < 0)
 		return err_set(c->e, ERR_SYSTEM, ENOMEM, "mappings");

@@ -76,6 +76,7 @@ struct capture {
 	struct err *e;
 	Drayage__TreeState *tree; /* NULL: check only */
 	Drayage__TaskState *task;
+	const struct vma_list *seen; /* as capture_tree_seen takes it, or NULL */
 	struct vma_list vmas;
 	struct fd_desc *fd;
 	size_t fds;
