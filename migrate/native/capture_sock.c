@@ -238,12 +238,21 @@ static const struct { int domain, level, name; } extra[] = {
 	{ -IPPROTO_UDP, IPPROTO_UDP, UDP_CORK }, { -IPPROTO_UDP, IPPROTO_UDP, UDP_SEGMENT }, { -IPPROTO_UDP, IPPROTO_UDP, UDP_GRO },
 };
 
-/* Connected and live numbers of a connection (its segment size, its window) are no options of the descriptor. */
+static bool is_multicast(size_t i)
+{
+	return extra[i].level == IPPROTO_IP &&
+	       (extra[i].name == IP_MULTICAST_TTL || extra[i].name == IP_MULTICAST_LOOP || extra[i].name == IP_MULTICAST_ALL);
+}
+
+/* Connected and live numbers of a connection (its segment size, its window) are no options of the descriptor. A stream socket reads a
+ * multicast TTL of its own that nobody could set. */
 static bool applies(const struct sock_facts *s, size_t i)
 {
 	int want = extra[i].domain;
 
 	if (s->state == TCP_ESTABLISHED && extra[i].level == IPPROTO_TCP && (extra[i].name == TCP_MAXSEG || extra[i].name == TCP_WINDOW_CLAMP))
+		return false;
+	if (s->type == SOCK_STREAM && is_multicast(i))
 		return false;
 	if (want == AF_INET)
 		return s->domain == AF_INET || s->domain == AF_INET6;
