@@ -126,7 +126,17 @@ start() {
 grandchild_of() { local c; c=$(child_of "$1") && child_of "$c"; }
 started() { grandchild_of "${waiter[$1]}" > /dev/null || ! kill -0 "${waiter[$1]}" 2> /dev/null; }
 
-finish() { local rc=0; wait "${waiter[$1]}" 2> /dev/null || rc=$?; unset "waiter[$1]"; return $rc; }
+# nsenter stops itself when its child is stopped, and has to be told to go on.
+finish() {
+	local rc=0 goad n
+	n=$(child_of "${waiter[$1]}") || n=
+	( while [ -n "$n" ] && kill -CONT "$n"; do sleep 0.1; done ) 2> /dev/null &
+	goad=$!
+	wait "${waiter[$1]}" 2> /dev/null || rc=$?
+	{ kill $goad; wait $goad; } 2> /dev/null || true
+	unset "waiter[$1]"
+	return $rc
+}
 # Ends what start() started, whatever it does; a helper that is to go before the test ends.
 end() {
 	[ -z "${pid[$1]:-}" ] || kill -KILL "${pid[$1]}" 2> /dev/null || true
