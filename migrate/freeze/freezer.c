@@ -123,15 +123,16 @@ static bool place_of(const char *mountinfo, const char *path, char *dir, size_t 
 	return false;
 }
 
-static bool find_home(struct freezer *f)
+/* The directory of the cgroup that the process is in. */
+static bool find_cgroup(pid_t pid, char *dir, size_t len)
 {
-	char file[32], path[512];
+	char file[32], path[560];
 	struct err ignored = { 0 };
 	cleanup_free char *mounts = file_read(AT_FDCWD, "/proc/self/mountinfo", SMALL_FILE * 16, NULL, &ignored);
 	cleanup_free char *groups = NULL;
 	char *line;
 
-	snprintf(file, sizeof(file), "/proc/%d/cgroup", f->pid);
+	snprintf(file, sizeof(file), "/proc/%d/cgroup", pid);
 	groups = file_read(AT_FDCWD, file, SMALL_FILE, NULL, &ignored);
 	if (!mounts || !groups)
 		return false;
@@ -144,7 +145,7 @@ static bool find_home(struct freezer *f)
 	if (strlen(line) >= sizeof(path) || strncmp(line, "/..", 3) == 0)
 		return false;
 	snprintf(path, sizeof(path), "%s", line);
-	return place_of(mounts, path, f->home, sizeof(f->home));
+	return place_of(mounts, path, dir, len);
 }
 
 static int write_in(const char *dir, const char *file, const char *text, struct err *e)
@@ -216,7 +217,7 @@ static bool enter_cgroup(struct freezer *f, const char *id)
 {
 	struct err refused = { 0 };
 
-	if (!find_home(f) || (size_t)snprintf(f->cgroup, sizeof(f->cgroup), "%s/dray-%s", f->home, id) >= sizeof(f->cgroup))
+	if (!find_cgroup(f->pid, f->home, sizeof(f->home)) || (size_t)snprintf(f->cgroup, sizeof(f->cgroup), "%s/dray-%s", f->home, id) >= sizeof(f->cgroup))
 		return false;
 	if (mkdir(f->cgroup, 0755) < 0 && errno != EEXIST)
 		return false;
@@ -307,6 +308,17 @@ static int stop_by_signal(struct freezer *f, struct err *e)
 	return 0;
 }
 
+/* Others move processes between cgroups too, and one that is empty counts as frozen. Below ours will do. */
+static int check_inside(const struct freezer *f, struct err *e)
+{
+	char dir[640];
+	size_t len = strlen(f->cgroup);
+
+	if (find_cgroup(f->pid, dir, sizeof(dir)) && strncmp(dir, f->cgroup, len) == 0 && (dir[len] == '\0' || dir[len] == '/'))
+		return 0;
+	return lives(f) ? err_set(e, ERR_CONFLICT, 0, "somebody moved it out of %s", f->cgroup) : gone(f, e);
+}
+
 int freezer_freeze(struct freezer *f, struct err *e)
 {
 	if (f->kind == FREEZER_SIGSTOP)
@@ -315,7 +327,7 @@ int freezer_freeze(struct freezer *f, struct err *e)
 		return err_set(e, ERR_INTERNAL, 0, "freeze without a freezer");
 	if (!lives(f))
 		return gone(f, e);
-	if (write_in(f->cgroup, "cgroup.freeze", "1", e) == 0 && await_event(f, "frozen 1", e) == 0)
+	if (write_in(f->cgroup, "cgroup.freeze", "1", e) == 0 && await_event(f, "frozen 1", e) == 0 && check_inside(f, e) == 0)
 		return 0;
 	write_in(f->cgroup, "cgroup.freeze", "0", &(struct err){ 0 });
 	return err_wrap(e, "freeze process %d", f->pid);

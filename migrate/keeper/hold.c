@@ -179,6 +179,10 @@ int hold_arm(struct hold *h, bool want_uffd, unsigned want_twins, struct keeper_
 	out->scratch_start = h->scratch;
 	out->scratch_end = h->scratch + h->scratch_len;
 	out->stopped_us = let_go(h);
+	/* Moving a process to another cgroup waits for a grace period of the kernel, milliseconds: not when every one counts. Behind the
+	 * twins, which must not be in it. Where it fails hold tries again, and tells. */
+	if (rc == 0 && freezer_create(&h->freezer, h->target, h->id, &ignored) < 0)
+		h->freezer = (struct freezer){ 0 };
 	return rc < 0 ? err_wrap(e, "prepare process %d", h->target) : 0;
 }
 
@@ -211,7 +215,7 @@ int hold_freeze(struct hold *h, uint64_t *us, struct err *e)
 
 int hold_thaw(struct hold *h, uint64_t *us, struct err *e)
 {
-	if (!h->held || h->freezer.kind != FREEZER_NONE)
+	if (!h->held || h->kept)
 		return err_set(e, ERR_INTERNAL, 0, "thaw: process %d is %s", h->target, h->held ? "held for good" : "not frozen");
 	*us = let_go(h);
 	return 0;
@@ -244,7 +248,7 @@ int hold_capture(struct hold *h, const struct capture_options *opt, int *memfd, 
 	int rc;
 
 	/* In a frozen cgroup no thread would run our calls. */
-	if (!h->held || h->freezer.kind != FREEZER_NONE)
+	if (!h->held || h->kept)
 		return err_set(e, ERR_INTERNAL, 0, "capture: process %d is %s", h->target, h->held ? "held for good" : "not frozen");
 	own_scratch = !h->scratch;
 	if (own_scratch && remote_scratch_create(&h->r, CAPTURE_DATA, 0, e) < 0)
@@ -269,36 +273,27 @@ int hold_capture(struct hold *h, const struct capture_options *opt, int *memfd, 
 /* Clean first: from here on it may be that nobody ever comes back to do it, and in a frozen cgroup it could not be done. */
 int hold_keep(struct hold *h, struct err *e)
 {
-	struct freezer f;
-
 	if (!h->held)
 		return err_set(e, ERR_INTERNAL, 0, "hold: process %d is not frozen", h->target);
-	if (h->freezer.kind != FREEZER_NONE)
+	if (h->kept)
 		return 0;
-	if (clean_target(h, e) < 0 || freezer_create(&f, h->target, h->id, e) < 0)
+	if (clean_target(h, e) < 0)
 		return -1;
-	if (freezer_freeze(&f, e) < 0) {
-		freezer_remove(&f);
+	if (h->freezer.kind == FREEZER_NONE && freezer_create(&h->freezer, h->target, h->id, e) < 0)
 		return -1;
-	}
-	h->freezer = f;
+	if (freezer_freeze(&h->freezer, e) < 0)
+		return -1;
+	h->kept = true;
 	return 0;
 }
 
 /* ---- the end ---- */
 
-static int end_running(struct hold *h, struct err *e)
+/* Takes out what is in a target that may run or be held, and lets it go. */
+static int clean_and_let_go(struct hold *h, struct err *e)
 {
-	int rc = 0;
+	int rc;
 
-	if (h->freezer.kind != FREEZER_NONE) {
-		/* Held and clean already. Our own stop goes first: the other one keeps it still until it is thawed. */
-		if (h->held)
-			let_go(h);
-		rc = freezer_thaw(&h->freezer, e);
-		freezer_remove(&h->freezer);
-		return rc;
-	}
 	if (!h->held && !h->scratch && h->twins.count == 0)
 		return target_lives(h) ? 0 : gone(h, e);
 	if (!h->held && stop_target(h, e) < 0) {
@@ -307,6 +302,22 @@ static int end_running(struct hold *h, struct err *e)
 	}
 	rc = clean_target(h, e);
 	let_go(h);
+	return rc;
+}
+
+static int end_running(struct hold *h, struct err *e)
+{
+	int rc;
+
+	if (h->kept) {
+		/* Clean already. Our own stop goes first: the other one keeps it still until it is thawed. */
+		if (h->held)
+			let_go(h);
+		rc = freezer_thaw(&h->freezer, e);
+	} else {
+		rc = clean_and_let_go(h, e);
+	}
+	freezer_remove(&h->freezer);
 	return rc;
 }
 
@@ -330,9 +341,9 @@ static int end_killed(struct hold *h, struct err *e)
 
 static int end_frozen(struct hold *h, struct err *e)
 {
-	if (!h->held && h->freezer.kind == FREEZER_NONE && stop_target(h, e) < 0)
+	if (!h->held && !h->kept && stop_target(h, e) < 0)
 		return -1;
-	if (h->freezer.kind == FREEZER_NONE && hold_keep(h, e) < 0)
+	if (!h->kept && hold_keep(h, e) < 0)
 		return -1;
 	if (h->held)
 		let_go(h);

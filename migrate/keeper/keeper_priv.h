@@ -37,7 +37,8 @@ struct hold {
 	uint64_t scratch, scratch_len, scratch_taken; /* ours in the target, held or not */
 	struct twins twins;
 	struct vma_list seen;  /* the mappings with their flags as they were soon after the arming, for capture_tree_seen */
-	struct freezer freezer; /* kind NONE before hold_keep */
+	struct freezer freezer; /* made by arm, or else by hold_keep */
+	bool kept;              /* and closed: the target stands still in it */
 };
 
 int hold_init(struct hold *h, pid_t target, const char *id, int pidfd);
