@@ -15,11 +15,6 @@
 #
 # Names carry the shell's pid, so tests run side by side. $T: the test's own directory. $BUILD: where the programs are.
 set -u
-# A subject that inherits a descriptor of whoever runs the tests (a pipe of a terminal or a job server) can't be moved. 255 is bash's own.
-for hosts_fd in /proc/$BASHPID/fd/*; do
-	hosts_fd=${hosts_fd##*/}
-	[ "$hosts_fd" -le 2 ] || [ "$hosts_fd" = 255 ] || eval "exec $hosts_fd>&-"
-done
 hosts_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=${BUILD:-$hosts_root/build}
 DRAY=$BUILD/dray
