@@ -61,6 +61,7 @@ _Noreturn static void be_keeper(int sock, int pidfd, pid_t target, const char *i
 	close_others(sock, pidfd);
 	prctl(PR_SET_NAME, "dray-keeper");
 	prctl(PR_SET_PDEATHSIG, 0);
+	prctl(PR_SET_TIMERSLACK, 1); /* its naps while it waits for a stop are part of the stop */
 	log_set_role("keeper");
 	file_write(AT_FDCWD, "/proc/self/oom_score_adj", "-900", &ignored); /* where it is permitted */
 	if (hold_init(&h, target, id, pidfd) < 0)
