@@ -124,6 +124,7 @@ static void capture_close(struct capture *c)
 	free(c->shm);
 	free(c->mapped);
 	free(c->nstid);
+	free(c->defaults);
 	free(c->status);
 	vma_list_finish(&c->vmas);
 	cleanup_fd_(&c->diag);

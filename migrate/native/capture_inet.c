@@ -93,14 +93,18 @@ static int save_address(struct capture *c, const union address *a, int domain, u
 	return 0;
 }
 
+/* With --tcp-close: a connection leaves an unconnected, unbound socket. */
+static bool is_let_go(const struct fd_desc *d)
+{
+	return d->sock.proto == IPPROTO_TCP && d->sock.state != TCP_LISTEN && d->sock.state != TCP_CLOSE;
+}
+
 static int save_addresses(struct capture *c, const struct fd_desc *d, InetSkEntry *s, int local)
 {
 	union address own = { 0 }, peer = { 0 };
 	socklen_t len = sizeof(own);
-	bool let_go = d->sock.proto == IPPROTO_TCP && d->sock.state != TCP_LISTEN && d->sock.state != TCP_CLOSE;
 
-	/* A connection that is let go leaves an unconnected, unbound socket. */
-	if (!let_go && getsockname(local, &own.any, &len) < 0)
+	if (!is_let_go(d) && getsockname(local, &own.any, &len) < 0)
 		return err_sys(c->e, "task %d fd %d: its address", c->pid, d->fd);
 	len = sizeof(peer);
 	if (d->sock.proto == IPPROTO_UDP && d->sock.state == TCP_ESTABLISHED && getpeername(local, &peer.any, &len) < 0)
@@ -156,10 +160,11 @@ int inet_save(struct capture *c, struct fd_desc *d, FileEntry *f, int local)
 	s->flags = d->flags;
 	s->state = (uint32_t)d->sock.state;
 	s->backlog = d->sock.backlog;
-	if (!(s->fown = capture_fown(c, d, local)) || !(s->opts = socket_options(c, local)) || save_addresses(c, d, s, local) < 0 ||
-	    save_levels(c, d, s, local) < 0 || socket_extra_options(c, d, local, f->id) < 0)
+	if (!(s->fown = capture_fown(c, d, local)) || !(s->opts = socket_options(c, local, is_let_go(d))) || save_addresses(c, d, s, local) < 0)
 		return -1;
-	if (d->sock.proto == IPPROTO_TCP && d->sock.state != TCP_LISTEN && d->sock.state != TCP_CLOSE) {
+	if (!is_let_go(d) && (save_levels(c, d, s, local) < 0 || socket_extra_options(c, d, local, f->id) < 0))
+		return -1;
+	if (is_let_go(d)) {
 		x = capture_file_ext(c, f->id);
 		if (!x)
 			return -1;

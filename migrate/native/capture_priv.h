@@ -28,6 +28,11 @@ struct sock_facts {
 	uint32_t scm_fds; /* unix: descriptors in flight towards it */
 };
 
+/* Options of a socket that nobody touched, by kind; what they are is capture_sock.c's own matter. */
+enum { SOCKET_KINDS = 8, EXTRA_OPTIONS_MAX = 48, OPTION_BYTES = 32 };
+struct option_value { uint32_t len; unsigned char data[OPTION_BYTES]; };
+struct socket_defaults { int domain, type, proto; struct option_value value[EXTRA_OPTIONS_MAX]; };
+
 struct fd_desc {
 	int fd;
 	char *link;        /* what /proc/PID/fd/N points to */
@@ -85,6 +90,9 @@ struct capture {
 	size_t shms;
 	struct mapped_file *mapped;
 	size_t mappeds;
+	struct socket_defaults *defaults; /* SOCKET_KINDS of them, once there is a socket */
+	size_t defaults_known;
+	uint64_t network; /* the kernel's cookie of our network namespace; 0 not asked yet, or too old a kernel */
 	size_t memfd_bytes; /* carried in the description so far */
 	pid_t *nstid;       /* thread ids as the target sees them, in r's order */
 	char *status;       /* /proc/PID/status */
@@ -156,7 +164,7 @@ int inet_save(struct capture *c, struct fd_desc *d, FileEntry *f, int local);
 int unix_read(struct capture *c, struct fd_desc *d);
 int unix_check(struct capture *c, struct fd_desc *d, int local);
 int unix_save(struct capture *c, struct fd_desc *d, FileEntry *f, int local);
-SkOptsEntry *socket_options(struct capture *c, int local);
+SkOptsEntry *socket_options(struct capture *c, int local, bool let_go);
 int socket_extra_options(struct capture *c, const struct fd_desc *d, int local, uint32_t id);
 
 /* capture_elf.c: the GNU build id of an ELF file; 0 none. */

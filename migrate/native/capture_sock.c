@@ -2,22 +2,24 @@
 /* What all sockets have in common: which kind, and the options. */
 #include "migrate/native/capture_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
 
-enum { VALUE_MAX = 64, FILTER_MAX = 4096 };
+enum { FILTER_MAX = 4096 };
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
@@ -84,13 +86,23 @@ static bool is_inet(const struct sock_facts *s)
 	       ((s->type == SOCK_STREAM && s->proto == IPPROTO_TCP) || (s->type == SOCK_DGRAM && s->proto == IPPROTO_UDP));
 }
 
+static uint64_t network_of(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) == 0 ? cookie : 0;
+}
+
 /* A socket keeps the network namespace that it was made in, whatever its owner moved to. */
 static void check_network(struct capture *c, const struct fd_desc *d, int local)
 {
-	cleanup_fd int ns = ioctl(local, SIOCGSKNS);
-	struct stat theirs, ours;
+	if (!c->network) {
+		cleanup_fd int own = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (ns >= 0 && fstat(ns, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 && theirs.st_ino != ours.st_ino)
+		c->network = own < 0 ? 0 : network_of(own);
+	}
+	if (network_of(local) != c->network)
 		capture_fd_obstacle(c, d, NULL, "socket of another network namespace");
 }
 
@@ -181,7 +193,7 @@ static int save_device(struct capture *c, int local, SkOptsEntry *o)
 	return o->so_bound_dev ? 0 : err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
 }
 
-SkOptsEntry *socket_options(struct capture *c, int local)
+SkOptsEntry *socket_options(struct capture *c, int local, bool let_go)
 {
 	SkOptsEntry *o = CAPTURE_NEW(c, sk_opts_entry);
 	struct linger linger = { 0 };
@@ -193,6 +205,8 @@ SkOptsEntry *socket_options(struct capture *c, int local)
 #define SWITCH(field, option) (o->has_##field = true, o->field = get(local, SOL_SOCKET, option, 0) != 0)
 	o->so_sndbuf = (uint32_t)get(local, SOL_SOCKET, SO_SNDBUF, 0);
 	o->so_rcvbuf = (uint32_t)get(local, SOL_SOCKET, SO_RCVBUF, 0);
+	if (let_go) /* all that will be done with it is to close it, and there may be thousands */
+		return o;
 	NUMBER(so_priority, SO_PRIORITY);
 	NUMBER(so_rcvlowat, SO_RCVLOWAT);
 	NUMBER(so_mark, SO_MARK);
@@ -244,14 +258,18 @@ static bool is_multicast(size_t i)
 	       (extra[i].name == IP_MULTICAST_TTL || extra[i].name == IP_MULTICAST_LOOP || extra[i].name == IP_MULTICAST_ALL);
 }
 
-/* Connected and live numbers of a connection (its segment size, its window) are no options of the descriptor. A stream socket reads a
- * multicast TTL of its own that nobody could set. */
+/* Of a connection these are live numbers, not what somebody set. */
+static bool is_live(const struct sock_facts *s, size_t i)
+{
+	return s->state != TCP_CLOSE && s->state != TCP_LISTEN && extra[i].level == IPPROTO_TCP &&
+	       (extra[i].name == TCP_MAXSEG || extra[i].name == TCP_WINDOW_CLAMP);
+}
+
+/* A stream socket reads a multicast TTL of its own that nobody could set. */
 static bool applies(const struct sock_facts *s, size_t i)
 {
 	int want = extra[i].domain;
 
-	if (s->state == TCP_ESTABLISHED && extra[i].level == IPPROTO_TCP && (extra[i].name == TCP_MAXSEG || extra[i].name == TCP_WINDOW_CLAMP))
-		return false;
 	if (s->type == SOCK_STREAM && is_multicast(i))
 		return false;
 	if (want == AF_INET)
@@ -259,24 +277,61 @@ static bool applies(const struct sock_facts *s, size_t i)
 	return want == 0 || want == s->domain || (s->domain != AF_UNIX && want == -s->proto);
 }
 
+static void read_option(int fd, size_t i, struct option_value *v)
+{
+	socklen_t len = sizeof(v->data);
+
+	memset(v, 0, sizeof(*v));
+	v->len = getsockopt(fd, extra[i].level, extra[i].name, v->data, &len) == 0 ? len : 0;
+}
+
+/* A server may hold thousands of sockets of one kind: a fresh one is asked once. */
+static const struct socket_defaults *defaults_of(struct capture *c, const struct sock_facts *s)
+{
+	struct socket_defaults *d;
+	cleanup_fd int fresh = -1;
+
+	_Static_assert(sizeof(extra) / sizeof(extra[0]) <= EXTRA_OPTIONS_MAX, "room for all");
+	for (size_t i = 0; i < c->defaults_known; i++) {
+		d = &c->defaults[i];
+		if (d->domain == s->domain && d->type == s->type && d->proto == s->proto)
+			return d;
+	}
+	if (!c->defaults)
+		c->defaults = calloc(SOCKET_KINDS, sizeof(*c->defaults));
+	fresh = socket(s->domain, s->type | SOCK_CLOEXEC, s->domain == AF_UNIX ? 0 : s->proto);
+	if (!c->defaults || fresh < 0) {
+		err_set(c->e, ERR_SYSTEM, c->defaults ? errno : ENOMEM, "socket");
+		return NULL;
+	}
+	assert(c->defaults_known < SOCKET_KINDS); /* unix has three types, TCP and UDP two families each */
+	d = &c->defaults[c->defaults_known++];
+	*d = (struct socket_defaults){ .domain = s->domain, .type = s->type, .proto = s->proto };
+	for (size_t i = 0; i < sizeof(extra) / sizeof(extra[0]); i++) {
+		if (applies(s, i))
+			read_option(fresh, i, &d->value[i]);
+	}
+	return d;
+}
+
 int socket_extra_options(struct capture *c, const struct fd_desc *d, int local, uint32_t id)
 {
-	cleanup_fd int fresh = socket(d->sock.domain, d->sock.type | SOCK_CLOEXEC, d->sock.domain == AF_UNIX ? 0 : d->sock.proto);
+	const struct socket_defaults *plain = defaults_of(c, &d->sock);
 	Drayage__FileExt *x = capture_file_ext(c, id);
 
-	if (fresh < 0 || !x)
-		return fresh < 0 ? err_sys(c->e, "socket") : -1;
+	if (!plain || !x)
+		return -1;
 	for (size_t i = 0; i < sizeof(extra) / sizeof(extra[0]); i++) {
-		char is[VALUE_MAX] = { 0 }, plain[VALUE_MAX] = { 0 };
-		socklen_t is_len = sizeof(is), plain_len = sizeof(plain);
 		Drayage__SocketOption *o;
+		struct option_value v;
 
-		if (!applies(&d->sock, i) || getsockopt(local, extra[i].level, extra[i].name, is, &is_len) < 0 ||
-		    getsockopt(fresh, extra[i].level, extra[i].name, plain, &plain_len) < 0 ||
-		    (is_len == plain_len && memcmp(is, plain, is_len) == 0))
+		if (plain->value[i].len == 0 || !applies(&d->sock, i) || is_live(&d->sock, i))
+			continue;
+		read_option(local, i, &v);
+		if (v.len == 0 || (v.len == plain->value[i].len && memcmp(v.data, plain->value[i].data, v.len) == 0))
 			continue;
 		o = CAPTURE_NEW(c, drayage__socket_option);
-		if (capture_push(c, &x->options, &x->n_options, o) < 0 || capture_bytes(c, &o->value, is, is_len) < 0)
+		if (capture_push(c, &x->options, &x->n_options, o) < 0 || capture_bytes(c, &o->value, v.data, v.len) < 0)
 			return -1;
 		o->level = extra[i].level;
 		o->name = extra[i].name;

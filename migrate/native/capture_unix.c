@@ -296,7 +296,7 @@ int unix_save(struct capture *c, struct fd_desc *d, FileEntry *f, int local)
 	u->backlog = d->sock.state == TCP_LISTEN ? d->sock.backlog : 0;
 	u->has_shutdown = true;
 	u->shutdown = (SkShutdown)(d->sock.shutdown & 3);
-	if (!(u->fown = capture_fown(c, d, local)) || !(u->opts = socket_options(c, local)) || save_name(c, d, u, local) < 0 ||
+	if (!(u->fown = capture_fown(c, d, local)) || !(u->opts = socket_options(c, local, false)) || save_name(c, d, u, local) < 0 ||
 	    save_peer(c, d, u, local) < 0 || socket_extra_options(c, d, local, f->id) < 0)
 		return -1;
 	return d->sock.state == TCP_LISTEN ? 0 : save_queue(c, d, local);
