@@ -17,6 +17,7 @@ struct place *place_create(uint64_t max_bytes, struct err *e)
 	p->max_bytes = max_bytes < 1ull << 60 ? max_bytes : 0;
 	p->collapse_works = true;
 	pthread_mutex_init(&p->counting, NULL);
+	pthread_mutex_init(&p->collapsing, NULL);
 	if (resident_bytes(&p->baseline, e) < 0) {
 		place_destroy(p);
 		return NULL;
@@ -32,6 +33,7 @@ void place_destroy(struct place *p)
 	huge_finish(&p->huge);
 	stage_files_finish(&p->files);
 	pthread_mutex_destroy(&p->counting);
+	pthread_mutex_destroy(&p->collapsing);
 	free(p);
 }
 

@@ -23,6 +23,7 @@ enum {
 	ZERO_IN_PLACE = 64,       /* pages: a shorter drop in a huge page doesn't split it */
 	POPULATE_MIN = 16,        /* pages: shorter runs fault their pages in as they are written */
 	STATUS_MAX = 64 * 1024,
+	COLLAPSE_BLOCKS = 8,      /* a call: longer ones keep the socket waiting until its buffer is full */
 	HUGE_BLOCKS_MAX = 8 << 20, /* a byte each: 16 TiB */
 };
 
@@ -101,19 +102,40 @@ static _Atomic uint8_t *block_at(const struct huge *h, const struct huge_range *
 	return &h->block[r->first + ((addr - r->start) >> HUGE_SHIFT)];
 }
 
-/* One small page, then all of the block collapsed into one huge page: as fast as a huge page fault, and the mapping keeps no advice.
- * Where the kernel can't (before 6.1), small pages come as they are touched. */
-static enum block_state make_huge(struct place *p, void *block)
+/* One small page in each block, then each block collapsed into one huge page: as fast as a huge page fault, and the mapping keeps no advice.
+ * Several blocks a call, since each call has every processor empty its lists of pages first. */
+static int collapse(struct place *p, uint64_t start, uint64_t end)
 {
-	if (!p->collapse_works || charge(p, HUGE_SIZE) < 0)
-		return BLOCK_LEFT;
-	if (madvise(block, DRAY_PAGE_SIZE, MADV_POPULATE_WRITE) == 0 && madvise(block, HUGE_SIZE, MADV_COLLAPSE) == 0)
-		return BLOCK_HUGE;
-	if (errno == EINVAL)
-		p->collapse_works = false;
-	return BLOCK_LEFT;
+	for (uint64_t at = start; at < end; at += HUGE_SIZE) {
+		if (madvise(staged_at(p, at), DRAY_PAGE_SIZE, MADV_POPULATE_WRITE) < 0)
+			return -errno;
+	}
+	return madvise(staged_at(p, start), end - start, MADV_COLLAPSE) < 0 ? -errno : 0;
 }
 
+/* Makes the awaited blocks from `at` on huge. Where the kernel can't (before 6.1, or no huge page is free) small pages come as they
+ * are touched. With the lock held. */
+static void make_huge(struct place *p, const struct huge_range *r, uint64_t at)
+{
+	_Atomic uint8_t *state = block_at(&p->huge, r, at);
+	size_t left = (size_t)((r->end - at) >> HUGE_SHIFT), n = 0;
+	enum block_state made = BLOCK_LEFT;
+	int rc;
+
+	while (n < left && n < COLLAPSE_BLOCKS && atomic_load_explicit(&state[n], memory_order_relaxed) == BLOCK_AWAITED)
+		n++;
+	if (p->collapse_works && charge(p, n * HUGE_SIZE) == 0) {
+		rc = collapse(p, at, at + n * HUGE_SIZE);
+		if (rc == 0)
+			made = BLOCK_HUGE;
+		else if (rc == -EINVAL)
+			p->collapse_works = false;
+	}
+	for (size_t i = 0; i < n; i++)
+		atomic_store_explicit(&state[i], (uint8_t)made, memory_order_release);
+}
+
+/* A receiver that meets a block in the making waits for it: pages that come meanwhile would be small ones, and be copied. */
 static void prepare_blocks(struct place *p, uint64_t start, uint64_t end)
 {
 	struct huge *h = &p->huge;
@@ -124,13 +146,13 @@ static void prepare_blocks(struct place *p, uint64_t start, uint64_t end)
 
 		for (; at < stop; at += HUGE_SIZE) {
 			_Atomic uint8_t *state = block_at(h, r, at);
-			uint8_t awaited = BLOCK_AWAITED;
 
-			if (atomic_load_explicit(state, memory_order_relaxed) != BLOCK_AWAITED ||
-			    !atomic_compare_exchange_strong(state, &awaited, BLOCK_HUGE))
+			if (atomic_load_explicit(state, memory_order_acquire) != BLOCK_AWAITED)
 				continue;
-			if (make_huge(p, staged_at(p, at)) == BLOCK_LEFT)
-				atomic_store(state, BLOCK_LEFT);
+			pthread_mutex_lock(&p->collapsing);
+			if (atomic_load_explicit(state, memory_order_relaxed) == BLOCK_AWAITED)
+				make_huge(p, r, at);
+			pthread_mutex_unlock(&p->collapsing);
 		}
 	}
 }
