@@ -219,6 +219,15 @@ fail:
 
 /* ---- what is asked from outside ---- */
 
+static bool all_cpus(const unsigned char *mask, size_t len)
+{
+	long on = 0;
+
+	for (size_t i = 0; i < len; i++)
+		on += __builtin_popcount(mask[i]);
+	return on >= sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static int save_scheduling(struct capture *c, pid_t tid, ThreadCoreEntry *tc, Drayage__ThreadExt *ext)
 {
 	unsigned char mask[AFFINITY_BYTES];
@@ -240,6 +249,9 @@ static int save_scheduling(struct capture *c, pid_t tid, ThreadCoreEntry *tc, Dr
 	ext->sched_reset_on_fork = policy & SCHED_RESET_ON_FORK;
 	ext->has_ioprio = ioprio >= 0;
 	ext->ioprio = ioprio >= 0 ? (uint32_t)ioprio : 0;
+	/* A thread that nobody bound to anything may use whatever the other host has. */
+	if (all_cpus(mask, (size_t)len))
+		return 0;
 	ext->has_cpu_affinity = true;
 	return capture_bytes(c, &ext->cpu_affinity, mask, (size_t)len);
 }

@@ -6,7 +6,16 @@
  *   outside  rebuild_outside(): its tracer. Has the husk drop its own mappings and move the staged ones to their places, makes
  *            the threads, gives each its state and registers, credentials last. Ends with every thread stopped at its next instruction.
  *
- * Neither half resumes anything: that is commit's. Fails: err naming the object; the husk is then only good to be killed. */
+ * Neither half resumes anything: that is commit's. Fails: err naming the object; the husk is then only good to be killed.
+ *
+ * Where the destination can't do as the source:
+ *   hard limits      above ours need CAP_SYS_RESOURCE; without it the process gets ours, unless its soft limit is above that: an error
+ *   capabilities     that it holds and we don't: an error. The bounding set loses what ours lacks
+ *   CPU affinity     to CPUs none of which is here: dropped
+ *   session          its leader stays behind: the process leads one of its own
+ *   parent-death     signal: dropped, for the parent that it was to tell of stays behind, and it would tell of the mover's end
+ *   socket files     that nobody here serves are replaced; one in use is an error, as is a port in use
+ *   time left        of a sleep or a poll that was cut short starts anew */
 #ifndef DRAY_MIGRATE_REBUILD_H
 #define DRAY_MIGRATE_REBUILD_H
 
@@ -22,7 +31,8 @@ struct rebuild_handover {
 	int channel_fd;  /* in the husk: its line to the session; closed by the outside half. -1: none */
 };
 
-/* channel_fd is moved out of the way of the target's descriptors; the number it has afterwards stands in out. */
+/* channel_fd is moved out of the way of the target's descriptors; the number it has afterwards stands in out, and whenever that is not -1 it
+ * is the one to use, also to say what failed. On success every other descriptor is the target's, 0 to 2 included: nothing may be logged. */
 int rebuild_inside(const Drayage__TreeState *tree, struct place *place, int channel_fd, struct rebuild_handover *out, struct err *e);
 /* r: the husk, seized with REMOTE_EXITKILL, one thread. tree as given to the inside half. */
 int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e);

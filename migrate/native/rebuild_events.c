@@ -19,7 +19,7 @@
 #define TFD_IOC_SET_TICKS _IOW('T', 0, uint64_t)
 #endif
 #ifndef INOTIFY_IOC_SETNEXTWD
-#define INOTIFY_IOC_SETNEXTWD _IOW('I', 0, int32_t)
+#define INOTIFY_IOC_SETNEXTWD _IOW('I', 0, int32_t) /* the number itself is the argument */
 #endif
 enum { NSEC = 1000 * 1000 * 1000 };
 
@@ -103,7 +103,7 @@ static int watch_as(int fd, const Drayage__InotifyWatch *w)
 {
 	int32_t next = (int32_t)w->wd;
 
-	ioctl(fd, INOTIFY_IOC_SETNEXTWD, &next);
+	ioctl(fd, INOTIFY_IOC_SETNEXTWD, (unsigned long)next);
 	for (int tries = 0; tries < 65536; tries++) {
 		int wd = inotify_add_watch(fd, w->path, w->mask);
 

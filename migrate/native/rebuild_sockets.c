@@ -94,10 +94,8 @@ static int build_pair(struct rebuild *r, struct built *b, struct built *other)
 	return unix_options(r, b) < 0 || (other && unix_options(r, other) < 0) ? -1 : 0;
 }
 
-static int unix_address(struct rebuild *r, const struct built *b, struct sockaddr_un *sa, socklen_t *len)
+static int unix_address(struct rebuild *r, const struct built *b, const ProtobufCBinaryData *name, struct sockaddr_un *sa, socklen_t *len)
 {
-	const ProtobufCBinaryData *name = &b->f->usk->name;
-
 	*sa = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (name->len > sizeof(sa->sun_path))
 		return rebuild_fail(r, b, ERR_PROTOCOL, 0, "unix socket with a name of %zu bytes", name->len);
@@ -145,7 +143,7 @@ static int unix_bind(struct rebuild *r, struct built *b)
 
 	if (!u->name.len)
 		return 0;
-	if (unix_address(r, b, &sa, &len) < 0)
+	if (unix_address(r, b, &u->name, &sa, &len) < 0)
 		return -1;
 	if (path)
 		memcpy(name, sa.sun_path, u->name.len);
@@ -200,7 +198,8 @@ int rebuild_unix(struct rebuild *r, struct built *b)
 		peer = NULL;
 	if (peer && peer->fd < 0 && peer->f->usk->peer == u->ino)
 		return build_pair(r, b, peer);
-	if (connected || (b->x && b->x->has_socketpair && b->x->socketpair && !peer))
+	/* A datagram socket that others are connected to counts as connected itself, and has a name. */
+	if (connected || (b->x && b->x->has_socketpair && b->x->socketpair && !peer && !u->name.len))
 		return build_pair(r, b, NULL);
 	if (rebuild_take(r, b, socket(AF_UNIX, (int)u->type | SOCK_CLOEXEC, 0), "unix socket") < 0)
 		return -1;
@@ -215,14 +214,23 @@ int rebuild_unix_connect(struct rebuild *r, struct built *b)
 {
 	const UnixSkEntry *u = b->f->usk;
 	const struct built *peer = unix_by_ino(r, u->peer);
+	const ProtobufCBinaryData *name = NULL;
 	struct sockaddr_un sa;
 	socklen_t len;
 
-	if (u->type != SOCK_DGRAM || !peer || (peer->f->usk->peer == u->ino && peer != b) || !peer->f->usk->name.len)
+	if (u->type != SOCK_DGRAM)
 		return 0;
-	if (unix_address(r, peer, &sa, &len) < 0)
+	if (b->x && b->x->has_peer_name && b->x->peer_name.len)
+		name = &b->x->peer_name;
+	else if (peer && (peer->f->usk->peer != u->ino || peer == b) && peer->f->usk->name.len)
+		name = &peer->f->usk->name;
+	if (!name)
+		return 0;
+	if (unix_address(r, b, name, &sa, &len) < 0)
 		return -1;
-	return connect(b->fd, (struct sockaddr *)&sa, len) < 0 ? rebuild_fail_sys(r, b, "connect datagram socket") : 0;
+	if (connect(b->fd, (struct sockaddr *)&sa, len) == 0)
+		return 0;
+	return rebuild_fail(r, b, ERR_SYSTEM, errno, "connect datagram socket to %.*s", (int)name->len - 1, (const char *)name->data + !name->data[0]);
 }
 
 /* ---- inet ---- */

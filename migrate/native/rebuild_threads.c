@@ -107,21 +107,6 @@ static void set_altstack(struct outside *o, size_t i)
 	batch_call(o, REMOTE_CALL(SYS_sigaltstack, batch_put(o, &ss, sizeof(ss)), 0), "thread %u: alternate signal stack", o->task->ps->threads[i]);
 }
 
-/* "All of the first n" is what a thread has that nobody ever bound: it may use whatever there is here. */
-static bool unbound(const ProtobufCBinaryData *mask)
-{
-	bool ended = false;
-
-	for (size_t bit = 0; bit < mask->len * 8; bit++) {
-		bool on = mask->data[bit / 8] >> (bit % 8) & 1;
-
-		if (on && ended)
-			return false;
-		ended |= !on;
-	}
-	return true;
-}
-
 static void set_scheduling(struct outside *o, size_t i)
 {
 	const ThreadCoreEntry *c = o->task->threads[i]->thread_core;
@@ -133,8 +118,8 @@ static void set_scheduling(struct outside *o, size_t i)
 	if (x->has_sched_reset_on_fork && x->sched_reset_on_fork)
 		policy |= SCHED_RESET_ON_FORK;
 	/* First, and last the realtime class: it would keep the tracer from this CPU. */
-	if (x->has_cpu_affinity && x->cpu_affinity.len && !unbound(&x->cpu_affinity))
-		/* CPUs that this host lacks: the thread keeps what it has. */
+	if (x->has_cpu_affinity && x->cpu_affinity.len)
+		/* None of them on this host: the thread keeps what it has. */
 		batch_call(o, REMOTE_TRY(SYS_sched_setaffinity, 0, x->cpu_affinity.len, batch_put(o, x->cpu_affinity.data, x->cpu_affinity.len)),
 			   "thread %u: affinity", tid);
 	batch_call(o, REMOTE_CALL(SYS_setpriority, PRIO_PROCESS, 0, (uint64_t)(int64_t)(c->has_sched_nice ? c->sched_nice : 0)), "thread %u: nice %d", tid,

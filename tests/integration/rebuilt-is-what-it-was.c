@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Everything that a process can hold is there again when it was taken apart and rebuilt: each specimen of the zoo judges itself, and /proc says the
+ * same of the copy as of the source. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/lib/rebuild_rig.h"
+#include "tests/lib/subject.h"
+#include "tests/lib/zoo.h"
+#include "tests/lib/zoo_host.h"
+
+static void move_zoo(const char *kinds)
+{
+	struct zoo_host z;
+
+	if (!zoo_start(&z, kinds)) {
+		printf("%s: can't be made on this machine\n", kinds);
+		zoo_end(&z);
+		return;
+	}
+	zoo_ask(&z);
+	rebuild_rig_move(z.pid);
+	zoo_ask(&z);
+	/* And once more: a copy is as good a source. */
+	rebuild_rig_move(z.pid);
+	zoo_ask(&z);
+	zoo_end(&z);
+	printf("%s: whole\n", kinds);
+}
+
+int main(int argc, char **argv)
+{
+	char all[2048] = "";
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int i = 1; i < argc; i++)
+		move_zoo(argv[i]);
+	if (argc > 1)
+		return 0;
+	for (size_t i = 0; zoo_at(i); i++) {
+		const struct zoo_kind *k = zoo_at(i);
+
+		if (k->obstacle)
+			continue;
+		move_zoo(k->name);
+		/* Without its rights a zoo can't check the others. */
+		if (strcmp(k->name, "credentials") == 0)
+			continue;
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", all[0] ? " " : "", k->name);
+	}
+	move_zoo(all);
+	return 0;
+}
