@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "migrate/send/sender_priv.h"
@@ -237,12 +238,23 @@ static void run_order(struct sender *s, enum sender_order order)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static uint64_t process_cpu_us(void)
+/* Of this process (its io_uring threads have no clock of their own) and of the twins. */
+static uint64_t cpu_us(const struct sender *s)
 {
 	struct rusage ru;
+	uint64_t sum;
 
-	getrusage(RUSAGE_SELF, &ru); /* not RUSAGE_THREAD: io_uring's own threads count too */
-	return (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 + (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec);
+	getrusage(RUSAGE_SELF, &ru);
+	sum = (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * 1000000 + (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec);
+	for (unsigned i = 0; i < s->workers; i++) {
+		struct timespec ts;
+		clockid_t clock;
+
+		if (s->worker[i].twin.command_write >= 0 && clock_getcpuclockid(s->worker[i].twin.pid, &clock) == 0 &&
+		    clock_gettime(clock, &ts) == 0)
+			sum += (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	}
+	return sum;
 }
 
 static int take_error(struct sender *s, struct err *e)
@@ -263,7 +275,7 @@ static int take_error(struct sender *s, struct err *e)
 int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run_list *runs, const struct run_list *zero_ok,
 		 struct sender_stats *stats, struct err *e)
 {
-	uint64_t cpu = process_cpu_us();
+	uint64_t cpu = cpu_us(s);
 
 	if (take_error(s, e) < 0)
 		return -1;
@@ -285,7 +297,8 @@ int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run
 		stats->vanished_pages += w->vanished_pages;
 		manifest_merge(&s->manifest, &s->worker[i].manifest);
 	}
-	stats->cpu_us = process_cpu_us() - cpu;
+	stats->cpu_us = cpu_us(s);
+	stats->cpu_us = stats->cpu_us > cpu ? stats->cpu_us - cpu : 0; /* a twin that ended took its clock along */
 	return take_error(s, e);
 }
 

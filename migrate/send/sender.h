@@ -47,7 +47,7 @@ struct sender_stats { /* of one round */
 	uint64_t zero_pages;  /* elided */
 	uint64_t wire_bytes;
 	uint64_t raw_bytes;   /* pages * 4096 */
-	uint64_t cpu_us;      /* of the workers */
+	uint64_t cpu_us;      /* of the sending process and the twins */
 	uint64_t vanished_pages; /* unmapped under our hands in a running round; the next round says so */
 };
 

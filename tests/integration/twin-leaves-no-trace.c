@@ -4,9 +4,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +76,51 @@ static bool twin_in_read(void *arg)
 	return task_state(t->pid[0], t->pid[0]) == 'S';
 }
 
+/* A target whose filter ends it for any call that a twin makes. */
+static int filtered_target(int line, void *arg)
+{
+	static const int deadly[] = { SYS_vmsplice, SYS_pipe2, SYS_close_range, SYS_setsid, SYS_clone, SYS_mmap, SYS_munmap, SYS_wait4 };
+	struct sock_filter code[2 * sizeof(deadly) / sizeof(deadly[0]) + 2] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	};
+	struct sock_fprog prog = { .filter = code };
+	unsigned n = 1;
+
+	CHECK(mmap((void *)RIG_BASE, PAGES * 4096ul, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED);
+	memset((void *)RIG_BASE, 9, PAGES * 4096ul);
+	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++) {
+		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)deadly[i], 0, 1);
+		code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	}
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	prog.len = (unsigned short)n;
+	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0);
+	subject_say(line, 'r');
+	subject_expect(line, 'e');
+	subject_say(line, 'b');
+	(void)arg;
+	return 0;
+}
+
+static void a_filter_does_not_reach_twins(void)
+{
+	struct sender_stats st;
+	struct err e = { 0 };
+	struct rig r;
+
+	rig_start(&r, filtered_target, PAGES, 1);
+	rig_twins(&r);
+	rig_sender(&r, EXTRACT_SPLICE, OUTPUT_AUTO, COMPRESS_NONE, 0);
+	rig_receive(&r);
+	CHECK(rig_round(&r, 1, true, &r.all, NULL, &st, &e) == 0, "%s", e.text);
+	rig_finish(&r);
+	CHECK(rig_compare(&r, 0, PAGES) < 0);
+	rig_untwin(&r);
+	subject_say(r.subject.line, 'e'); /* it lives on */
+	subject_expect(r.subject.line, 'b');
+	rig_end(&r);
+}
+
 int main(void)
 {
 	struct sender_stats st;
@@ -118,5 +168,6 @@ int main(void)
 	free(maps);
 	free(after);
 	rig_end(&r);
+	a_filter_does_not_reach_twins();
 	return 0;
 }

@@ -228,9 +228,13 @@ long rig_compare(struct rig *r, size_t first, size_t count)
 
 	for (size_t i = first; i < first + count; i++) {
 		struct err e = { 0 };
+		bool differs;
 
 		CHECK(remote_read(r->subject.pid, RIG_BASE + pages_to_bytes(i), now, sizeof(now), &e) == 0, "%s", e.text);
-		if (memcmp(now, r->shadow + pages_to_bytes(i), sizeof(now)) != 0)
+		pthread_mutex_lock(&r->lock); /* after a round that failed, what it sent may still be coming in */
+		differs = memcmp(now, r->shadow + pages_to_bytes(i), sizeof(now)) != 0;
+		pthread_mutex_unlock(&r->lock);
+		if (differs)
 			return (long)i;
 	}
 	return -1;
