@@ -33,6 +33,7 @@ enum {
 	CONTROL_REST_MS = 30 * 1000,  /* for the rest of a message that has begun */
 };
 
+/* In the order of a migration's life: before RUNNING it may be aborted, from there on it may not. */
 enum session_state { EXPECT_OFFER, BETWEEN_ROUNDS, IN_ROUND, LAST_PLACED, PREPARED, RUNNING, ENDED };
 
 struct session {
@@ -204,14 +205,14 @@ static int on_offer(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__Offer *offer = (const Drayage__Offer *)base;
 	Drayage__OfferReply reply = DRAYAGE__OFFER_REPLY__INIT;
-	char host[65] = "";
+	char host[65] = "", identity[33];
 	uint64_t max = 0;
 
 	if (offer->streams < 1 || offer->streams > STREAMS_MAX)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "%u streams", offer->streams);
 	if (offer->pid < 1 || offer->pid > (1u << 22))
 		return err_set(&s->err, ERR_PROTOCOL, 0, "PID %u", offer->pid);
-	if (host_facts_check(offer, &s->err) < 0 || reserve(s, offer->present_bytes, &max) < 0)
+	if (journal_identity(s->config->state_dir, identity, &s->err) < 0 || host_facts_check(offer, &s->err) < 0 || reserve(s, offer->present_bytes, &max) < 0)
 		return -1;
 	snprintf(s->record.comm, sizeof(s->record.comm), "%s", offer->comm);
 	if (husk_start(&s->husk, offer, max, &s->err) < 0)
@@ -220,6 +221,7 @@ static int on_offer(struct session *s, const ProtobufCMessage *base)
 	reply.pid = s->husk.tree_pid;
 	reply.new_pid_namespace = s->husk.ns_init != 0;
 	reply.host = host;
+	reply.identity = identity;
 	log_event(LOG_INFO, "offer", "peer=%s pid=%u comm=\"%s\" bytes=%llu streams=%u new-namespace=%d", s->config->peer, offer->pid,
 		  s->record.comm, (unsigned long long)offer->present_bytes, offer->streams, reply.new_pid_namespace);
 	if (control_send(s->control, CONTROL_OFFER_REPLY, &reply.base, &s->err) < 0)
@@ -469,7 +471,7 @@ static int serve_one(struct session *s)
 		return err_set(&s->err, ERR_TIMEOUT, 0, "nothing heard from the source in state %s", state_names[s->state]);
 	if (p[1].revents && on_agent_message(s) < 0)
 		return -1;
-	if (!p[0].revents)
+	if (!p[0].revents || s->state == ENDED)
 		return 0;
 	if (control_receive(s->control, CONTROL_REST_MS, &type, &msg, &s->err) < 0)
 		return -1;
@@ -478,16 +480,15 @@ static int serve_one(struct session *s)
 	return n;
 }
 
-/* Not committed: nothing of it stays. A source that had been told `prepared` may ask later; then the record says that it never ran. */
+/* Not committed: nothing of it stays, not even a record: to a source that asks later, none means that it never ran (settled.h). While
+ * the tree is being ended the record says so, in case that we are killed over it. */
 static void abort_session(struct session *s)
 {
 	Drayage__Abort msg = DRAYAGE__ABORT__INIT;
 	struct err ignored;
 
 	log_event(s->err.kind == ERR_CANCELLED ? LOG_INFO : LOG_WARN, "abort", "state=%s error=\"%s\"", state_names[s->state], s->err.text);
-	if (s->outcome_learnt) {
-		journal_remove(s->journal);
-	} else if (s->state == PREPARED) {
+	if (s->state == PREPARED) {
 		s->record.state = JOURNAL_ABORTED;
 		if (journal_write(s->journal, &s->record, &ignored) < 0)
 			log_event(LOG_ERROR, "journal", "error=\"%s\"", ignored.text);
@@ -496,6 +497,7 @@ static void abort_session(struct session *s)
 		log_event(LOG_ERROR, "kill", "error=\"%s\"", ignored.text);
 	husk_kill(&s->husk);
 	freezer_remove(&s->freezer);
+	journal_remove(s->journal);
 	msg.kind = s->err.kind;
 	msg.number = s->err.num;
 	msg.text = s->err.text;
@@ -516,9 +518,9 @@ int session_run(const struct session_config *c)
 		rc = -1;
 	while (rc == 0 && s.state != ENDED)
 		rc = serve_one(&s);
-	if (rc < 0 && s.state != RUNNING) /* after commit a lost source only means that the record stays */
+	if (rc < 0 && s.state < RUNNING) /* after commit a lost source only means that the record stays */
 		abort_session(&s);
 	close(s.control);
 	journal_close(s.journal);
-	return rc < 0 && s.state != RUNNING ? 1 : 0;
+	return rc < 0 && s.state < RUNNING ? 1 : 0;
 }

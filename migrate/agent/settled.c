@@ -2,7 +2,7 @@
 #include "migrate/agent/settled.h"
 
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "control.pb-c.h"
@@ -12,7 +12,6 @@
 #include "proto/wire/control.h"
 
 enum {
-	KEEP_RECORDS_S = 7 * 24 * 3600, /* for sources that were cut off to come back and ask */
 	ASK_MS = 10 * 1000,
 };
 
@@ -28,13 +27,15 @@ static void settle(struct journal *j, struct journal_record *r)
 			return;
 		}
 	}
-	if (!r->this_boot)
-		return; /* what it tells of went down with the kernel */
-	if (r->state == JOURNAL_COMMITTED && freezer_thaw(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
+	if (!r->this_boot) /* what it tells of went down with the kernel */
+		r->freezer.kind = FREEZER_NONE;
+	if (r->this_boot && r->state == JOURNAL_COMMITTED && freezer_thaw(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "recover-thaw", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
-	if (r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
+	if (r->this_boot && r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "recover-kill", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
 	freezer_remove(&r->freezer);
+	if (r->state == JOURNAL_ABORTED)
+		journal_remove(j);
 }
 
 static bool recover_one(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg)
@@ -55,8 +56,6 @@ static bool recover_one(const struct migration_id *id, const struct journal_reco
 	migration_id_format(id, hex);
 	log_event(LOG_INFO, "recover", "id=%s state=%s comm=\"%s\"", hex, journal_state_name(now.state), r->comm);
 	settle(j, &now);
-	if (time(NULL) - now.written_at > KEEP_RECORDS_S)
-		journal_remove(j);
 	journal_close(j);
 	return true;
 }
@@ -88,32 +87,48 @@ static void await_done(struct journal *j, int fd)
 	journal_remove(j);
 }
 
+/* No record. In the state directory that the migration was offered to, that means that it was never committed: records of committed ones
+ * are kept until their source has learnt the outcome. */
+static int answer_without_record(const char *state_dir, const char *asked, int fd, struct err *e)
+{
+	char ours[33];
+
+	err_clear(e);
+	if (journal_identity(state_dir, ours, e) < 0)
+		return -1;
+	return send_outcome(fd, asked && strcmp(asked, ours) == 0 ? DRAYAGE__OUTCOME__WHAT__ABORTED : DRAYAGE__OUTCOME__WHAT__UNKNOWN, 0, e);
+}
+
+static int answer_from_record(struct journal *j, struct journal_record *r, int fd, struct err *e)
+{
+	int rc;
+
+	settle(j, r);
+	if (r->state != JOURNAL_COMMITTED)
+		return send_outcome(fd, DRAYAGE__OUTCOME__WHAT__ABORTED, 0, e);
+	rc = send_outcome(fd, DRAYAGE__OUTCOME__WHAT__RUNNING_HERE, r->freezer.pid, e);
+	if (rc == 0)
+		await_done(j, fd);
+	return rc;
+}
+
 int settled_answer(const char *state_dir, const struct migration_id *id, int fd, struct err *e)
 {
-	ProtobufCMessage *query = control_expect(fd, ASK_MS, CONTROL_QUERY, e);
+	Drayage__Query *query = (Drayage__Query *)control_expect(fd, ASK_MS, CONTROL_QUERY, e);
 	struct journal_record r;
 	struct journal *j;
 	int rc;
 
 	if (!query)
 		return -1;
-	protobuf_c_message_free_unpacked(query, NULL);
+	/* Without the lock its session lives: cut without an answer, the source asks again. */
 	j = journal_open(state_dir, id, JOURNAL_DESTINATION, e);
-	if (!j)
-		return -1; /* its session lives: cut without an answer, the source asks again */
-	rc = journal_read(j, &r, e);
-	if (rc < 0 && e->kind == ERR_GONE) {
-		rc = send_outcome(fd, DRAYAGE__OUTCOME__WHAT__UNKNOWN, 0, e);
-	} else if (rc == 0) {
-		bool lives;
-
-		settle(j, &r);
-		lives = r.state == JOURNAL_COMMITTED;
-		rc = send_outcome(fd, lives ? DRAYAGE__OUTCOME__WHAT__RUNNING_HERE : DRAYAGE__OUTCOME__WHAT__ABORTED,
-				  lives ? r.freezer.pid : 0, e);
-		if (rc == 0)
-			await_done(j, fd);
-	}
+	rc = j ? journal_read(j, &r, e) : -1;
+	if (rc == 0)
+		rc = answer_from_record(j, &r, fd, e);
+	else if (j && e->kind == ERR_GONE)
+		rc = answer_without_record(state_dir, query->identity, fd, e);
+	protobuf_c_message_free_unpacked(&query->base, NULL);
 	journal_close(j);
 	return rc;
 }

@@ -6,8 +6,8 @@
 #include "proto/base/err.h"
 #include "proto/wire/hello.h"
 
-/* At an agent's start: trees that a killed session left prepared are ended (it was never committed), those left committed are thawed;
- * old records are forgotten. Records whose session lives are left alone. */
+/* At an agent's start: trees that a killed session left prepared are ended (they were never committed), those left committed are thawed.
+ * Records whose session lives are left alone. A committed one's record stays until its source has learnt the outcome. */
 int settled_recover(const char *state_dir, struct err *e);
 
 /* Serves a QUERY connection whose hello is exchanged (borrowed): decides for good where nothing was decided. Blocks up to seconds:

@@ -76,6 +76,7 @@ static void fill_record(struct source *s, struct journal_record *r, enum journal
 	r->keep_source = s->config->keep_source;
 	snprintf(r->peer, sizeof(r->peer), "%s", s->config->destination);
 	snprintf(r->comm, sizeof(r->comm), "%s", s->report->comm);
+	snprintf(r->identity, sizeof(r->identity), "%s", s->identity);
 }
 
 /* Meanwhile the destination rebuilds: the stop is made to outlive us, and where it is written down. */

@@ -132,9 +132,10 @@ int journal_write(struct journal *j, const struct journal_record *r, struct err 
 	one_line(safe.comm);
 	one_line(safe.peer);
 	len = snprintf(text, sizeof(text),
-		       "state %s\nboot %s\nat %lld\npid %d\nstart %llu\nfreezer %d\nhome %s\ncgroup %s\npeer %s\ncomm %s\nkeep %d\nend\n",
+		       "state %s\nboot %s\nat %lld\npid %d\nstart %llu\nfreezer %d\nhome %s\ncgroup %s\npeer %s\ncomm %s\nkeep %d\nidentity %s\nend\n",
 		       state_names[r->state], boot, (long long)time(NULL), (int)r->freezer.pid, r->freezer.start_time,
-		       (int)r->freezer.kind, r->freezer.home, r->freezer.cgroup, safe.peer, safe.comm, r->keep_source);
+		       (int)r->freezer.kind, r->freezer.home, r->freezer.cgroup, safe.peer, safe.comm, r->keep_source,
+		       r->identity);
 	snprintf(tmp, sizeof(tmp), "%s.new", j->name);
 	fd = openat(j->dir, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -175,6 +176,8 @@ static void parse_line(struct journal_record *r, const char *key, const char *va
 		snprintf(r->peer, sizeof(r->peer), "%s", value);
 	} else if (strcmp(key, "comm") == 0) {
 		snprintf(r->comm, sizeof(r->comm), "%s", value);
+	} else if (strcmp(key, "identity") == 0) {
+		snprintf(r->identity, sizeof(r->identity), "%s", value);
 	} else if (strcmp(key, "keep") == 0) {
 		r->keep_source = atoi(value) != 0;
 	} else if (strcmp(key, "end") == 0) {
@@ -213,6 +216,8 @@ int journal_read(struct journal *j, struct journal_record *r, struct err *e)
 
 void journal_remove(struct journal *j)
 {
+	if (!j)
+		return;
 	unlinkat(j->dir, j->name, 0);
 	j->recorded = false;
 }
@@ -254,6 +259,40 @@ int journal_peek(const char *state_dir, const struct migration_id *id, enum jour
 					 err_sys(e, "state directory %s", state_dir);
 	*owned = owner_lives(dir, name);
 	return read_record(dir, name, r, e);
+}
+
+static int read_identity(int dir, char identity[33])
+{
+	struct err missing;
+	cleanup_free char *text = file_read(dir, "identity", 64, NULL, &missing);
+
+	if (!text || strlen(text) < 32)
+		return -1;
+	snprintf(identity, 33, "%s", text);
+	return 0;
+}
+
+int journal_identity(const char *state_dir, char identity[33], struct err *e)
+{
+	cleanup_fd int dir = open_dir(state_dir, e), fd = -1;
+	struct migration_id id;
+	char tmp[64];
+
+	if (dir < 0 || read_identity(dir, identity) == 0)
+		return dir < 0 ? -1 : 0;
+	migration_id_new(&id);
+	migration_id_format(&id, identity);
+	snprintf(tmp, sizeof(tmp), "identity.%d", (int)getpid());
+	fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, identity, 32) != 32)
+		return err_sys(e, "%s/%s", state_dir, tmp);
+	/* linkat() fails where another was faster: then that one's counts. */
+	if (linkat(dir, tmp, dir, "identity", 0) < 0 && errno != EEXIST)
+		err_sys(e, "%s/identity", state_dir);
+	else if (read_identity(dir, identity) < 0)
+		err_set(e, ERR_MISMATCH, 0, "%s/identity is damaged", state_dir);
+	unlinkat(dir, tmp, 0);
+	return err_is_set(e) ? -1 : 0;
 }
 
 int journal_each(const char *state_dir, enum journal_side side, journal_each_fn *fn, void *arg, struct err *e)

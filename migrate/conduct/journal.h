@@ -33,6 +33,7 @@ struct journal_record {
 	struct freezer freezer;
 	char peer[280]; /* source: HOST:PORT to ask; destination: who it came from */
 	char comm[32];
+	char identity[33]; /* source: of the destination's state directory, as it named it in the offer */
 	bool keep_source;
 	bool this_boot;       /* out */
 	long long written_at; /* out: seconds since the epoch */
@@ -44,13 +45,17 @@ struct journal;
 struct journal *journal_open(const char *state_dir, const struct migration_id *id, enum journal_side side, struct err *e);
 int journal_write(struct journal *j, const struct journal_record *r, struct err *e);
 int journal_read(struct journal *j, struct journal_record *r, struct err *e); /* ERR_GONE: no record */
-void journal_remove(struct journal *j); /* the record is not needed any more */
+void journal_remove(struct journal *j); /* the record is not needed any more. Accepts NULL */
 /* Releases the lock. A journal without a record leaves no file. Accepts NULL. */
 void journal_close(struct journal *j);
 
 /* Reads a record without the lock: for other processes. ERR_GONE: none. *owned: its writer lives. */
 int journal_peek(const char *state_dir, const struct migration_id *id, enum journal_side side, struct journal_record *r, bool *owned,
 		 struct err *e);
+
+/* 32 random hex digits that a state directory gets once. Who is asked about a migration that it has no record of, and has the same
+ * identity as when it was offered, knows that it was never committed there; in another directory nothing is known. */
+int journal_identity(const char *state_dir, char identity[33], struct err *e);
 
 /* Calls fn for every record of a side until it returns false. */
 typedef bool journal_each_fn(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg);

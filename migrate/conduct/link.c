@@ -77,6 +77,7 @@ int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t
 		return -1;
 	query.id.data = (uint8_t *)(uintptr_t)c->id.byte;
 	query.id.len = sizeof(c->id.byte);
+	query.identity = (char *)(uintptr_t)(c->identity ? c->identity : "");
 	if (control_send(fd, CONTROL_QUERY, &query.base, e) < 0)
 		return -1;
 	answer = (Drayage__Outcome *)control_expect(fd, ANSWER_MS, CONTROL_OUTCOME, e);

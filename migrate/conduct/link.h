@@ -14,6 +14,7 @@ struct link_config {
 	const char *congestion; /* as in struct sock_tuning */
 	struct migration_id id;
 	uint64_t features;      /* offered */
+	const char *identity;   /* of the destination's state directory, for link_query; NULL or "" where it isn't known */
 };
 
 /* features: what both know, out; may be NULL. */

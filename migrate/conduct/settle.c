@@ -44,7 +44,7 @@ static enum keeper_verdict verdict_of(enum link_outcome outcome, bool keep_sourc
 }
 
 /* What a record calls for. *decided: nobody needs the record any more. */
-static enum keeper_verdict judge(const struct journal_record *r, const struct link_config *link, uint64_t patience_us, bool *decided,
+static enum keeper_verdict judge(const struct journal_record *r, struct link_config *link, uint64_t patience_us, bool *decided,
 				 struct err *e)
 {
 	enum link_outcome outcome = LINK_UNKNOWN;
@@ -53,6 +53,7 @@ static enum keeper_verdict judge(const struct journal_record *r, const struct li
 	*decided = true;
 	if (r->state != JOURNAL_COMMITTING)
 		return KEEPER_THAW;
+	link->identity = r->identity;
 	if (settle_ask(link, patience_us, &outcome, &pid, e) < 0) {
 		*decided = false;
 		return KEEPER_STAY_FROZEN;

@@ -106,6 +106,8 @@ static int make_offer(struct source *s, const struct target_facts *t)
 	reply = (Drayage__OfferReply *)control_expect(s->control, OFFER_MS, CONTROL_OFFER_REPLY, s->err);
 	if (!reply)
 		return -1;
+	snprintf(s->identity, sizeof(s->identity), "%s", reply->identity ? reply->identity : "");
+	s->link.identity = s->identity;
 	protobuf_c_message_free_unpacked(&reply->base, NULL);
 	return 0;
 }
@@ -315,8 +317,8 @@ int migration_run(const struct migrate_config *config, int cancel_fd, const stru
 	rc = prepare_migration(&s, &target, &facts);
 	if (rc == 0)
 		rc = conduct(&s);
-	if (rc < 0 && !s.commit_sent)
-		monitor_explain(&s);
+	if (rc < 0 && !s.commit_sent && monitor_explain(&s) < 0 && !target_lives(s.pid) && s.err->kind != ERR_CANCELLED)
+		err_set(s.err, ERR_GONE, 0, "process %d ended while it was being moved", (int)s.pid);
 	finish(&s);
 	target_finish(&target);
 	return rc;

@@ -50,6 +50,7 @@ struct source {
 
 	struct link_config link;
 	uint64_t features;
+	char identity[33]; /* of the destination's state directory */
 	int control; /* -1 before it is connected */
 	struct keeper *keeper;
 	struct keeper_armed armed;
