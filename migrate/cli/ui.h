@@ -4,7 +4,7 @@
  *   --json      each event as a line on out
  *   else        the live line on err where that is a terminal, a line for each round where it is not; the table on out at the end
  *
- * Threads: the conductor's. By value; nothing to free. */
+ * Threads: one at a time, as an observer. By value; nothing to free. */
 #ifndef DRAY_MIGRATE_UI_H
 #define DRAY_MIGRATE_UI_H
 

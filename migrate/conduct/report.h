@@ -4,7 +4,7 @@
  *
  * Units stand in the names. Text fields named `const char *` point to static strings and are never freed, so all of it is plain
  * value: zeroed is valid and empty, copying is allowed, nothing to free.
- * Threads: the conductor's; an observer is called on that thread and must not block for long. */
+ * Threads: an observer is called by the conductor and its monitor, never by both at once, and must not block for long. */
 #ifndef DRAY_MIGRATE_REPORT_H
 #define DRAY_MIGRATE_REPORT_H
 
