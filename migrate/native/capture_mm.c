@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "migrate/track/pagemap.h"
 #include "proto/base/cleanup.h"
 
 /* vma_entry.status, docs/images.md */
@@ -297,14 +298,42 @@ static int read_mappings(struct capture *c)
 		return vma_list_read(&c->vmas, c->pid, VMA_READ_SMAPS, c->e);
 	if (vma_list_read(&c->vmas, c->pid, VMA_READ_MAPS, c->e) < 0)
 		return -1;
-	if (take_seen_flags(c) == text_number(c->status, "VmLck", 10, 0) * 1024)
+	c->walk_spared = take_seen_flags(c) == text_number(c->status, "VmLck", 10, 0) * 1024;
+	if (c->walk_spared)
 		return 0;
 	return vma_list_read(&c->vmas, c->pid, VMA_READ_SMAPS, c->e);
+}
+
+/* Pages that fault by MADV_GUARD_INSTALL: no mapping shows them. One scan of all page tables, so not where the walk is spared. */
+static int note_guard(void *arg, const struct scan_region *r)
+{
+	struct capture *c = arg;
+
+	capture_obstacle(c, NULL, "task %d mapping %lx-%lx: guard region (MADV_GUARD_INSTALL)", c->pid, r->start, r->end);
+	return -ECANCELED; /* one says it */
+}
+
+static int check_guards(struct capture *c)
+{
+	struct scan_query q = { .mask = SCAN_GUARD, .report = SCAN_GUARD };
+	cleanup_free struct scan_region *room = malloc(SCAN_VECTOR * sizeof(*room));
+	size_t last = c->vmas.count;
+	cleanup_fd int fd = pagemap_open(c->pid);
+
+	if (!room || fd < 0)
+		return err_set(c->e, ERR_SYSTEM, room ? -fd : ENOMEM, "pages of task %d", c->pid);
+	while (last && c->vmas.vma[last - 1].kind == VMA_VSYSCALL) /* beyond what can be scanned */
+		last--;
+	if (last) /* kernels that have no such pages refuse the question */
+		pagemap_scan(fd, c->vmas.vma[0].start, c->vmas.vma[last - 1].end, &q, room, note_guard, c);
+	return 0;
 }
 
 int capture_mm_check(struct capture *c)
 {
 	if (read_mappings(c) < 0)
+		return -1;
+	if (!c->walk_spared && check_guards(c) < 0)
 		return -1;
 	if (c->r && c->r->scratch && vma_list_mark_scratch(&c->vmas, c->r->scratch, c->r->scratch + c->r->scratch_len) < 0)
 		return err_set(c->e, ERR_SYSTEM, ENOMEM, "mappings");

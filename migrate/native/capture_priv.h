@@ -82,6 +82,7 @@ struct capture {
 	Drayage__TreeState *tree; /* NULL: check only */
 	Drayage__TaskState *task;
 	const struct vma_list *seen; /* as capture_tree_seen takes it, or NULL */
+	bool walk_spared;            /* flags were taken from seen */
 	struct vma_list vmas;
 	struct fd_desc *fd;
 	size_t fds;

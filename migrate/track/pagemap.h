@@ -27,6 +27,7 @@ enum { PM_MAX_SWAP_AREAS = 23 };
 #define SCAN_PRESENT (1ull << 3)
 #define SCAN_SWAPPED (1ull << 4)
 #define SCAN_PFNZERO (1ull << 5)
+#define SCAN_GUARD (1ull << 8) /* MADV_GUARD_INSTALL; unknown to older kernels */
 
 struct scan_region {
 	uint64_t start, end, categories;

@@ -3,6 +3,7 @@
  * go; a capture of the frozen process refuses it too. What can be carried is not refused. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "migrate/native/capture.h"
@@ -149,6 +150,32 @@ static void nobody(void)
 	obstacles_finish(&o);
 }
 
+/* A process that ends while it is looked at, at any moment of it, is gone; nothing else is wrong with it. */
+static void dying(void)
+{
+	struct capture_options opt = { 0 };
+
+	for (useconds_t delay = 0; delay < 3000; delay += 50) {
+		struct obstacles o = { 0 };
+		struct err e;
+		int rc;
+		pid_t pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			usleep(delay);
+			_exit(0);
+		}
+		do {
+			obstacles_finish(&o);
+			rc = capture_check(pid, &opt, &o, &e);
+		} while (rc == 0 && task_state(pid, pid) != 'Z');
+		CHECK(rc == 0 || e.kind == ERR_GONE, "%s", e.text);
+		obstacles_finish(&o);
+		waitpid(pid, NULL, 0);
+	}
+}
+
 int main(void)
 {
 	const struct zoo_kind *k;
@@ -165,6 +192,7 @@ int main(void)
 	}
 	ends_outside();
 	nobody();
+	dying();
 	fprintf(stderr, "%u kinds can't be had on this machine\n", skipped);
 	return 0;
 }

@@ -194,6 +194,12 @@ static void sealed(void)
 
 	zoo_need(p != MAP_FAILED && syscall(462 /* mseal */, p, 4096, 0) == 0, "mseal");
 }
+static void guard_region(void)
+{
+	char *p = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	zoo_need(p != MAP_FAILED && madvise(p + 4096, 4096, 102 /* MADV_GUARD_INSTALL */) == 0, "guard region");
+}
 static void seccomp(void)
 {
 	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
@@ -253,6 +259,7 @@ const struct zoo_kind zoo_refused_kinds[] = {
 	{ "sysv", "System V shared memory", NULL, sysv, NULL },
 	{ "deleted-mapping", ": deleted file ", NULL, deleted_mapping, NULL },
 	{ "private-memfd", "private mapping of memfd", NULL, private_memfd, NULL },
+	{ "guard-region", "guard region (MADV_GUARD_INSTALL)", NULL, guard_region, NULL },
 	{ "sealed", "sealed memory", NULL, sealed, NULL },
 	{ "seccomp", "runs under seccomp (filter)", NULL, seccomp, NULL },
 	{ "child", "it has a child, process ", NULL, child_process, NULL },
