@@ -28,7 +28,7 @@ int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles
 /* The frozen process (all threads held in r, scratch made). An object that can't be carried is an error naming it. */
 Drayage__TreeState *capture_tree(struct remote *r, const struct capture_options *opt, struct err *e);
 /* The same, sparing the freeze what grows with memory: the kernel tells what was advised about a mapping (madvise, mlock) only together with
- * a walk over all of its pages, some 50 ms for 1 GiB of 4 KiB pages. seen: read with VMA_READ_SMAPS while the process ran; borrowed. Where
+ * a walk over all of its pages, 20 to 50 ms for 1 GiB of 4 KiB pages. seen: read with VMA_READ_SMAPS while the process ran; borrowed. Where
  * the walk would take long, mappings that were there then keep what was said of them, and those that are new count as plain; a change of
  * what is locked is noticed and has all read again. Advice that was given since, to all of a mapping at once, is not carried. */
 Drayage__TreeState *capture_tree_seen(struct remote *r, const struct capture_options *opt, const struct vma_list *seen, struct err *e);
