@@ -6,11 +6,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
 faults_begin
 go_on() { local p; for p in $(stopped_on "$1"); do kill -CONT "$p"; done; }
+# A point may be passed more than once: each round has one.
+goes_on() { go_on "$1"; gone "${pid[migrate]}"; }
 for p in $source_points; do
 	subject_start
 	FAULT=${p%:*}:stop migrate_start
 	await 20 is_stopped_on a
-	go_on a
+	await 60 goes_on a
 	rc=0; finish migrate || rc=$?
 	told_right "$rc" b
 	settled b
@@ -22,7 +24,7 @@ for p in $destination_points; do
 	subject_start
 	migrate_start
 	await 20 is_stopped_on b
-	go_on b
+	await 60 goes_on b
 	rc=0; finish migrate || rc=$?
 	told_right "$rc" b
 	settled b

@@ -4,6 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
+RECORDS=1
 faults_begin without-agent
 for p in $destination_points; do
 	DRAY_FAULT=${p%:*}:stop agent_start b

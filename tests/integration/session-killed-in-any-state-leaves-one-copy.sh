@@ -4,6 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
+RECORDS=1
 faults_begin without-agent
 # Should the fault take the agent too, it is started again.
 over_or_alone() { gone "${pid[migrate]}" || ! agent_alive b; }

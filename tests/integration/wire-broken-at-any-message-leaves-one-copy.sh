@@ -4,6 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
+RECORDS=1
 faults_begin
 is_ready() { grep -q '^ready' "$T/cutter.out"; }
 # number of the message (proto/wire/control.h), its name, who lives when it is lost, who when it arrived

@@ -11,7 +11,8 @@
 #   agent_stop HOST / agent_kill HOST
 #   await SECONDS CMD...          until CMD succeeds; fails the test when it never does
 #   process_there HOST INNER      prints the pid, as this shell sees it, of what HOST knows as INNER
-#   nothing_left HOST [NAME...]   no process but the named, no cgroup, socket or state file of a migration
+#   nothing_left HOST [NAME...]   no process but the named, no cgroup, socket or state file of a migration. With RECORDS=1 a destination may
+#                                 keep what it decided, for a source that was cut off to ask
 #
 # Names carry the shell's pid, so tests run side by side. $T: the test's own directory. $BUILD: where the programs are.
 set -u
@@ -84,14 +85,6 @@ host_up() {
 	await 10 host_ready "$h"
 }
 
-# What starts on a host inherits nothing but its standard descriptors: a pipe of whoever runs the tests could not be carried.
-close_others() {
-	local fd
-	for fd in "/proc/$BASHPID/fd"/*; do
-		fd=${fd##*/}
-		[ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
-	done
-}
 host_join() { [ -z "${host_cgroup[$1]}" ] || echo "$BASHPID" > "${host_cgroup[$1]}/cgroup.procs"; }
 host_ready() { nsenter --target "${host_init[$1]}" --pid --mount --uts -- sh -c '[ "$(cat /proc/sys/kernel/hostname)" = "$0" ]' "host-$1" 2> /dev/null; }
 
@@ -108,7 +101,6 @@ start() {
 	shift 2
 	# The shell in between takes note of a death by signal without a word about it, and hands on 128 + signal.
 	( host_join "$h"
-	close_others
 	nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- setsid env --default-signal=INT,QUIT "$@" \
 		< /dev/null > "$T/$name.out" 2> "$T/$name.err"
 	exit $? ) 2> /dev/null &
@@ -123,12 +115,9 @@ started() { grandchild_of "${waiter[$1]}" > /dev/null || ! kill -0 "${waiter[$1]
 
 # nsenter stops itself when its child is stopped, and has to be told to go on.
 finish() {
-	local rc=0 goad n
-	n=$(child_of "${waiter[$1]}") || n=
-	( while [ -n "$n" ] && kill -CONT "$n"; do sleep 0.1; done ) 2> /dev/null &
-	goad=$!
+	local rc=0 n
+	! n=$(child_of "${waiter[$1]}") || ( while kill -CONT "$n"; do sleep 0.1; done & ) 2> /dev/null
 	wait "${waiter[$1]}" 2> /dev/null || rc=$?
-	{ kill $goad; wait $goad; } 2> /dev/null || true
 	unset "waiter[$1]"
 	return $rc
 }
@@ -185,7 +174,9 @@ left_on() {
 	[ -z "${host_cgroup[$h]}" ] || find "${host_cgroup[$h]}" -mindepth 1 -type d -name 'drayage-*' 2> /dev/null | sed 's/^/cgroup /'
 	on "$h" ss -Htn "( sport = :$PORT or dport = :$PORT )" state established 2> /dev/null | sed 's/^/socket /'
 	for d in "$T/state-$h"; do
-		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name '*.lock' ! -name 'lock' | sed 's/^/state file /'
+		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name '*.lock' | while read -r n; do
+			[ "${RECORDS:-}${n##*.}" = 1destination ] && grep -qE '^state (aborted|committed)$' "$n" || echo "state file $n"
+		done
 	done
 }
 nothing_left_now() { [ -z "$(left_on "$@")" ]; }
