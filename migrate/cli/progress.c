@@ -30,7 +30,7 @@ static void make_parts(const struct progress *p, struct part part[PARTS])
 	memset(part, 0, PARTS * sizeof(*part));
 	snprintf(part[0].text, sizeof(part[0].text), "  %3d %%", (int)(progress_fraction(p) * 100));
 	snprintf(part[1].text, sizeof(part[1].text), "  %s left", left.text);
-	if (p->round > 1)
+	if (p->dirty_bytes_per_s)
 		snprintf(part[2].text, sizeof(part[2].text), "  dirty %s", human_rate(p->dirty_bytes_per_s).text);
 	if (p->bandwidth_bytes_per_s)
 		snprintf(part[3].text, sizeof(part[3].text), "  link %s", human_rate(p->bandwidth_bytes_per_s).text);

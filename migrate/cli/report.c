@@ -88,8 +88,8 @@ static void print_blackout(const struct migration_report *r, FILE *out)
 
 static void print_means(const struct migration_report *r, FILE *out)
 {
-	fprintf(out, "tracker %s, engine %s, extract %s, compress %s, %u stream%s", r->tracker, r->engine ? r->engine : "none",
-		r->extract ? r->extract : "none", r->compress ? r->compress : "none", r->streams, r->streams == 1 ? "" : "s");
+	fprintf(out, "tracker %s, engine %s, extract %s, compress %s, %u stream%s", r->tracker, r->engine ? r->engine : "none", r->extract,
+		r->compress ? r->compress : "none", r->streams, r->streams == 1 ? "" : "s");
 	if (r->stop_reason)
 		fprintf(out, "; rounds ended: %s", r->stop_reason);
 	if (r->arm_stopped_us)
@@ -114,7 +114,7 @@ void report_print_table(const struct migration_report *r, FILE *out)
 		print_rounds(r, out);
 		print_volume(r, out);
 	}
-	if (r->tracker)
+	if (r->tracker && r->extract)
 		print_means(r, out);
 	if (r->blackout_us)
 		print_blackout(r, out);
