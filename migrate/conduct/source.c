@@ -188,9 +188,9 @@ static int start_sender(struct source *s)
 	s->report->compress = c.extract == EXTRACT_SPLICE ? "none" : compress_name(c.compress);
 	if (open_streams(s, sockets) < 0)
 		return -1;
-	if (c.extract == EXTRACT_COPY)
-		drop_twins(s);
-	s->armed.twin_count = 0; /* the sender's now */
+	/* Twins that are not used stay idle until the end: one whose pipe is closed ends, and is then a dead child of the target. */
+	if (c.extract == EXTRACT_SPLICE)
+		s->armed.twin_count = 0; /* the sender's now */
 	s->sender = sender_create(&c, s->err);
 	return s->sender ? 0 : -1;
 }
