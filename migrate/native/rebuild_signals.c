@@ -69,6 +69,9 @@ static void set_itimer(struct outside *o, int which, const ItimerEntry *t, const
 
 	if (!t->vsec && !t->vusec && !t->isec && !t->iusec)
 		return;
+	/* It has expired and goes on when its signal, pending now, is taken: as it does after it expires here, which queues no second one. */
+	if (which == ITIMER_REAL && !t->vsec && !t->vusec)
+		v.it_value.tv_usec = 1;
 	batch_call(o, REMOTE_CALL(SYS_setitimer, (uint64_t)which, batch_put(o, &v, sizeof(v)), 0), "%s", name);
 }
 

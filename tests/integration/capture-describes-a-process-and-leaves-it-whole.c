@@ -284,7 +284,7 @@ static void mappings(void)
 	CHECK((advice & 0x1d406) == (1u << 14 | 1u << 15 | 1u << 10 | 1u << 16 | 1u << 2 | 1u << 1 | (advice & 1u << 12)) && advice & 1 << 18);
 	CHECK(mapping(mm->mm_start_code) && mapping(mm->mm_start_stack) && mapping(mm->mm_arg_start) && mm->mm_brk >= mm->mm_start_brk && mm->mm_start_brk);
 	CHECK(mm->n_mm_saved_auxv >= 20 && mm->n_mm_saved_auxv % 2 == 0);
-	CHECK(strstr(file_of(mm->exe_file_id)->reg->name, "/tests/programs/zoo") && ext_of(mm->exe_file_id)->has_build_id);
+	CHECK(strstr(file_of(mm->exe_file_id)->reg->name, "/subjects/zoo") && ext_of(mm->exe_file_id)->has_build_id);
 }
 
 static void survives_packing(void)

@@ -23,14 +23,14 @@ enum { PAGE = 4096, SCRATCH = 256 * 1024, RUN_MAX = 512 };
 #define PM_FILE    (UINT64_C(1) << 61)
 
 static const char *const texts[RIG_TEXTS] = { "maps", "auxv", "cmdline", "environ", "limits", "status", "stat", "exe", "cwd", "root", "timers",
-					      "coredump_filter" };
+					      "coredump_filter", "threads" };
 
 /* ---- what /proc says ---- */
 
 /* Lines of status that say how it stands with the process, not what it is. */
 static bool passing(const char *line)
 {
-	static const char *const skip[] = { "State:", "SigQ:", "PPid:", "TracerPid:", "VmPeak:", "VmHWM:", "VmPTE:", "VmSwap:", "voluntary_", "nonvoluntary_",
+	static const char *const skip[] = { "State:", "SigQ:", "SigPnd:", "ShdPnd:", "PPid:", "TracerPid:", "VmPeak:", "VmHWM:", "VmPTE:", "VmSwap:", "voluntary_", "nonvoluntary_",
 					    "VmRSS:", "RssFile:", "RssAnon:", "RssShmem:", "Cpus_allowed", "Mems_allowed", "NSsid:", "NSpgid:", "VmSize:",
 					    "VmLib:", "VmExe:", "VmData:" };
 
@@ -104,12 +104,44 @@ static char *cut_maps(const char *text)
 	return out;
 }
 
+/* status of each thread */
+static char *look_threads(pid_t pid)
+{
+	char path[64], *out = NULL;
+	size_t size;
+	FILE *f = open_memstream(&out, &size);
+	DIR *dir;
+	struct dirent *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	CHECK(dir && f);
+	while ((d = readdir(dir))) {
+		struct err e = { 0 };
+		char *text;
+
+		if (d->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", pid, d->d_name);
+		text = file_read(AT_FDCWD, path, 65536, NULL, &e);
+		CHECK(text, "%s", e.text);
+		cut_lines(text);
+		fputs(text, f);
+		free(text);
+	}
+	closedir(dir);
+	fclose(f);
+	return out;
+}
+
 static char *look(pid_t pid, const char *name)
 {
 	char path[64], *text;
 	size_t len = 0;
 	struct err e = { 0 };
 
+	if (strcmp(name, "threads") == 0)
+		return look_threads(pid);
 	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
 	if (strcmp(name, "exe") == 0 || strcmp(name, "cwd") == 0 || strcmp(name, "root") == 0) {
 		text = calloc(1, 4096);

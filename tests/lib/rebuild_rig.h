@@ -13,7 +13,7 @@
 #include "migrate/native/rebuild.h"
 #include "migrate/remote/remote.h"
 
-enum { RIG_TEXTS = 12 };
+enum { RIG_TEXTS = 13 };
 struct rig_pages { uint64_t addr; size_t count; unsigned char *data; };
 
 struct rebuild_rig {

@@ -17,7 +17,7 @@
 
 enum { ARGS_MAX = 96 };
 
-/* Beside the test's own program: build/tests/integration/x -> build/tests/programs/zoo */
+/* build/tests/integration/x -> build/subjects/zoo, built without sanitizers. */
 static void program_path(char *out, size_t size)
 {
 	char self[400];
@@ -25,9 +25,9 @@ static void program_path(char *out, size_t size)
 
 	CHECK(len > 0);
 	self[len] = '\0';
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		*strrchr(self, '/') = '\0';
-	snprintf(out, size, "%s/programs/zoo", self);
+	snprintf(out, size, "%s/subjects/zoo", self);
 }
 
 static void become_zoo(const char *program, char **args)

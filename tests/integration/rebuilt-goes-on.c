@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A process that is moved in the middle of things goes on: threads asleep in all kinds of waits, registers full, timers firing, memory growing,
+ * as root and as a user with few rights, position independent, static and at fixed addresses. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proto/base/io.h"
+#include "tests/lib/rebuild_rig.h"
+#include "tests/lib/subject.h"
+
+enum { ASLEEP = 9, MOVES = 3 };
+
+static char dir[] = "/tmp/goes-on.XXXXXX";
+static pid_t child;
+
+static void clean(void)
+{
+	static const char *const files[] = { "ready", "go", "verdict", "log" };
+	char path[64];
+
+	if (child > 0) {
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+		child = 0;
+	}
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+		unlink(path);
+	}
+}
+
+static void gone(void)
+{
+	clean();
+	rmdir(dir);
+}
+
+static bool there(void *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, (const char *)name);
+	return access(path, F_OK) == 0 || task_state(child, child) == 'Z' || task_state(child, child) == 0;
+}
+
+static bool asleep(void *unused)
+{
+	char path[64];
+	DIR *tasks;
+	struct dirent *d;
+	int n = 0;
+
+	(void)unused;
+	snprintf(path, sizeof(path), "/proc/%d/task", child);
+	tasks = opendir(path);
+	while (tasks && (d = readdir(tasks)))
+		n += d->d_name[0] != '.' && task_state(child, (pid_t)atoi(d->d_name)) == 'S';
+	if (tasks)
+		closedir(tasks);
+	return n >= ASLEEP;
+}
+
+static void start(const char *program, bool as_user)
+{
+	char self[400], path[512], log[64];
+
+	memset(self, 0, sizeof(self));
+	CHECK(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+	for (int i = 0; i < 3; i++)
+		*strrchr(self, '/') = '\0';
+	snprintf(path, sizeof(path), "%s/subjects/%s", self, program);
+	snprintf(log, sizeof(log), "%s/log", dir);
+	child = fork();
+	CHECK(child >= 0);
+	if (child == 0) {
+		gid_t groups[] = { 4, 77 };
+		int null = open("/dev/null", O_RDWR), out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0666);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setsid();
+		dup2(null, 0);
+		dup2(out, 1);
+		dup2(out, 2);
+		close_range(3, ~0u, 0);
+		if (as_user && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_CAPBSET_DROP, 5, 0, 0, 0) < 0 || setgroups(2, groups) < 0 ||
+				setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
+			_exit(3);
+		execl(path, path, dir, NULL);
+		_exit(127);
+	}
+	await(there, (void *)(uintptr_t)"ready", "the subject to be ready");
+	await(asleep, NULL, "its threads to sleep");
+}
+
+static void move_it(const char *program, bool as_user)
+{
+	char path[64], *text;
+	struct err e = { 0 };
+
+	start(program, as_user);
+	for (int i = 0; i < MOVES; i++) {
+		rebuild_rig_move(child);
+		await(asleep, NULL, "its threads to sleep again");
+	}
+	snprintf(path, sizeof(path), "%s/go", dir);
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+	await(there, (void *)(uintptr_t)"verdict", "the subject's verdict");
+	snprintf(path, sizeof(path), "%s/verdict", dir);
+	text = file_read(AT_FDCWD, path, 65536, NULL, &e);
+	CHECK(text, "%s: %s", program, e.text);
+	CHECK(strcmp(text, "ok\n") == 0, "%s%s: %s", program, as_user ? " as a user" : "", text);
+	free(text);
+	clean();
+	printf("%s%s: goes on\n", program, as_user ? " as a user" : "");
+}
+
+int main(void)
+{
+	static const char *const programs[] = { "goes_on", "goes_on_static", "goes_on_fixed" };
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	CHECK(mkdtemp(dir) && chmod(dir, 0777) == 0);
+	atexit(gone);
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+		move_it(programs[i], false);
+	move_it("goes_on", true);
+	return 0;
+}
