@@ -156,7 +156,7 @@ int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles
 	if (rc == 0)
 		rc = check_all(&c);
 	/* It runs, so it may end under our eyes, wherever we look. */
-	if (rc < 0 && e->kind != ERR_GONE && c.pidfd >= 0 && wait_readable(c.pidfd, 0) == 1)
+	if (rc < 0 && e->kind != ERR_GONE && c.pidfd >= 0 && capture_is_ending(&c))
 		err_set(e, ERR_GONE, 0, "process %d is gone", pid);
 	capture_close(&c);
 	return rc;

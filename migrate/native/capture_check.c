@@ -24,12 +24,22 @@ static long kcmp(pid_t a, pid_t b, int type, unsigned long x, unsigned long y)
 	return syscall(SYS_kcmp, a, b, type, x, y);
 }
 
+enum { FLAG_EXITING = 0x4 }; /* PF_EXITING of the kernel's task flags */
+
+bool capture_is_ending(struct capture *c)
+{
+	struct err missing;
+	cleanup_free char *stat = capture_text(c, "stat", &missing);
+
+	return !stat || (text_stat_number(stat, 9) & FLAG_EXITING);
+}
+
 /* Zombies and kernel threads have nothing else to look at. True: it can be looked at. */
 static bool check_state(struct capture *c)
 {
 	const char *state = text_field(c->status, "State");
 
-	if (!state || *state == 'Z' || *state == 'X' || *state == 'x') {
+	if (!state || *state == 'Z' || *state == 'X' || *state == 'x' || capture_is_ending(c)) {
 		capture_obstacle(c, NULL, "task %d: it has ended (zombie) or its first thread has", c->pid);
 		return false;
 	}

@@ -111,12 +111,15 @@ char *capture_text(struct capture *c, const char *name, struct err *e); /* a fil
 const char *text_field(const char *text, const char *key); /* the value behind "key:" at the start of a line, or NULL */
 uint64_t text_number(const char *text, const char *key, int base, uint64_t missing);
 int text_last_number(const char *text, const char *key); /* the last of a list ("NSpid:"), -1 missing */
+uint64_t text_stat_number(const char *stat, int field); /* of /proc/PID/stat, counted from 1 as proc(5) does; from 3 */
+
+/* capture_check.c */
+int capture_task_check(struct capture *c);
+bool capture_is_ending(struct capture *c); /* its memory may be gone already, though nobody has been told of its end */
 
 /* capture_task.c, capture_thread.c */
-int capture_task_check(struct capture *c);
 int capture_task_save(struct capture *c);
 int capture_thread_save(struct capture *c, size_t index);
-int capture_children(struct capture *c);
 pid_t capture_tid_inside(const struct capture *c, pid_t tid); /* -1: not a thread of the target */
 int capture_signals(struct capture *c, pid_t tid, bool shared, SignalQueueEntry **out);
 

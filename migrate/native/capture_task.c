@@ -326,15 +326,6 @@ static int save_small_files(struct capture *c, TaskCoreEntry *tc, Drayage__TaskE
 	return 0;
 }
 
-static uint64_t stat_number(const char *stat, int field)
-{
-	const char *at = strrchr(stat, ')'); /* the name before may hold anything */
-
-	for (int i = 2; at && i < field; i++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
-}
-
 static int save_mm_fields(struct capture *c, MmEntry *mm, TaskCoreEntry *tc)
 {
 	cleanup_free char *stat = capture_text(c, "stat", c->e);
@@ -344,12 +335,12 @@ static int save_mm_fields(struct capture *c, MmEntry *mm, TaskCoreEntry *tc)
 
 	if (!stat)
 		return -1;
-	tc->flags = (uint32_t)stat_number(stat, 9);
-	mm->mm_start_code = stat_number(stat, 26), mm->mm_end_code = stat_number(stat, 27);
-	mm->mm_start_stack = stat_number(stat, 28);
-	mm->mm_start_data = stat_number(stat, 45), mm->mm_end_data = stat_number(stat, 46), mm->mm_start_brk = stat_number(stat, 47);
-	mm->mm_arg_start = stat_number(stat, 48), mm->mm_arg_end = stat_number(stat, 49);
-	mm->mm_env_start = stat_number(stat, 50), mm->mm_env_end = stat_number(stat, 51);
+	tc->flags = (uint32_t)text_stat_number(stat, 9);
+	mm->mm_start_code = text_stat_number(stat, 26), mm->mm_end_code = text_stat_number(stat, 27);
+	mm->mm_start_stack = text_stat_number(stat, 28);
+	mm->mm_start_data = text_stat_number(stat, 45), mm->mm_end_data = text_stat_number(stat, 46), mm->mm_start_brk = text_stat_number(stat, 47);
+	mm->mm_arg_start = text_stat_number(stat, 48), mm->mm_arg_end = text_stat_number(stat, 49);
+	mm->mm_env_start = text_stat_number(stat, 50), mm->mm_env_end = text_stat_number(stat, 51);
 	len = fd < 0 ? -1 : read(fd, auxv, sizeof(auxv));
 	if (len < 0)
 		return err_sys(c->e, "auxv of task %d", c->pid);

@@ -38,3 +38,12 @@ int text_last_number(const char *text, const char *key)
 	}
 	return last;
 }
+
+uint64_t text_stat_number(const char *stat, int field)
+{
+	const char *at = strrchr(stat, ')'); /* the name before may hold anything */
+
+	for (int i = 2; at && i < field; i++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
