@@ -171,10 +171,10 @@ left_on() {
 	processes_of "$h" | while read -r p _ state; do
 		case "$keep" in *" $p "*) ;; *) echo "process $p ($state): $(tr '\0' ' ' < "/proc/$p/cmdline" 2> /dev/null)" ;; esac
 	done
-	[ -z "${host_cgroup[$h]}" ] || find "${host_cgroup[$h]}" -mindepth 1 -type d -name 'drayage-*' 2> /dev/null | sed 's/^/cgroup /'
+	[ -z "${host_cgroup[$h]}" ] || find "${host_cgroup[$h]}" -mindepth 1 -type d -name 'dray-*' 2> /dev/null | sed 's/^/cgroup /'
 	on "$h" ss -Htn "( sport = :$PORT or dport = :$PORT )" state established 2> /dev/null | sed 's/^/socket /'
 	for d in "$T/state-$h"; do
-		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name '*.lock' | while read -r n; do
+		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name identity | while read -r n; do
 			[ "${RECORDS:-}${n##*.}" = 1destination ] && grep -qE '^state (aborted|committed)$' "$n" || echo "state file $n"
 		done
 	done
