@@ -78,8 +78,10 @@ static void print_blackout(const struct migration_report *r, FILE *out)
 {
 	const struct blackout_parts *p = &r->part;
 
-	fprintf(out, "blackout %s (predicted %s): freeze %s, collect %s, last pages %s, capture %s, rebuild %s, commit %s\n",
-		human_time(r->blackout_us).text, human_time(r->predicted_blackout_us).text, human_time(p->freeze_us).text,
+	fprintf(out, "blackout %s", human_time(r->blackout_us).text);
+	if (r->predicted_blackout_us)
+		fprintf(out, " (predicted %s)", human_time(r->predicted_blackout_us).text);
+	fprintf(out, ": freeze %s, collect %s, last pages %s, capture %s, rebuild %s, commit %s\n", human_time(p->freeze_us).text,
 		human_time(p->collect_us).text, human_time(p->last_pages_us).text, human_time(p->capture_us).text,
 		human_time(p->rebuild_us).text, human_time(p->commit_us).text);
 	if (r->verified)
