@@ -15,7 +15,6 @@ struct place *place_create(uint64_t max_bytes, struct err *e)
 		return NULL;
 	}
 	p->max_bytes = max_bytes < 1ull << 60 ? max_bytes : 0;
-	p->collapse_works = true;
 	pthread_mutex_init(&p->counting, NULL);
 	pthread_mutex_init(&p->collapsing, NULL);
 	if (resident_bytes(&p->baseline, e) < 0) {

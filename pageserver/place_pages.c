@@ -113,24 +113,18 @@ static int collapse(struct place *p, uint64_t start, uint64_t end)
 	return madvise(staged_at(p, start), end - start, MADV_COLLAPSE) < 0 ? -errno : 0;
 }
 
-/* Makes the awaited blocks from `at` on huge. Where the kernel can't (before 6.1, or no huge page is free) small pages come as they
- * are touched. With the lock held. */
+/* Makes the awaited blocks from `at` on huge. Where the kernel can't (before 6.1, or no huge page is free, or a block lies in two mappings) small
+ * pages come as they are touched; to find that out again for the next ones costs little. With the lock held. */
 static void make_huge(struct place *p, const struct huge_range *r, uint64_t at)
 {
 	_Atomic uint8_t *state = block_at(&p->huge, r, at);
 	size_t left = (size_t)((r->end - at) >> HUGE_SHIFT), n = 0;
 	enum block_state made = BLOCK_LEFT;
-	int rc;
 
 	while (n < left && n < COLLAPSE_BLOCKS && atomic_load_explicit(&state[n], memory_order_relaxed) == BLOCK_AWAITED)
 		n++;
-	if (p->collapse_works && charge(p, n * HUGE_SIZE) == 0) {
-		rc = collapse(p, at, at + n * HUGE_SIZE);
-		if (rc == 0)
-			made = BLOCK_HUGE;
-		else if (rc == -EINVAL)
-			p->collapse_works = false;
-	}
+	if (charge(p, n * HUGE_SIZE) == 0 && collapse(p, at, at + n * HUGE_SIZE) == 0)
+		made = BLOCK_HUGE;
 	for (size_t i = 0; i < n; i++)
 		atomic_store_explicit(&state[i], (uint8_t)made, memory_order_release);
 }
@@ -293,7 +287,7 @@ int huge_announce(struct place *p, Drayage__Range *const *range, size_t count, s
 	size_t blocks = 0;
 
 	huge_finish(&p->huge);
-	if (count == 0 || !p->collapse_works)
+	if (count == 0)
 		return 0;
 	new.range = malloc(count * sizeof(*new.range));
 	if (!new.range)

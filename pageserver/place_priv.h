@@ -51,7 +51,6 @@ struct place {
 	struct stage_files files;
 	struct huge huge; /* of the round under way */
 	pthread_mutex_t collapsing;
-	_Atomic bool collapse_works;
 
 	/* The limit. credit: bytes that may be placed before memory is counted again; pages placed twice use it up too, counting
 	 * finds the truth. */

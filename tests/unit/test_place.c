@@ -482,6 +482,39 @@ static void announced_memory_becomes_huge_without_advice_on_it(void **state)
 	place_destroy(p);
 }
 
+/* Two mappings that can't become one, with the border inside a block. */
+static void a_block_that_cannot_be_huge_spoils_no_other(void **state)
+{
+	struct place *p = make();
+	struct round r;
+	char smaps[4096];
+	uint8_t *m;
+
+	(void)state;
+	if (!huge_pages_here()) {
+		place_destroy(p);
+		skip();
+	}
+	round_init(&r);
+	add_vma(&r, BASE, HUGE + PAGE, ANON, 0, 0);
+	add_vma(&r, BASE + HUGE + PAGE, 15 * HUGE - PAGE, ANON, 0, 0);
+	r.vma[0].flags |= MAP_GROWSDOWN;
+	add_range(&r, BASE, BASE + 2 * HUGE);
+	r.msg.n_populate++;
+	add_range(&r, BASE + 12 * HUGE, BASE + 14 * HUGE);
+	r.msg.n_populate++;
+	r.msg.populate = r.ranges;
+	apply(p, &r);
+	memset(at(p, BASE + HUGE, 4), 5, 4 * PAGE);
+	m = at(p, BASE + 12 * HUGE, 4);
+	memset(m, 6, 4 * PAGE);
+	smaps_of((uintptr_t)m, smaps, sizeof(smaps));
+	assert_int_equal(field_kib(smaps, "AnonHugePages:"), 2 * 2048);
+	assert_int_equal(at(p, BASE + HUGE, 4)[4 * PAGE - 1], 5);
+	assert_int_equal(at(p, BASE + HUGE - PAGE, 1)[0], 0);
+	place_destroy(p);
+}
+
 static void lists_that_are_wrong_stage_nothing(void **state)
 {
 	static const struct { uint64_t start, len; unsigned status; uint64_t file, pgoff; enum err_kind kind; } bad[] = {
@@ -609,6 +642,7 @@ int main(void)
 		cmocka_unit_test(a_stack_still_grows_after_the_move),
 		cmocka_unit_test(memory_above_the_limit_is_refused),
 		cmocka_unit_test(announced_memory_becomes_huge_without_advice_on_it),
+		cmocka_unit_test(a_block_that_cannot_be_huge_spoils_no_other),
 		cmocka_unit_test(lists_that_are_wrong_stage_nothing),
 		cmocka_unit_test(files_that_differ_are_refused_by_name),
 		cmocka_unit_test(own_mappings_in_the_way_move_the_bit),
