@@ -12,10 +12,15 @@
 #   await SECONDS CMD...          until CMD succeeds; fails the test when it never does
 #   process_there HOST INNER      prints the pid, as this shell sees it, of what HOST knows as INNER
 #   nothing_left HOST [NAME...]   no process but the named, no cgroup, socket or state file of a migration. With RECORDS=1 a destination may
-#                                 keep what it decided, for a source that was cut off to ask
+#                                 keep what it committed, for a source that was cut off to ask
 #
 # Names carry the shell's pid, so tests run side by side. $T: the test's own directory. $BUILD: where the programs are.
 set -u
+# A subject that inherits a descriptor of whoever runs the tests (a pipe of a terminal or a job server) can't be moved. 255 is bash's own.
+for hosts_fd in "/proc/$BASHPID/fd"/*; do
+	hosts_fd=${hosts_fd##*/}
+	[ "$hosts_fd" -le 2 ] || [ "$hosts_fd" = 255 ] || eval "exec $hosts_fd>&-"
+done
 hosts_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=${BUILD:-$hosts_root/build}
 DRAY=$BUILD/dray
@@ -175,7 +180,7 @@ left_on() {
 	on "$h" ss -Htn "( sport = :$PORT or dport = :$PORT )" state established 2> /dev/null | sed 's/^/socket /'
 	for d in "$T/state-$h"; do
 		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name identity | while read -r n; do
-			[ "${RECORDS:-}${n##*.}" = 1destination ] && grep -qE '^state (aborted|committed)$' "$n" || echo "state file $n"
+			[ "${RECORDS:-}${n##*.}" = 1destination ] && grep -qE '^state committed$' "$n" || echo "state file $n"
 		done
 	done
 }
