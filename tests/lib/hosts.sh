@@ -90,6 +90,14 @@ host_up() {
 	await 10 host_ready "$h"
 }
 
+# What starts on a host inherits nothing but its standard descriptors: a pipe of whoever runs the tests could not be carried.
+close_others() {
+	local fd
+	for fd in "/proc/$BASHPID/fd"/*; do
+		fd=${fd##*/}
+		[ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
+	done
+}
 host_join() { [ -z "${host_cgroup[$1]}" ] || echo "$BASHPID" > "${host_cgroup[$1]}/cgroup.procs"; }
 host_ready() { nsenter --target "${host_init[$1]}" --pid --mount --uts -- sh -c '[ "$(cat /proc/sys/kernel/hostname)" = "$0" ]' "host-$1" 2> /dev/null; }
 
@@ -106,6 +114,7 @@ start() {
 	shift 2
 	# The shell in between takes note of a death by signal without a word about it, and hands on 128 + signal.
 	( host_join "$h"
+	close_others
 	nsenter --target "${host_init[$h]}" --net --pid --mount --uts -- setsid env --default-signal=INT,QUIT "$@" \
 		< /dev/null > "$T/$name.out" 2> "$T/$name.err"
 	exit $? ) 2> /dev/null &
