@@ -133,7 +133,7 @@ static void answer_query(struct session *s, int fd)
 	outcome.what = s->state == RUNNING ? DRAYAGE__OUTCOME__WHAT__RUNNING_HERE : DRAYAGE__OUTCOME__WHAT__ABORTED;
 	if (s->state == RUNNING) {
 		outcome.has_pid = 1;
-		outcome.pid = (uint32_t)s->freezer.pid;
+		outcome.pid = (uint32_t)s->husk.pid;
 	}
 	ProtobufCMessage *query = control_expect(fd, CONTROL_REST_MS, CONTROL_QUERY, &ignored);
 	if (query) {
@@ -399,13 +399,16 @@ static int on_commit(struct session *s, const ProtobufCMessage *base)
 	fault_point("destination.committed", s->control);
 	if (freezer_thaw(&s->freezer, &e) < 0)
 		log_event(LOG_ERROR, "thaw", "pid=%d error=\"%s\"", (int)s->freezer.pid, e.text);
-	running.pid = (uint32_t)s->freezer.pid;
+	running.pid = (uint32_t)s->husk.pid;
 	running.has_resume_us = 1;
 	running.resume_us = clock_us() - begin;
 	fault_point("destination.running", s->control);
 	log_event(LOG_INFO, "running", "pid=%d comm=\"%s\"", (int)s->freezer.pid, s->record.comm);
 	control_send(s->control, CONTROL_RUNNING, &running.base, &e); /* a source that doesn't hear it asks */
 	freezer_remove(&s->freezer);
+	s->record.freezer.kind = FREEZER_NONE; /* whoever recovers has nothing to thaw */
+	if (journal_write(s->journal, &s->record, &e) < 0)
+		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
 	return 0;
 }
 

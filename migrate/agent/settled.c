@@ -29,9 +29,9 @@ static void settle(struct journal *j, struct journal_record *r)
 	}
 	if (!r->this_boot) /* what it tells of went down with the kernel */
 		r->freezer.kind = FREEZER_NONE;
-	if (r->this_boot && r->state == JOURNAL_COMMITTED && freezer_thaw(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
+	if (r->freezer.kind != FREEZER_NONE && r->state == JOURNAL_COMMITTED && freezer_thaw(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "recover-thaw", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
-	if (r->this_boot && r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
+	if (r->freezer.kind != FREEZER_NONE && r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "recover-kill", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
 	freezer_remove(&r->freezer);
 	if (r->state == JOURNAL_ABORTED)
@@ -62,6 +62,7 @@ static bool recover_one(const struct migration_id *id, const struct journal_reco
 
 int settled_recover(const char *state_dir, struct err *e)
 {
+	journal_sweep(state_dir, JOURNAL_DESTINATION);
 	return journal_each(state_dir, JOURNAL_DESTINATION, recover_one, (void *)(uintptr_t)state_dir, e);
 }
 

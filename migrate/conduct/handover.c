@@ -142,13 +142,17 @@ static int await_running(struct source *s)
 static void moved(struct source *s)
 {
 	Drayage__Done done = DRAYAGE__DONE__INIT;
+	enum link_outcome outcome;
 	struct err ignored;
+	uint32_t pid;
 
 	s->report->outcome = MIGRATION_MOVED;
 	s->report->blackout_us = clock_us() - s->freeze_us;
 	monitor_tell(s, EVENT_RUNNING, NULL);
 	fault_point("source.running", s->control);
-	control_send(s->control, CONTROL_DONE, &done.base, &ignored);
+	/* A destination that can't be told here is told by asking once more; one that isn't told keeps a small record. */
+	if (control_send(s->control, CONTROL_DONE, &done.base, &ignored) < 0)
+		link_query(&s->link, &outcome, &pid, &ignored);
 }
 
 /* Commit went out and no answer came. 0: it runs there; -1: it doesn't, or nobody knows. */

@@ -18,7 +18,6 @@ struct journal {
 	int dir;
 	int lock;
 	char name[NAME_MAX_];
-	bool recorded;
 };
 
 static const char *const side_suffix[] = { [JOURNAL_SOURCE] = ".source", [JOURNAL_DESTINATION] = ".destination" };
@@ -70,6 +69,22 @@ static bool is_locked(int fd)
 	return fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK;
 }
 
+/* Opens and locks. A sweep may have unlinked the file between the two: then it is nobody's, and the next try makes a new one. */
+static int open_lock(int dir, const char *lock, struct err *e)
+{
+	for (;;) {
+		cleanup_fd int fd = openat(dir, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		struct stat st;
+
+		if (fd < 0)
+			return err_sys(e, "state directory: %s", lock);
+		if (!try_lock(fd))
+			return err_set(e, ERR_CONFLICT, 0, "migration %.32s is in another process's hands", lock);
+		if (fstat(fd, &st) == 0 && st.st_nlink > 0)
+			return steal_fd(&fd);
+	}
+}
+
 struct journal *journal_open(const char *state_dir, const struct migration_id *id, enum journal_side side, struct err *e)
 {
 	struct journal *j = calloc(1, sizeof(*j));
@@ -85,20 +100,11 @@ struct journal *journal_open(const char *state_dir, const struct migration_id *i
 	j->dir = open_dir(state_dir, e);
 	if (j->dir < 0)
 		goto fail;
-	j->lock = openat(j->dir, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (j->lock < 0) {
-		err_sys(e, "%s/%s", state_dir, lock);
+	j->lock = open_lock(j->dir, lock, e);
+	if (j->lock < 0)
 		goto fail;
-	}
-	if (!try_lock(j->lock)) {
-		err_set(e, ERR_CONFLICT, 0, "migration %s is in another process's hands", j->name);
-		goto fail;
-	}
-	j->recorded = faccessat(j->dir, j->name, F_OK, 0) == 0;
 	return j;
 fail:
-	if (j->lock >= 0)
-		close(j->lock);
 	if (j->dir >= 0)
 		close(j->dir);
 	free(j);
@@ -145,7 +151,6 @@ int journal_write(struct journal *j, const struct journal_record *r, struct err 
 		unlinkat(j->dir, tmp, 0);
 		return -1;
 	}
-	j->recorded = true;
 	return 0;
 }
 
@@ -219,7 +224,6 @@ void journal_remove(struct journal *j)
 	if (!j)
 		return;
 	unlinkat(j->dir, j->name, 0);
-	j->recorded = false;
 }
 
 void journal_close(struct journal *j)
@@ -229,8 +233,7 @@ void journal_close(struct journal *j)
 	if (!j)
 		return;
 	lock_name(lock, j->name);
-	if (!j->recorded)
-		unlinkat(j->dir, lock, 0);
+	unlinkat(j->dir, lock, 0);
 	close(j->lock);
 	close(j->dir);
 	free(j);
@@ -293,6 +296,29 @@ int journal_identity(const char *state_dir, char identity[33], struct err *e)
 		err_set(e, ERR_MISMATCH, 0, "%s/identity is damaged", state_dir);
 	unlinkat(dir, tmp, 0);
 	return err_is_set(e) ? -1 : 0;
+}
+
+void journal_sweep(const char *state_dir, enum journal_side side)
+{
+	cleanup_dir DIR *d = opendir(state_dir);
+	struct dirent *entry;
+
+	while (d && (entry = readdir(d))) {
+		const char *dot = strchr(entry->d_name, '.');
+		struct migration_id id;
+		char hex[33], wanted[LOCK_NAME_MAX];
+		struct journal *j;
+		struct err busy;
+
+		if (!dot || dot - entry->d_name != 32)
+			continue;
+		lock_name(wanted, side_suffix[side]);
+		snprintf(hex, sizeof(hex), "%.32s", entry->d_name);
+		if (strcmp(dot, wanted) != 0 || !migration_id_parse(hex, &id))
+			continue;
+		j = journal_open(state_dir, &id, side, &busy);
+		journal_close(j); /* takes the lock file away */
+	}
 }
 
 int journal_each(const char *state_dir, enum journal_side side, journal_each_fn *fn, void *arg, struct err *e)

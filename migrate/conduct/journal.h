@@ -46,7 +46,7 @@ struct journal *journal_open(const char *state_dir, const struct migration_id *i
 int journal_write(struct journal *j, const struct journal_record *r, struct err *e);
 int journal_read(struct journal *j, struct journal_record *r, struct err *e); /* ERR_GONE: no record */
 void journal_remove(struct journal *j); /* the record is not needed any more. Accepts NULL */
-/* Releases the lock. A journal without a record leaves no file. Accepts NULL. */
+/* Releases the lock and takes its file away: a record without one has no owner. Accepts NULL. */
 void journal_close(struct journal *j);
 
 /* Reads a record without the lock: for other processes. ERR_GONE: none. *owned: its writer lives. */
@@ -56,6 +56,9 @@ int journal_peek(const char *state_dir, const struct migration_id *id, enum jour
 /* 32 random hex digits that a state directory gets once. Who is asked about a migration that it has no record of, and has the same
  * identity as when it was offered, knows that it was never committed there; in another directory nothing is known. */
 int journal_identity(const char *state_dir, char identity[33], struct err *e);
+
+/* Takes away the lock files that killed processes left. */
+void journal_sweep(const char *state_dir, enum journal_side side);
 
 /* Calls fn for every record of a side until it returns false. */
 typedef bool journal_each_fn(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg);

@@ -138,6 +138,24 @@ static void record_belongs_to_one_live_process(void **state)
 	close(line[1]);
 }
 
+static void lock_of_a_killed_process_is_swept(void **state)
+{
+	char path[200], hex[33];
+	struct err e = { 0 };
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (pid == 0)
+		_exit(!journal_open(dir, &id, JOURNAL_DESTINATION, &e)); /* leaves its lock file, as a killed one does */
+	waitpid(pid, NULL, 0);
+	migration_id_format(&id, hex);
+	snprintf(path, sizeof(path), "%s/%s.destination.lock", dir, hex);
+	assert_int_equal(access(path, F_OK), 0);
+	journal_sweep(dir, JOURNAL_DESTINATION);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
 static bool count_one(const struct migration_id *which, const struct journal_record *r, bool owned, void *arg)
 {
 	(void)r;
@@ -171,6 +189,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(name_of_a_process_cannot_forge_lines, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(truncated_record_is_damaged_not_empty, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(record_belongs_to_one_live_process, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(lock_of_a_killed_process_is_swept, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(each_finds_the_records_of_its_side, make_dir, remove_dir),
 	};
 
