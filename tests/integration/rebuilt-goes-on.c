@@ -16,14 +16,16 @@
 #include "tests/lib/rebuild_rig.h"
 #include "tests/lib/subject.h"
 
-enum { ASLEEP = 9, MOVES = 3 };
+enum { ASLEEP = 9, ASLEEP_PYTHON = 4, MOVES = 3 };
+static int wanted_asleep = ASLEEP;
 
+static char script[] = "tests/programs/threads.py";
 static char dir[] = "/tmp/goes-on.XXXXXX";
 static pid_t child;
 
 static void clean(void)
 {
-	static const char *const files[] = { "ready", "go", "verdict", "log" };
+	static const char *const files[] = { "ready", "go", "verdict", "log", "beat" };
 	char path[64];
 
 	if (child > 0) {
@@ -65,7 +67,7 @@ static bool asleep(void *unused)
 		n += d->d_name[0] != '.' && task_state(child, (pid_t)atoi(d->d_name)) == 'S';
 	if (tasks)
 		closedir(tasks);
-	return n >= ASLEEP;
+	return n >= wanted_asleep;
 }
 
 static void start(const char *program, bool as_user)
@@ -77,6 +79,8 @@ static void start(const char *program, bool as_user)
 	for (int i = 0; i < 3; i++)
 		*strrchr(self, '/') = '\0';
 	snprintf(path, sizeof(path), "%s/subjects/%s", self, program);
+	if (program[0] == '/')
+		snprintf(path, sizeof(path), "%s", program);
 	snprintf(log, sizeof(log), "%s/log", dir);
 	child = fork();
 	CHECK(child >= 0);
@@ -93,17 +97,44 @@ static void start(const char *program, bool as_user)
 		if (as_user && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_CAPBSET_DROP, 5, 0, 0, 0) < 0 || setgroups(2, groups) < 0 ||
 				setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
 			_exit(3);
-		execl(path, path, dir, NULL);
+		if (program[0] == '/')
+			execl(path, path, script, dir, NULL);
+		else
+			execl(path, path, dir, NULL);
 		_exit(127);
 	}
 	await(there, (void *)(uintptr_t)"ready", "the subject to be ready");
 	await(asleep, NULL, "its threads to sleep");
 }
 
-static void move_it(const char *program, bool as_user)
+static void expect_verdict(const char *program, const char *right)
 {
 	char path[64], *text;
 	struct err e = { 0 };
+
+	await(there, (void *)(uintptr_t)"verdict", "the subject's verdict");
+	snprintf(path, sizeof(path), "%s/verdict", dir);
+	text = file_read(AT_FDCWD, path, 65536, NULL, &e);
+	CHECK(text, "%s: %s", program, e.text);
+	CHECK(strstr(text, right), "%s: %s", program, text);
+	free(text);
+	clean();
+	printf("%s: goes on\n", program);
+}
+
+static void move_python(void)
+{
+	wanted_asleep = ASLEEP_PYTHON;
+	start("/usr/bin/python3", false);
+	for (int i = 0; i < MOVES; i++)
+		rebuild_rig_move(child);
+	CHECK(kill(child, SIGUSR1) == 0);
+	expect_verdict("python3", "\"right\"");
+}
+
+static void move_it(const char *program, bool as_user)
+{
+	char path[64];
 
 	start(program, as_user);
 	for (int i = 0; i < MOVES; i++) {
@@ -112,14 +143,7 @@ static void move_it(const char *program, bool as_user)
 	}
 	snprintf(path, sizeof(path), "%s/go", dir);
 	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
-	await(there, (void *)(uintptr_t)"verdict", "the subject's verdict");
-	snprintf(path, sizeof(path), "%s/verdict", dir);
-	text = file_read(AT_FDCWD, path, 65536, NULL, &e);
-	CHECK(text, "%s: %s", program, e.text);
-	CHECK(strcmp(text, "ok\n") == 0, "%s%s: %s", program, as_user ? " as a user" : "", text);
-	free(text);
-	clean();
-	printf("%s%s: goes on\n", program, as_user ? " as a user" : "");
+	expect_verdict(program, "ok\n");
 }
 
 int main(void)
@@ -132,5 +156,7 @@ int main(void)
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
 		move_it(programs[i], false);
 	move_it("goes_on", true);
+	if (access("/usr/bin/python3", X_OK) == 0)
+		move_python();
 	return 0;
 }
