@@ -164,6 +164,8 @@ int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const stru
 	err_clear(e);
 	if (rebuild_check_tree(tree, e) < 0)
 		return -1;
+	if (!h->stage_bit)
+		return err_set(e, ERR_INTERNAL, 0, "process %d has nothing staged", r->pid);
 	if (r->threads != 1)
 		return err_set(e, ERR_INTERNAL, 0, "process %d is to be rebuilt and has %zu threads", r->pid, r->threads);
 	o = calloc(1, sizeof(*o));

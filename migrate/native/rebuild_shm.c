@@ -34,14 +34,18 @@ static int read_own_maps(struct rebuild *r)
 	return text ? vma_list_parse(&r->maps, text, len, VMA_READ_MAPS, r->e) : -1;
 }
 
+static bool maps_object(const struct rebuild *r, const VmaEntry *v, uint64_t inode_id)
+{
+	const struct built *b = v->shmid && v->shmid <= UINT32_MAX && !rebuild_vma_special(v) ? rebuild_find(r, (uint32_t)v->shmid) : NULL;
+
+	return b && b->f->memfd && b->f->memfd->inode_id == inode_id;
+}
+
 static const VmaEntry *mapping_of(const struct rebuild *r, uint32_t inode_id)
 {
 	for (size_t i = 0; i < r->task->mm->n_vmas; i++) {
-		const VmaEntry *v = r->task->mm->vmas[i];
-		const struct built *b = v->shmid && v->shmid <= UINT32_MAX && !rebuild_vma_special(v) ? rebuild_find(r, (uint32_t)v->shmid) : NULL;
-
-		if (b && b->f->memfd && b->f->memfd->inode_id == inode_id)
-			return v;
+		if (maps_object(r, r->task->mm->vmas[i], inode_id))
+			return r->task->mm->vmas[i];
 	}
 	return NULL;
 }
@@ -161,6 +165,28 @@ static const struct built *description_of(const struct rebuild *r, uint64_t inod
 	return NULL;
 }
 
+/* Against writing nothing can be sealed that has a mapping which may be written, as staged ones may: they are made anew behind the seal. The
+ * contents are the object's. */
+static int seal_and_remap(struct rebuild *r, const MemfdInodeEntry *m, int fd)
+{
+	const MmEntry *mm = r->task->mm;
+
+	for (size_t i = 0; i < mm->n_vmas; i++)
+		if (maps_object(r, mm->vmas[i], m->inode_id))
+			munmap((void *)(uintptr_t)(mm->vmas[i]->start ^ r->stage_bit), mm->vmas[i]->end - mm->vmas[i]->start);
+	if (fcntl(fd, F_ADD_SEALS, (int)m->seals) < 0)
+		return err_sys(r->e, "seals %#x of shared memory %s", m->seals, m->name);
+	for (size_t i = 0; i < mm->n_vmas; i++) {
+		const VmaEntry *v = mm->vmas[i];
+		void *at = (void *)(uintptr_t)(v->start ^ r->stage_bit);
+
+		if (maps_object(r, v, m->inode_id) &&
+		    mmap(at, v->end - v->start, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, (off_t)v->pgoff) != at)
+			return err_sys(r->e, "sealed shared memory %s at %#llx", m->name, (unsigned long long)v->start);
+	}
+	return 0;
+}
+
 /* Last, since a sealed object can't be filled any more. */
 static int seal(struct rebuild *r, const MemfdInodeEntry *m, int fd)
 {
@@ -168,7 +194,11 @@ static int seal(struct rebuild *r, const MemfdInodeEntry *m, int fd)
 
 	if (now < 0 || ((uint32_t)now & m->seals) == m->seals)
 		return 0;
-	return fcntl(fd, F_ADD_SEALS, (int)m->seals) < 0 ? err_sys(r->e, "seals %#x of shared memory %s", m->seals, m->name) : 0;
+	if (fcntl(fd, F_ADD_SEALS, (int)m->seals) == 0)
+		return 0;
+	if (errno == EBUSY && m->seals & F_SEAL_WRITE)
+		return seal_and_remap(r, m, fd);
+	return err_sys(r->e, "seals %#x of shared memory %s", m->seals, m->name);
 }
 
 int rebuild_memfds_finish(struct rebuild *r)

@@ -155,8 +155,8 @@ static int unix_bind(struct rebuild *r, struct built *b)
 	}
 	rc = path ? clear_path(r, b, name) : 0;
 	if (rc == 0 && bind(b->fd, (struct sockaddr *)&sa, len) < 0)
-		rc = rebuild_fail(r, b, errno == EADDRINUSE ? ERR_CONFLICT : ERR_SYSTEM, errno, "bind unix socket %s%s", path ? "" : "@",
-				  path ? name : sa.sun_path + 1);
+		rc = rebuild_fail(r, b, errno == EADDRINUSE ? ERR_CONFLICT : ERR_SYSTEM, errno, "bind unix socket %s%.*s", path ? "" : "@",
+				  (int)u->name.len - !path, path ? name : sa.sun_path + 1);
 	if (rc == 0 && path && u->file_perms &&
 	    (chown(name, u->file_perms->uid, u->file_perms->gid) < 0 || chmod(name, u->file_perms->mode & 07777) < 0))
 		rc = rebuild_fail(r, b, ERR_SYSTEM, errno, "owner and mode of %s", name);

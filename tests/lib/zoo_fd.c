@@ -297,7 +297,7 @@ static bool inotify_check_(void)
 
 /* ---- memfd: two mappings and a descriptor of one memory; contents past the mapping; seals ---- */
 static int memfd_fd, sealed_fd;
-static char *memfd_map, *memfd_again;
+static char *sealed_map, *memfd_map, *memfd_again;
 static void memfd_make(void)
 {
 	memfd_fd = memfd_create("specimen", MFD_CLOEXEC);
@@ -309,6 +309,7 @@ static void memfd_make(void)
 	strcpy(memfd_map + 4096, "mapped");
 	zoo_need(pwrite(memfd_fd, "unmapped", 8, 40960) == 8 && lseek(memfd_fd, 11, SEEK_SET) == 11, "memfd");
 	zoo_need(write(sealed_fd, "sealed", 6) == 6 && fcntl(sealed_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_WRITE) == 0, "memfd");
+	sealed_map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, sealed_fd, 0); /* kernels before 6.7 refuse */
 }
 static bool memfd_check_(void)
 {
@@ -326,6 +327,8 @@ static bool memfd_check_(void)
 	ZOO_SAME(lseek(memfd_fd, 0, SEEK_END), 65536);
 	ZOO_SAME(lseek(memfd_fd, 11, SEEK_SET), 11);
 	ZOO_SAME(fcntl(sealed_fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_WRITE);
+	ZOO_SAME(sealed_map == MAP_FAILED || memcmp(sealed_map, "sealed", 6) == 0, 1);
+	ZOO_SAME(sealed_map == MAP_FAILED || mprotect(sealed_map, 4096, PROT_READ | PROT_WRITE) < 0, 1);
 	ZOO_SAME(pread(sealed_fd, got, 6, 0), 6);
 	ZOO_SAME(memcmp(got, "sealed", 6), 0);
 	return true;
