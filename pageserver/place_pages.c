@@ -23,7 +23,7 @@ enum {
 	ZERO_IN_PLACE = 64,       /* pages: a shorter drop in a huge page doesn't split it */
 	POPULATE_MIN = 16,        /* pages: shorter runs fault their pages in as they are written */
 	STATUS_MAX = 64 * 1024,
-	COLLAPSE_BLOCKS = 8,      /* a call: longer ones keep the socket waiting until its buffer is full */
+	COLLAPSE_BLOCKS = 4,      /* a call: longer ones keep the socket waiting until its buffer is full */
 	HUGE_BLOCKS_MAX = 8 << 20, /* a byte each: 16 TiB */
 };
 
