@@ -85,6 +85,7 @@ host_up() {
 		bash -c 'echo "$1" > /proc/sys/kernel/hostname; while :; do sleep 3600 & wait $!; done' init "host-$h" ) \
 		< /dev/null > "$T/init-$h.out" 2>&1 &
 	waiter[init-$h]=$!
+	disown $! # its end is no news
 	await 10 has_child "${waiter[init-$h]}"
 	host_init[$h]=$(child_of "${waiter[init-$h]}")
 	await 10 host_ready "$h"
@@ -189,7 +190,7 @@ left_on() {
 	on "$h" ss -Htn "( sport = :$PORT or dport = :$PORT )" state established 2> /dev/null | sed 's/^/socket /'
 	for d in "$T/state-$h"; do
 		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name identity | while read -r n; do
-			[ "${RECORDS:-}${n##*.}" = 1destination ] && grep -qE '^state committed$' "$n" || echo "state file $n"
+			[ -n "${RECORDS:-}" ] && grep -qsE '^state committed$' "${n%.lock}" || echo "state file $n"
 		done
 	done
 }
@@ -217,6 +218,7 @@ hosts_down() {
 	done
 	wait 2> /dev/null
 	for h in a b; do
+		[ -z "${waiter[init-$h]:-}" ] || await 10 gone "${waiter[init-$h]}"
 		ip netns del "dray-$$-$h" 2> /dev/null
 		[ -n "${host_cgroup[$h]}" ] && hosts_drop_cgroup "${host_cgroup[$h]}"
 	done
