@@ -56,7 +56,7 @@ hosts_need() {
 
 child_of() { local c=; { read -r c < "/proc/$1/task/$1/children"; } 2> /dev/null; c=${c%% *}; [ -n "$c" ] && echo "$c"; }
 has_child() { child_of "$1" > /dev/null; }
-gone() { ! [ -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+gone() { [ -z "$1" ] || ! [ -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
 hosts_up() {
 	hosts_need
