@@ -41,14 +41,16 @@ static void set_caps(struct outside *o, uint64_t inh, uint64_t prm, uint64_t eff
 	batch_call(o, REMOTE_CALL(SYS_capset, at, batch_put(o, data, sizeof(data))), "thread %u: %s", tid, what);
 }
 
-/* What the thread has now: our own. */
-static int have_caps(struct outside *o, struct caps *have)
+/* What every thread has until now: our own, asked for once. */
+static int learn_caps(struct outside *o)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = { { 0 } };
 	struct remote_call bounding[CAPS];
 	uint64_t at;
 
+	if (o->caps_known)
+		return 0;
 	batch_room(o, CAPS + 1, 128);
 	at = batch_put(o, &head, sizeof(head));
 	batch_call(o, REMOTE_CALL(SYS_capget, at, batch_put(o, data, sizeof(data))), "our capabilities");
@@ -57,16 +59,16 @@ static int have_caps(struct outside *o, struct caps *have)
 		batch_ask(o, REMOTE_TRY(SYS_prctl, PR_CAPBSET_READ, cap), &bounding[cap], "our bounding set");
 	if (batch_flush(o) < 0 || remote_read(o->r->pid, at, data, sizeof(data), o->e) < 0)
 		return -1;
-	*have = (struct caps){ .inh = data[0].inheritable | (uint64_t)data[1].inheritable << 32,
-			       .prm = data[0].permitted | (uint64_t)data[1].permitted << 32 };
+	o->caps_permitted = words(2, (uint32_t[]){ data[0].permitted, data[1].permitted });
 	for (unsigned cap = 0; cap < CAPS; cap++)
-		have->bnd |= bounding[cap].ret == 1 ? UINT64_C(1) << cap : 0;
+		o->caps_bounding |= bounding[cap].ret == 1 ? UINT64_C(1) << cap : 0;
+	o->caps_known = true;
 	return 0;
 }
 
-static int check_caps(struct outside *o, const struct caps *want, const struct caps *have, uint32_t tid)
+static int check_caps(struct outside *o, const struct caps *want, uint32_t tid)
 {
-	uint64_t lacking = (want->prm | want->inh | want->amb) & ~have->prm;
+	uint64_t lacking = (want->prm | want->inh | want->amb) & ~o->caps_permitted;
 
 	if (!lacking)
 		return 0;
@@ -87,19 +89,19 @@ int outside_creds(struct outside *o, size_t i)
 {
 	const CredsEntry *c = o->task->threads[i]->thread_core->creds;
 	uint32_t tid = o->task->ps->threads[i];
-	struct caps want = wanted(c), have = { 0 };
+	struct caps want = wanted(c);
 	uint64_t setpcap = UINT64_C(1) << CAP_SETPCAP;
 
 	o->thread = i;
 	if (c->n_groups > MAX_GROUPS)
 		return err_set(o->e, ERR_PROTOCOL, 0, "thread %u: %zu groups", tid, c->n_groups);
-	if (have_caps(o, &have) < 0 || check_caps(o, &want, &have, tid) < 0)
+	if (learn_caps(o) < 0 || check_caps(o, &want, tid) < 0)
 		return -1;
 	batch_room(o, 2 * CAPS + 16, 1024 + c->n_groups * sizeof(uint32_t));
-	set_caps(o, want.inh, have.prm, have.prm, tid, "inheritable capabilities");
+	set_caps(o, want.inh, o->caps_permitted, o->caps_permitted, tid, "inheritable capabilities");
 	/* What our own bounding set lacks can't be given back; nothing that the thread holds depends on it. */
 	for (uint64_t cap = 0; cap < CAPS; cap++)
-		if (have.bnd >> cap & 1 && !(want.bnd >> cap & 1))
+		if (o->caps_bounding >> cap & 1 && !(want.bnd >> cap & 1))
 			batch_call(o, REMOTE_CALL(SYS_prctl, PR_CAPBSET_DROP, cap), "thread %u: bounding set, capability %d", tid, (int)cap);
 	batch_call(o, REMOTE_CALL(SYS_prctl, PR_SET_SECUREBITS, SECURE_MOVING), "thread %u: secure bits", tid);
 	set_ids(o, c, tid);

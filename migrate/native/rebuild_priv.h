@@ -83,6 +83,8 @@ struct outside {
 	const Drayage__TaskState *task;
 	const struct rebuild_handover *h;
 	struct err *e;
+	bool caps_known;
+	uint64_t caps_permitted, caps_bounding; /* the husk's: every thread is born with them */
 	uint64_t *abort_ip; /* by thread: where a restartable sequence that was under way goes on; 0: none was */
 	/* the batch */
 	size_t thread; /* that runs it */
