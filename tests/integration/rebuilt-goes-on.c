@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/rseq.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "tests/lib/subject.h"
 
 enum { ASLEEP = 9, ASLEEP_PYTHON = 4, MOVES = 3 };
+static unsigned all_aborted;
 static int wanted_asleep = ASLEEP;
 
 static char script[] = "tests/programs/threads.py";
@@ -135,12 +137,15 @@ static void move_python(void)
 static void move_it(const char *program, bool as_user)
 {
 	char path[64];
+	unsigned aborted = 0;
 
 	start(program, as_user);
 	for (int i = 0; i < MOVES; i++) {
-		rebuild_rig_move(child);
+		aborted += rebuild_rig_move(child);
 		await(asleep, NULL, "its threads to sleep again");
 	}
+	all_aborted += aborted;
+	printf("%s: %u times in a restartable sequence\n", program, aborted);
 	snprintf(path, sizeof(path), "%s/go", dir);
 	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
 	expect_verdict(program, "ok\n");
@@ -156,6 +161,7 @@ int main(void)
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
 		move_it(programs[i], false);
 	move_it("goes_on", true);
+	CHECK(all_aborted > 0 || __rseq_size == 0, "no restartable sequence was met");
 	if (access("/usr/bin/python3", X_OK) == 0)
 		move_python();
 	return 0;

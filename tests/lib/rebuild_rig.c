@@ -263,6 +263,26 @@ static void copy_memory(struct rebuild_rig *g)
 	close(map);
 }
 
+/* By the source itself: what its rseq areas say while it is stopped. */
+static void note_sequences(struct rebuild_rig *g)
+{
+	const Drayage__TaskState *t = g->tree->tasks[0];
+
+	g->abort_ip = calloc(t->n_threads, sizeof(*g->abort_ip));
+	for (size_t i = 0; i < t->n_threads; i++) {
+		const RseqEntry *q = t->threads[i]->thread_core->rseq_entry;
+		struct { uint32_t version, flags; uint64_t start, length, abort; } section;
+		uint64_t at = 0, rip = g->remote.thread[i].regs.rip;
+		struct err e;
+
+		if (!q || !q->rseq_abi_pointer || remote_read(g->pid, q->rseq_abi_pointer + 8, &at, sizeof(at), &e) < 0 || !at)
+			continue;
+		CHECK(remote_read(g->pid, at, &section, sizeof(section), &e) == 0, "%s", e.text);
+		if (rip >= section.start && rip < section.start + section.length)
+			g->abort_ip[i] = section.abort;
+	}
+}
+
 void rebuild_rig_take(struct rebuild_rig *g, pid_t pid)
 {
 	struct capture_options opt = { 0 };
@@ -277,6 +297,7 @@ void rebuild_rig_take(struct rebuild_rig *g, pid_t pid)
 	CHECK(remote_scratch_destroy(&g->remote, &e) == 0, "%s", e.text);
 	for (size_t i = 0; i < RIG_TEXTS; i++)
 		g->before[i] = look(pid, texts[i]);
+	note_sequences(g);
 	copy_memory(g);
 	CHECK(kill(pid, SIGKILL) == 0);
 	remote_release(&g->remote);
@@ -434,14 +455,16 @@ void rebuild_rig_finish(struct rebuild_rig *g)
 	for (size_t i = 0; i < g->runs; i++)
 		free(g->run[i].data);
 	free(g->run);
+	free(g->abort_ip);
 	for (size_t i = 0; i < RIG_TEXTS; i++)
 		free(g->before[i]);
 	drayage__tree_state__free_unpacked(g->tree, NULL);
 	cleanup_fd_(&g->line);
 }
 
-void rebuild_rig_move(pid_t pid)
+unsigned rebuild_rig_move(pid_t pid)
 {
+	unsigned aborted = 0;
 	struct rebuild_rig g;
 	struct rebuild_handover h;
 	struct err e = { 0 };
@@ -450,6 +473,11 @@ void rebuild_rig_move(pid_t pid)
 	CHECK(rebuild_rig_inside(&g, &h, &e) == 0, "%s", e.text);
 	CHECK(rebuild_rig_outside(&g, &h, &e) == 0, "%s", e.text);
 	rebuild_rig_compare(&g);
+	for (size_t i = 0; i < g.remote.threads; i++) {
+		aborted += g.abort_ip[i] != 0;
+		CHECK(!g.abort_ip[i] || g.remote.thread[i].regs.rip == g.abort_ip[i], "thread %zu goes on inside its sequence", i);
+	}
 	rebuild_rig_release(&g);
 	rebuild_rig_finish(&g);
+	return aborted;
 }

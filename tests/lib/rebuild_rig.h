@@ -22,6 +22,7 @@ struct rebuild_rig {
 	Drayage__TreeState *tree;
 	struct rig_pages *run;
 	size_t runs;
+	uint64_t *abort_ip; /* by thread: where it must go on, being inside a restartable sequence; 0: it isn't */
 	char *before[RIG_TEXTS];
 	int line; /* to the husk */
 };
@@ -36,7 +37,7 @@ int rebuild_rig_outside(struct rebuild_rig *g, const struct rebuild_handover *h,
 void rebuild_rig_compare(struct rebuild_rig *g);
 void rebuild_rig_release(struct rebuild_rig *g); /* the copy runs */
 void rebuild_rig_finish(struct rebuild_rig *g);
-/* All of it: the process of that PID goes on as its own copy. */
-void rebuild_rig_move(pid_t pid);
+/* All of it: the process of that PID goes on as its own copy. Returns how many threads were inside a restartable sequence. */
+unsigned rebuild_rig_move(pid_t pid);
 
 #endif

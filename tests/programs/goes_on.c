@@ -24,6 +24,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -166,6 +167,29 @@ static void vector_registers(void)
 	NEED(sum == (uint64_t)(-(2 + 4 + 8 + 16 + 32768)) * 2);
 }
 
+/* ---- a restartable sequence that is under way nearly always: wherever it stops, it goes on at its abort handler ---- */
+
+static int aborts;
+static void *_Atomic section;
+
+static __attribute__((noinline)) void restartable(void)
+{
+	struct rseq *area = (struct rseq *)(void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	void *descriptor = NULL;
+
+	while (!go && __rseq_size) {
+		__asm__ volatile(".pushsection __rseq_table, \"aw\"\n.balign 32\n9: .long 0, 0\n.quad 1f, 2f - 1f, 4f\n.popsection\n"
+				 "leaq 9b(%%rip), %%rax\n movq %%rax, %[descriptor]\n movq %%rax, %[section]\n movq %%rax, %[cs]\n"
+				 "1: movzbl (%[go]), %%eax\n pause\n testb %%al, %%al\n jz 1b\n"
+				 "2: jmp 5f\n .byte 0x0f, 0xb9, 0x3d\n .long 0x53053053\n"
+				 "4: incl %[aborts]\n 5:\n"
+				 : [aborts] "+m"(aborts), [cs] "=m"(area->rseq_cs), [descriptor] "=&r"(descriptor), [section] "=m"(section)
+				 : [go] "r"(&go) : "rax", "memory", "cc");
+	}
+	area->rseq_cs = 0;
+	NEED(!__rseq_size || (descriptor && aborts > 0));
+}
+
 /* ---- timers, and signals on alternate stacks ---- */
 
 static atomic_int alarms, ticks, elsewhere, on_stack;
@@ -254,7 +278,7 @@ static void check_growth(void)
 /* ---- the whole ---- */
 
 static void (*const bodies[])(void) = { futex_plain, futex_timed, wait_semaphore, wait_condition, wait_read, wait_poll, wait_epoll, wait_select,
-					wait_signal, short_sleeps, vector_registers };
+					wait_signal, short_sleeps, vector_registers, restartable };
 enum { BODIES = sizeof(bodies) / sizeof(bodies[0]) };
 static _Thread_local int mine;
 
@@ -337,7 +361,7 @@ int main(int argc, char **argv)
 	sigdelset(&set, SIGRTMIN + 3);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	start_timers();
-	while (ready < BODIES)
+	while (ready < BODIES || (__rseq_size && !section))
 		usleep(1000);
 	wall = now_ms(CLOCK_REALTIME);
 	mono = now_ms(CLOCK_MONOTONIC);
