@@ -29,6 +29,7 @@ settled() {
 		nothing_left b
 	fi
 	subject_stop
+	nothing_left "$1"
 }
 
 # The exit code and the report agree with who is alive.

@@ -50,7 +50,7 @@ await() {
 hosts_need() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	local p
-	for p in ip nsenter unshare "$@"; do command -v "$p" > /dev/null || skip "needs $p"; done
+	for p in ip nsenter unshare setpriv "$@"; do command -v "$p" > /dev/null || skip "needs $p"; done
 	[ -e /proc/self/task/self/children ] || [ -e "/proc/$$/task/$$/children" ] || skip "needs /proc/PID/task/TID/children"
 }
 
@@ -80,8 +80,8 @@ host_up() {
 	cg=$(findmnt -n -o TARGET -t cgroup2 | head -n 1)
 	host_cgroup[$h]=
 	if [ -n "$cg" ] && mkdir "$cg/dray-test-$$-$h" 2> /dev/null; then host_cgroup[$h]=$cg/dray-test-$$-$h; fi
-	# The first process of the PID namespace reaps and does nothing else.
-	( host_join "$h"; exec nsenter --net="/run/netns/$ns" unshare --pid --mount --uts --fork --kill-child=KILL --mount-proc \
+	# The first process of the PID namespace reaps and does nothing else. It goes with this shell even where that is killed.
+	( host_join "$h"; exec setpriv --pdeathsig KILL nsenter --net="/run/netns/$ns" unshare --pid --mount --uts --fork --kill-child=KILL --mount-proc \
 		bash -c 'echo "$1" > /proc/sys/kernel/hostname; while :; do sleep 3600 & wait $!; done' init "host-$h" ) \
 		< /dev/null > "$T/init-$h.out" 2>&1 &
 	waiter[init-$h]=$!
@@ -177,6 +177,15 @@ processes_of() {
 }
 process_there() { processes_of "$1" | awk -v want="$2" '$2 == want && $3 != "Z" && !found++ { print $1 } END { exit !found }'; }
 
+# A process that moved into a PID namespace of its own has that one's first process with it.
+is_init_of_kept() {
+	local p=$1 k
+	shift
+	[ "$(awk '/^NSpid:/ { print $NF }' "/proc/$p/status" 2> /dev/null)" = 1 ] || return 1
+	for k; do [ ! "/proc/$p/ns/pid" -ef "/proc/$k/ns/pid" ] || return 0; done
+	return 1
+}
+
 # Why something of a migration is still there; nothing: true. Waits for processes on their way out.
 left_on() {
 	local h=$1 keep=" " n d
@@ -184,7 +193,7 @@ left_on() {
 	for n; do keep="$keep${pid[$n]:-} "; done
 	agent_alive "$h" && keep="$keep${pid[agent-$h]} "
 	processes_of "$h" | while read -r p _ state; do
-		case "$keep" in *" $p "*) ;; *) echo "process $p ($state): $(tr '\0' ' ' < "/proc/$p/cmdline" 2> /dev/null)" ;; esac
+		case "$keep" in *" $p "*) ;; *) is_init_of_kept "$p" $keep || echo "process $p ($state): $(tr '\0' ' ' < "/proc/$p/cmdline" 2> /dev/null)" ;; esac
 	done
 	[ -z "${host_cgroup[$h]}" ] || find "${host_cgroup[$h]}" -mindepth 1 -type d -name 'dray-*' 2> /dev/null | sed 's/^/cgroup /'
 	on "$h" ss -Htn "( sport = :$PORT or dport = :$PORT )" state established 2> /dev/null | sed 's/^/socket /'
