@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "control.pb-c.h"
 #include "migrate/agent/channel.h"
+#include "migrate/agent/husk_verify.h"
 #include "migrate/agent/session_answers.h"
 #include "migrate/native/rebuild.h"
 #include "pageserver/place.h"
@@ -72,26 +72,6 @@ static int on_round_end(struct husk_state *s, const struct channel_message *m)
 	return 0;
 }
 
-/* Address of the first range whose staged bytes differ, 0 when all are equal. -1: a range that isn't staged. */
-static int first_difference(struct husk_state *s, const Drayage__Verify *msg, uint64_t *bad)
-{
-	*bad = 0;
-	for (size_t i = 0; i < msg->n_ranges && !*bad; i++) {
-		const Drayage__RangeDigest *r = msg->ranges[i];
-		struct page_run run = { .addr = r->start, .kind = RUN_DATA };
-		struct iovec iov;
-
-		if (r->end <= r->start || (r->start | r->end) % DRAY_PAGE_SIZE || bytes_to_pages(r->end - r->start) > UINT32_MAX)
-			return err_set(&s->err, ERR_PROTOCOL, 0, "verify: a range that is none");
-		run.pages = (uint32_t)bytes_to_pages(r->end - r->start);
-		if (place_iovec(s->place, &run, &iov) < 0)
-			return err_set(&s->err, ERR_PROTOCOL, 0, "verify: range %#lx is not staged", (unsigned long)r->start);
-		if (XXH3_64bits(iov.iov_base, iov.iov_len) != r->xxh3)
-			*bad = r->start;
-	}
-	return 0;
-}
-
 static int on_verify(struct husk_state *s, const struct channel_message *m)
 {
 	Drayage__Verify *msg = drayage__verify__unpack(NULL, m->len, m->payload);
@@ -101,7 +81,7 @@ static int on_verify(struct husk_state *s, const struct channel_message *m)
 
 	if (!msg)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "verify: digests that can't be decoded");
-	rc = first_difference(s, msg, &a.first_bad);
+	rc = husk_verify(s->place, msg, &a.first_bad, &s->err);
 	drayage__verify__free_unpacked(msg, NULL);
 	a.cost_us = clock_us() - begin;
 	if (rc == 0)

@@ -70,23 +70,25 @@ static int send_state(struct source *s, const struct capture_job *job)
 	return 0;
 }
 
-static void fill_record(struct source *s, struct journal_record *r, enum journal_state state)
+static int record(struct source *s, enum journal_state state)
 {
+	struct journal_record *r = &s->record;
+
 	r->state = state;
 	r->keep_source = s->config->keep_source;
 	snprintf(r->peer, sizeof(r->peer), "%s", s->config->destination);
 	snprintf(r->comm, sizeof(r->comm), "%s", s->report->comm);
 	snprintf(r->identity, sizeof(r->identity), "%s", s->identity);
+	return journal_write(s->journal, r, s->err);
 }
 
 /* Meanwhile the destination rebuilds: the stop is made to outlive us, and where it is written down. */
-static int hold(struct source *s, struct journal_record *r)
+static int hold(struct source *s)
 {
-	if (keeper_hold(s->keeper, &r->freezer, s->err) < 0)
+	if (keeper_hold(s->keeper, &s->record.freezer, s->err) < 0)
 		return err_wrap(s->err, "hold the process");
 	s->held = true;
-	fill_record(s, r, JOURNAL_FROZEN);
-	return journal_write(s->journal, r, s->err);
+	return record(s, JOURNAL_FROZEN);
 }
 
 static int await_prepared(struct source *s)
@@ -109,7 +111,7 @@ static int await_prepared(struct source *s)
 }
 
 /* Up to the point of no return. Nothing here has happened as far as anybody else can tell. */
-static int prepare(struct source *s, struct journal_record *record)
+static int prepare(struct source *s)
 {
 	struct capture_job job = { .source = s };
 	uint64_t freezing = 0;
@@ -122,7 +124,7 @@ static int prepare(struct source *s, struct journal_record *record)
 	s->report->part.freeze_us = clock_us() - s->freeze_us;
 	fault_point("source.frozen", s->control);
 	if (last_pages_and_state(s, &job) == 0 && (!s->config->verify || verify_memory(s) == 0) && send_state(s, &job) == 0 &&
-	    hold(s, record) == 0)
+	    hold(s) == 0)
 		rc = await_prepared(s);
 	free(job.state);
 	return rc;
@@ -181,7 +183,7 @@ static int ask_outcome(struct source *s)
 	return -1;
 }
 
-static int commit(struct source *s, struct journal_record *record)
+static int commit(struct source *s)
 {
 	const struct manifest *ours = sender_manifest(s->sender);
 	Drayage__Commit m = DRAYAGE__COMMIT__INIT;
@@ -195,8 +197,7 @@ static int commit(struct source *s, struct journal_record *record)
 	s->monitor.committed = true; /* from here on a wish to cancel comes too late */
 	if (monitor_interrupted(s))
 		return -1;
-	fill_record(s, record, JOURNAL_COMMITTING);
-	if (journal_write(s->journal, record, s->err) < 0)
+	if (record(s, JOURNAL_COMMITTING) < 0)
 		return -1;
 	s->commit_sent = true;
 	monitor_tell(s, EVENT_COMMIT, NULL);
@@ -212,9 +213,8 @@ static int commit(struct source *s, struct journal_record *record)
 
 int handover(struct source *s)
 {
-	struct journal_record record = { 0 };
-
-	if (prepare(s, &record) < 0)
+	if (prepare(s) < 0 || commit(s) < 0)
 		return -1;
-	return commit(s, &record);
+	/* What stays here stopped is `dray recover`'s to thaw or to end. */
+	return s->config->keep_source ? record(s, JOURNAL_KEPT) : 0;
 }

@@ -50,7 +50,9 @@ static enum keeper_verdict judge(const struct journal_record *r, struct link_con
 	enum link_outcome outcome = LINK_UNKNOWN;
 	uint32_t pid;
 
-	*decided = true;
+	*decided = r->state != JOURNAL_KEPT;
+	if (r->state == JOURNAL_KEPT)
+		return KEEPER_STAY_FROZEN;
 	if (r->state != JOURNAL_COMMITTING)
 		return KEEPER_THAW;
 	link->identity = r->identity;
@@ -109,26 +111,36 @@ static int carry_out(struct journal_record *r, enum keeper_verdict verdict, stru
 	return rc;
 }
 
+/* Sets *verdict and *decided for a record as it stands. -1: it should be decided and can't be. */
+static int decide(const struct journal_record *r, const struct migration_id *id, enum settle_force force, enum keeper_verdict *verdict,
+		  bool *decided, struct err *e)
+{
+	struct link_config link = { .address = r->peer, .congestion = "auto", .id = *id };
+
+	*decided = true;
+	if (force != SETTLE_ASK) {
+		*verdict = force == SETTLE_THAW ? KEEPER_THAW : KEEPER_KILL;
+		return 0;
+	}
+	*verdict = judge(r, &link, RECOVER_PATIENCE_US, decided, e);
+	return *decided || r->state == JOURNAL_KEPT ? 0 : -1;
+}
+
 int settle_record(const char *state_dir, const struct migration_id *id, enum settle_force force, enum keeper_verdict *verdict, struct err *e)
 {
 	struct journal *j = journal_open(state_dir, id, JOURNAL_SOURCE, e);
-	struct link_config link = { .congestion = "auto", .id = *id };
 	struct journal_record r;
-	bool decided = true;
+	bool decided = false;
 	int rc;
 
 	if (!j)
 		return -1;
 	rc = journal_read(j, &r, e);
-	if (rc == 0) {
-		link.address = r.peer;
-		if (force == SETTLE_ASK)
-			*verdict = judge(&r, &link, RECOVER_PATIENCE_US, &decided, e);
-		else
-			*verdict = force == SETTLE_THAW ? KEEPER_THAW : KEEPER_KILL;
-		rc = decided ? carry_out(&r, *verdict, e) : -1;
-	}
 	if (rc == 0)
+		rc = decide(&r, id, force, verdict, &decided, e);
+	if (rc == 0 && decided)
+		rc = carry_out(&r, *verdict, e);
+	if (rc == 0 && decided)
 		journal_remove(j);
 	journal_close(j);
 	return rc;

@@ -257,7 +257,7 @@ static void finish(struct source *s)
 	set_outcome(s);
 	end_target(s);
 	tell_abort(s);
-	if (s->journal && s->report->outcome != MIGRATION_UNDECIDED)
+	if (s->report->outcome != MIGRATION_UNDECIDED && !s->report->kept_source)
 		journal_remove(s->journal);
 	journal_close(s->journal);
 	sender_destroy(s->sender);

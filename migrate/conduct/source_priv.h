@@ -57,6 +57,7 @@ struct source {
 	struct tracker *tracker;
 	struct sender *sender;
 	struct journal *journal;
+	struct journal_record record;
 	struct layout layout;
 	struct vma_list vmas;
 	struct collected collected;

@@ -10,49 +10,60 @@
 #include "proto/base/io.h"
 #include "proto/wire/control.h"
 
-enum { PIECE = 4 << 20, REPLY_MS = 600 * 1000 };
-
-/* Memory only: what a shared file holds is the file's, and differs where the hosts' files do. */
-static bool compared(const struct vma *v)
-{
-	return vma_carries_pages(v) && !v->scratch && v->kind != VMA_FILE_SHARED && (v->prot != 0 || v->rss_bytes != 0);
-}
-
-static int digest_piece(struct source *s, uint64_t start, size_t len, void *buf, Drayage__RangeDigest *out)
-{
-	if (remote_read(s->pid, start, buf, len, s->err) < 0)
-		return err_wrap(s->err, "verify");
-	drayage__range_digest__init(out);
-	out->start = start;
-	out->end = start + len;
-	out->xxh3 = XXH3_64bits(buf, len);
-	return 0;
-}
+enum { PIECE = 1 << 20, REPLY_MS = 600 * 1000 };
 
 struct digests {
 	Drayage__RangeDigest *range;
 	size_t count, capacity;
 };
 
-static int add_mapping(struct source *s, struct digests *d, const struct vma *v, void *buf)
+static int add_piece(struct source *s, struct digests *d, uint64_t start, size_t len, void *buf)
 {
-	for (uint64_t at = v->start; at < v->end; at += PIECE) {
-		size_t len = v->end - at < PIECE ? (size_t)(v->end - at) : PIECE;
+	Drayage__RangeDigest *r;
 
-		if (d->count == d->capacity) {
-			size_t cap = d->capacity ? d->capacity * 2 : 256;
-			Drayage__RangeDigest *more = realloc(d->range, cap * sizeof(*more));
+	if (d->count == d->capacity) {
+		size_t cap = d->capacity ? d->capacity * 2 : 1024;
+		Drayage__RangeDigest *more = realloc(d->range, cap * sizeof(*more));
 
-			if (!more)
-				return err_set(s->err, ERR_SYSTEM, ENOMEM, "verify");
-			d->range = more;
-			d->capacity = cap;
-		}
-		if (digest_piece(s, at, len, buf, &d->range[d->count]) < 0)
+		if (!more)
+			return err_set(s->err, ERR_SYSTEM, ENOMEM, "verify");
+		d->range = more;
+		d->capacity = cap;
+	}
+	if (remote_read(s->pid, start, buf, len, s->err) < 0)
+		return -1;
+	r = &d->range[d->count++];
+	drayage__range_digest__init(r);
+	r->start = start;
+	r->end = start + len;
+	r->xxh3 = XXH3_64bits(buf, len);
+	return 0;
+}
+
+static int add_run(struct source *s, struct digests *d, const struct page_run *run, void *buf)
+{
+	for (uint64_t at = run->addr; run->kind == RUN_DATA && at < run_end(run); at += PIECE) {
+		uint64_t left = run_end(run) - at;
+
+		if (add_piece(s, d, at, left < PIECE ? (size_t)left : PIECE, buf) < 0)
 			return -1;
-		d->count++;
 	}
 	return 0;
+}
+
+/* A look at what is there that knows nothing of what was sent: what the tracker in use missed is in it. */
+static int digest_all(struct source *s, struct digests *d)
+{
+	struct tracker *all = tracker_open(TRACKER_NONE, s->pid, -1, s->err);
+	cleanup_free void *buf = malloc(PIECE);
+	struct collected c = { 0 };
+	int rc = all && buf ? tracker_collect(all, &s->vmas, false, true, &c, s->err) : -1;
+
+	for (size_t i = 0; rc == 0 && i < c.runs.count; i++)
+		rc = add_run(s, d, &c.runs.run[i], buf);
+	collected_finish(&c);
+	tracker_close(all);
+	return rc;
 }
 
 static int compare(struct source *s, const struct digests *d)
@@ -78,24 +89,20 @@ static int compare(struct source *s, const struct digests *d)
 	bad = reply->first_bad;
 	protobuf_c_message_free_unpacked(&reply->base, NULL);
 	if (!equal)
-		return err_set(s->err, ERR_MISMATCH, 0, "verify: memory from %#lx on differs at the destination", (unsigned long)bad);
+		return err_set(s->err, ERR_MISMATCH, 0, "memory from %#lx on differs at the destination", (unsigned long)bad);
 	return 0;
 }
 
 int verify_memory(struct source *s)
 {
-	cleanup_free void *buf = malloc(PIECE);
 	struct digests d = { 0 };
 	uint64_t begin = clock_us();
-	int rc = buf ? 0 : err_set(s->err, ERR_SYSTEM, ENOMEM, "verify");
+	int rc = digest_all(s, &d);
 
-	for (size_t i = 0; rc == 0 && i < s->vmas.count; i++)
-		if (compared(&s->vmas.vma[i]))
-			rc = add_mapping(s, &d, &s->vmas.vma[i], buf);
 	if (rc == 0)
 		rc = compare(s, &d);
 	free(d.range);
 	s->report->verified = rc == 0;
 	s->report->verify_us = clock_us() - begin;
-	return rc;
+	return rc < 0 ? err_wrap(s->err, "verify") : 0;
 }

@@ -16,5 +16,9 @@ ticks() { awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/${pid[subject]}/sta
 before=$(ticks)
 advances 300
 [ "$(ticks)" = "$before" ] || fail "the original runs"
+on a "$DRAY" recover --state-dir "$T/state-a" | grep -q 'kept here, stopped' || fail "recover does not know what was kept"
+on a "$DRAY" recover --state-dir "$T/state-a" "$(field id)" --kill || fail "recover could not end it"
+await 10 gone "${pid[subject]}"
+nothing_left a
 subject_stop
 nothing_left b
