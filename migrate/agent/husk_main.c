@@ -95,14 +95,17 @@ static int on_state(struct husk_state *s, const struct channel_message *m)
 	Drayage__TreeState *tree = drayage__tree_state__unpack(NULL, m->len, m->payload);
 	struct rebuild_handover h = { .channel_fd = -1, .exe_fd = -1 };
 	char never;
+	int rc;
 
 	if (!tree)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "a tree state that can't be decoded");
 	stream_recv_destroy(s->streams);
 	s->streams = NULL;
-	if (rebuild_inside(tree, s->place, s->channel, &h, &s->err) < 0)
+	rc = rebuild_inside(tree, s->place, s->channel, &h, &s->err);
+	if (h.channel_fd >= 0) /* moved out of the target's way, also where something failed later */
+		s->channel = h.channel_fd;
+	if (rc < 0)
 		return -1;
-	s->channel = h.channel_fd;
 	answer(s, &h, sizeof(h));
 	while (read(s->channel, &never, 1) < 0 && errno == EINTR)
 		;

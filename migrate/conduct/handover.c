@@ -194,8 +194,10 @@ static int commit(struct source *s)
 	manifest.high = ours->high;
 	manifest.pages = ours->pages;
 	m.manifest = &manifest;
-	s->monitor.committed = true; /* from here on a wish to cancel comes too late */
 	if (monitor_interrupted(s))
+		return -1;
+	s->monitor.committed = true; /* from here on a wish to cancel comes too late */
+	if (s->monitor.interruption != NOT_INTERRUPTED)
 		return -1;
 	if (record(s, JOURNAL_COMMITTING) < 0)
 		return -1;

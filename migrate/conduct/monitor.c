@@ -42,7 +42,8 @@ static void interrupt(struct source *s, enum interruption why)
 
 	if (s->monitor.committed || !atomic_compare_exchange_strong(&s->monitor.interruption, &none, (int)why))
 		return;
-	sender_cancel(s->sender);
+	if (s->sender)
+		sender_cancel(s->sender);
 	shutdown(s->control, SHUT_RD);
 }
 
@@ -105,8 +106,12 @@ void monitor_stop(struct source *s)
 	s->monitor.stop_fd = -1;
 }
 
-bool monitor_interrupted(const struct source *s)
+bool monitor_interrupted(struct source *s)
 {
+	struct pollfd p = { .fd = s->cancel_fd, .events = POLLIN };
+
+	if (poll(&p, 1, 0) > 0 && p.revents)
+		interrupt(s, INTERRUPTED_BY_USER);
 	return s->monitor.interruption != NOT_INTERRUPTED;
 }
 

@@ -86,7 +86,8 @@ void monitor_stop(struct source *s);
 void monitor_tell(struct source *s, enum migration_event event, const struct progress *p);
 /* Fails with the interruption's own words if there was one; err holds what a broken connection said, otherwise. Call after anything failed. */
 int monitor_explain(struct source *s);
-bool monitor_interrupted(const struct source *s);
+/* Also looks whether the user wants it to end right now, before the monitor thread has seen it. */
+bool monitor_interrupted(struct source *s);
 /* Waits us microseconds, or until interrupted (-1). */
 int monitor_pause(struct source *s, uint64_t us);
 
