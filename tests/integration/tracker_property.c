@@ -18,6 +18,11 @@
 
 enum deaf { HEARS_ALL, DEAF_TO_LAST_DATA, DEAF_TO_DROPS, DEAF_TO_RESETS, DEAF_TO_ONE_ROUND };
 enum { ROUNDS = 5, CONTROL_SEEDS = 30 };
+#ifdef __SANITIZE_ADDRESS__
+enum { SEEDS = 1, OPS_PER_ROUND = 60 }; /* each fork copies the page tables of the sanitizer's shadow */
+#else
+enum { SEEDS = 16, OPS_PER_ROUND = 400 };
+#endif
 
 struct run {
 	enum tracker_kind kind;
@@ -139,7 +144,7 @@ static int64_t run_once(struct run *r)
 	if (open_run(r) < 0)
 		goto out;
 	for (; round < ROUNDS; round++)
-		if (one_round(r, round, false) < 0 || restless_await(&r->subject, 400) < 0)
+		if (one_round(r, round, false) < 0 || restless_await(&r->subject, OPS_PER_ROUND) < 0)
 			goto out;
 	if (restless_stop(&r->subject) < 0 || one_round(r, round, true) < 0)
 		goto out;
@@ -206,7 +211,7 @@ static int test_tracker(enum tracker_kind kind, uint64_t seeds, uint64_t first)
 int main(int argc, char **argv)
 {
 	static const enum tracker_kind all[] = { TRACKER_WP_ASYNC, TRACKER_SOFT_DIRTY, TRACKER_NONE };
-	uint64_t seeds = argc > 2 ? strtoull(argv[2], NULL, 10) : 20, first = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+	uint64_t seeds = argc > 2 ? strtoull(argv[2], NULL, 10) : SEEDS, first = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
 	enum tracker_kind only = TRACKER_AUTO;
 	int tested = 0;
 
