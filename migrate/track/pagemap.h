@@ -17,9 +17,17 @@
 #define PM_FILE (1ull << 61) /* of the page cache, or shared anonymous */
 #define PM_SWAP (1ull << 62)
 #define PM_PRESENT (1ull << 63)
+#define PM_UFFD_WP (1ull << 57)
+/* The write protection of a page that is not there is kept in its place as an entry of the highest type with the value 1. */
+#define PM_MARKER (0x1full | 1ull << 5)
 /* Swap areas are numbered below this on every configuration; the kernel's own kinds of entry (a page under migration, a marker that keeps a
  * write protection where no page is) are numbered above. */
 enum { PM_MAX_SWAP_AREAS = 23 };
+
+static inline bool pm_is_marker(uint64_t word)
+{
+	return (word & PM_SWAP) && (word & PM_UFFD_WP) && (word & PM_PFN_MASK) == PM_MARKER;
+}
 
 /* PAGEMAP_SCAN. Each bit is a category of pages. */
 #define SCAN_WPALLOWED (1ull << 0) /* in a mapping that is registered for asynchronous write protection */

@@ -111,6 +111,7 @@ struct walk {
 	struct collected *out;
 	struct window w;
 	bool open; /* w is being filled */
+	int rc;    /* of a skip */
 };
 
 static int close_window(struct walk *k)
@@ -144,6 +145,10 @@ static uint64_t skip_hole(struct walk *k, uint64_t at, uint64_t end)
 
 	if (!k->t->can_scan || (k->open && k->w.base == base))
 		return at;
+	/* What is open belongs before base in the sent map. */
+	k->rc = close_window(k);
+	if (k->rc < 0)
+		return end;
 	there = pagemap_first(k->t->pagemap, at, end);
 	sent = sent_next(&k->t->sent, base);
 	if (sent < there)
@@ -170,7 +175,7 @@ static int walk_range(struct walk *k, const struct vma *v, uint64_t start, uint6
 		if (v->kind == VMA_ANON)
 			start = skip_hole(k, start, end);
 		if (start >= end)
-			return 0;
+			return k->rc;
 		base = start & ~(WINDOW_SIZE - 1);
 		stop = end < base + WINDOW_SIZE ? end : base + WINDOW_SIZE;
 		rc = open_window(k, base);

@@ -38,7 +38,7 @@ struct collected {
  * out held (a zeroed one is valid).
  * rearm: start the next round (false in the frozen round: reading suffices). Mappings that appeared are taken in as a whole.
  * Shared memory can be written past every tracker (write(2), another process, another mapping): all that its files hold is reported
- * when it is first seen and by every collect with last set, nothing in between.
+ * when it is first seen (where nothing was sent before) and by every collect with last set, nothing in between.
  * vmas: read from the target right before; with last set, after it was frozen. Runs never leave them. What vanishes or appears while
  * the target runs is no error: the next collect has it. After a failure every later collect fails: what it had read is lost. */
 int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, bool last, struct collected *out, struct err *e);

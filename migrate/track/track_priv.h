@@ -46,7 +46,7 @@ int shmem_fill(pid_t pid, const struct vma *v, struct window *w, uint64_t start,
 static inline bool word_is_own(const struct tracker *t, uint64_t word)
 {
 	if (word & PM_SWAP)
-		return true;
+		return !pm_is_marker(word);
 	return (word & PM_PRESENT) && !(word & PM_FILE) && !zero_pages_has(&t->zero, word);
 }
 

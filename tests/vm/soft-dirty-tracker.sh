@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Soft-dirty tracking misses nothing: the property test on a kernel that has it, with swap so that pages leave memory meanwhile.
+# Soft-dirty tracking misses nothing: the cases and the property test on a kernel that has it, with swap so that pages leave memory meanwhile.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-$PWD/build}
 export BUILD
 guest='
 modprobe zram && echo 128M > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 || echo "no swap here"
-"$1" soft-dirty "$2" && "$1" none 2 || exit 1
+"$3" && "$1" soft-dirty "$2" && "$1" none 2 || exit 1
 grep -E "^(pswpout|pswpin|thp_fault_alloc) " /proc/vmstat'
-exec tests/vm/run-in-vm --timeout 280 -- sh -c "$guest" sh "$BUILD/tests/integration/tracker_property" "${SEEDS:-6}"
+exec tests/vm/run-in-vm --timeout 280 -- sh -c "$guest" sh "$BUILD/tests/integration/tracker_property" "${SEEDS:-6}" \
+	"$BUILD/tests/integration/tracker_cases"

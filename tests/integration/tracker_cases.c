@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one change makes of a report, change by change. The target is the test itself: nothing else happens to the pages looked at. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "migrate/track/track.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+
+enum { PAGE = 4096, PAGES = 8, NOTHING = -1 };
+
+static enum tracker_kind kind;
+static struct tracker *tracker;
+static struct collected got;
+static int failures;
+
+static void collect(bool last)
+{
+	struct vma_list vmas = { 0 };
+	struct err e = { 0 };
+
+	if (vma_list_read(&vmas, getpid(), VMA_READ_MAPS, &e) < 0 || tracker_collect(tracker, &vmas, true, last, &got, &e) < 0) {
+		fprintf(stderr, "%s: %s\n", tracker_name(kind), e.text);
+		failures++;
+	}
+	vma_list_finish(&vmas);
+}
+
+static int reported_in(const struct run_list *l, const char *page)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if ((uintptr_t)page >= l->run[i].addr && (uintptr_t)page < run_end(&l->run[i]))
+			return (int)l->run[i].kind;
+	return NOTHING;
+}
+
+static void expect_(const char *page, int want, const char *what, int line)
+{
+	int is = reported_in(&got.runs, page);
+
+	if (is == want)
+		return;
+	fprintf(stderr, "%s, line %d: %s: reported %d, not %d\n", tracker_name(kind), line, what, is, want);
+	failures++;
+}
+#define expect(page, want, what) expect_(page, want, what, __LINE__)
+
+static void expect_reset(const char *page, const char *what)
+{
+	if (kind != TRACKER_WP_ASYNC || reported_in(&got.reset, page) == RUN_DROP)
+		return;
+	fprintf(stderr, "%s: %s: no reset\n", tracker_name(kind), what);
+	failures++;
+}
+
+static char *map(size_t len, int prot, int flags, int fd, void *at)
+{
+	char *m = mmap(at, len, prot, flags | (at ? MAP_FIXED : 0), fd, 0);
+
+	if (m == MAP_FAILED) {
+		perror("mmap");
+		_exit(1);
+	}
+	return m;
+}
+
+static void anonymous_memory(void)
+{
+	char *m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, NULL);
+
+	m[0] = m[PAGE] = m[2 * PAGE] = 1;
+	*(volatile char *)(m + 3 * PAGE);
+	collect(false);
+	expect_reset(m, "a new mapping");
+	expect(m, RUN_DATA, "a page of a new mapping");
+	expect(m + 3 * PAGE, NOTHING, "a page that was only read");
+	expect(m + 4 * PAGE, NOTHING, "a page that was never touched");
+	m[PAGE]++;
+	madvise(m + 2 * PAGE, PAGE, MADV_DONTNEED);
+	collect(false);
+	expect(m, NOTHING, "a page that did not change");
+	expect(m + PAGE, RUN_DATA, "a page that was written");
+	expect(m + 2 * PAGE, RUN_DROP, "a page that was given up");
+	m[2 * PAGE] = 5;
+	madvise(m, PAGE, MADV_DONTNEED);
+	*(volatile char *)m;
+	collect(false);
+	expect(m, RUN_DROP, "a page that was given up and read");
+	expect(m + PAGE, NOTHING, "a page that did not change since");
+	expect(m + 2 * PAGE, RUN_DATA, "a page that was given up and written");
+	mprotect(m + PAGE, PAGE, PROT_NONE);
+	collect(false);
+	expect(m + PAGE, NOTHING, "a page whose protection changed");
+	munmap(m, PAGES * PAGE);
+}
+
+static void moved_and_replaced(void)
+{
+	char *m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, NULL);
+	char *to = map(PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, NULL);
+
+	memset(m, 1, PAGES * PAGE);
+	collect(false);
+	if (mremap(m, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		failures++;
+	collect(false);
+	expect_reset(to, "a mapping that was moved");
+	expect(to, RUN_DATA, "a page that was moved");
+	map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, to);
+	to[PAGE] = 2;
+	collect(false);
+	expect_reset(to, "a mapping over another");
+	expect(to + PAGE, RUN_DATA, "a page of a mapping over another");
+	if (kind != TRACKER_WP_ASYNC)
+		expect(to, RUN_DROP, "a page that another mapping took away");
+	munmap(to, PAGES * PAGE);
+}
+
+/* Nothing else of the mapping changes: giving a page up leaves no sign that would count as written. */
+static void private_file_memory(void)
+{
+	char name[] = "/tmp/tracker-XXXXXX", text[PAGES * PAGE];
+	cleanup_fd int fd = mkstemp(name);
+	char *m;
+
+	memset(text, 'f', sizeof(text));
+	if (fd < 0 || unlink(name) < 0 || write_full(fd, text, sizeof(text)) < 0) {
+		perror(name);
+		failures++;
+		return;
+	}
+	m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, NULL);
+	memset(m, 1, 2 * PAGE);
+	*(volatile char *)(m + 5 * PAGE);
+	collect(false);
+	expect(m, RUN_DATA, "a private file page that was written");
+	expect(m + 5 * PAGE, NOTHING, "a private file page that was read");
+	collect(false);
+	expect(m, NOTHING, "a private file page that did not change");
+	madvise(m, PAGE, MADV_DONTNEED);
+	collect(false);
+	expect(m, RUN_DROP, "a private file page that was given up");
+	expect(m + PAGE, NOTHING, "its neighbour");
+	m[0] = 7;
+	m[5 * PAGE] = 7;
+	collect(false);
+	expect(m, RUN_DATA, "a private file page that was given up and written");
+	expect(m + 5 * PAGE, RUN_DATA, "a private file page that was read, then written");
+	munmap(m, PAGES * PAGE);
+}
+
+static void shared_memory(void)
+{
+	cleanup_fd int fd = memfd_create("tracker", MFD_CLOEXEC);
+	char *m;
+
+	if (fd < 0 || ftruncate(fd, PAGES * PAGE) < 0) {
+		failures++;
+		return;
+	}
+	collect(false); /* nothing was sent where it comes to lie */
+	m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, NULL);
+	if (pwrite(fd, "x", 1, PAGE) != 1)
+		failures++;
+	collect(false);
+	expect(m, NOTHING, "a hole of a memory file");
+	expect(m + PAGE, RUN_DATA, "what write(2) put into a memory file");
+	if (pwrite(fd, "y", 1, 2 * PAGE) != 1 || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE, PAGE) < 0)
+		failures++;
+	collect(true);
+	expect(m + PAGE, RUN_DROP, "a hole punched into a memory file");
+	expect(m + 2 * PAGE, RUN_DATA, "a memory file in the last round");
+	munmap(m, PAGES * PAGE);
+}
+
+static void a_reservation_of_terabytes(void)
+{
+	size_t len = 1ul << 40;
+	char *m = map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, NULL);
+
+	madvise(m, len, MADV_NOHUGEPAGE);
+	m[len / 2] = 1;
+	collect(false);
+	expect(m + len / 2, RUN_DATA, "the one page of a reservation");
+	expect(m, NOTHING, "the rest of a reservation");
+	m[len / 4] = 1;
+	madvise(m + len / 2, PAGE, MADV_DONTNEED);
+	collect(false);
+	expect(m + len / 4, RUN_DATA, "another page of a reservation");
+	expect(m + len / 2, RUN_DROP, "the page that was given up");
+	munmap(m, len);
+}
+
+static void run_all(void)
+{
+	struct err e = { 0 };
+	int uffd = -1;
+
+	if (!tracker_probe(kind, &e)) {
+		printf("%s is not tested: %s\n", tracker_name(kind), e.text);
+		return;
+	}
+	if (kind == TRACKER_WP_ASYNC)
+		uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	tracker = tracker_open(kind, getpid(), uffd, &e);
+	if (!tracker) {
+		fprintf(stderr, "%s\n", e.text);
+		failures++;
+		return;
+	}
+	collect(false);
+	anonymous_memory();
+	moved_and_replaced();
+	private_file_memory();
+	shared_memory();
+	if (kind == TRACKER_WP_ASYNC) /* where there is no PAGEMAP_SCAN every page of it is looked at */
+		a_reservation_of_terabytes();
+	tracker_close(tracker);
+	tracker = NULL;
+	printf("%s: done\n", tracker_name(kind));
+}
+
+int main(void)
+{
+	static const enum tracker_kind kinds[] = { TRACKER_WP_ASYNC, TRACKER_SOFT_DIRTY };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		kind = kinds[i];
+		run_all();
+	}
+	collected_finish(&got);
+	return failures ? 1 : 0;
+}
