@@ -201,6 +201,19 @@ static int reserve(struct session *s, uint64_t bytes, uint64_t *max)
 
 /* --- one handler a message ------------------------------------------------------------------------------------------------------ */
 
+/* The husk gets its cgroup long before it is frozen there: to enter one can take tens of milliseconds, the threads that it will have are
+ * born in it. */
+static int start_husk(struct session *s, const Drayage__Offer *offer, uint64_t max)
+{
+	char hex[33], name[48];
+
+	migration_id_format(&s->config->id, hex);
+	snprintf(name, sizeof(name), "%s-dest", hex);
+	if (husk_start(&s->husk, offer, max, &s->err) < 0)
+		return -1;
+	return freezer_create(&s->freezer, s->husk.pid, name, &s->err);
+}
+
 static int on_offer(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__Offer *offer = (const Drayage__Offer *)base;
@@ -215,7 +228,7 @@ static int on_offer(struct session *s, const ProtobufCMessage *base)
 	if (journal_identity(s->config->state_dir, identity, &s->err) < 0 || host_facts_check(offer, &s->err) < 0 || reserve(s, offer->present_bytes, &max) < 0)
 		return -1;
 	snprintf(s->record.comm, sizeof(s->record.comm), "%s", offer->comm);
-	if (husk_start(&s->husk, offer, max, &s->err) < 0)
+	if (start_husk(s, offer, max) < 0)
 		return -1;
 	gethostname(host, sizeof(host) - 1);
 	reply.pid = s->husk.tree_pid;
@@ -318,13 +331,10 @@ static int on_verify(struct session *s, const ProtobufCMessage *base)
 static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e)
 {
 	struct remote r = { 0 };
-	char hex[33], name[48];
 
-	migration_id_format(&s->config->id, hex);
-	snprintf(name, sizeof(name), "%s-dest", hex);
 	if (remote_seize(&r, s->husk.pid, REMOTE_EXITKILL, e) < 0)
 		return err_wrap(e, "seize the husk");
-	if (rebuild_outside(&r, tree, h, e) < 0 || freezer_create(&s->freezer, s->husk.pid, name, e) < 0)
+	if (rebuild_outside(&r, tree, h, e) < 0)
 		goto fail;
 	s->record.state = JOURNAL_PREPARED;
 	s->record.freezer = s->freezer;

@@ -199,7 +199,7 @@ static int start_sender(struct source *s)
  * migrations: docs/performance.md, prediction error. */
 static uint64_t estimate_fixed_us(const struct source *s, const struct target_facts *t)
 {
-	return 9000 + 4ull * sock_rtt_us(s->control) + 40ull * t->mappings + 400ull * t->tids;
+	return 4500 + 4ull * sock_rtt_us(s->control) + 40ull * t->mappings + 300ull * t->tids;
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------------------------------- */
