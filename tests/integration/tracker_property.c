@@ -20,6 +20,12 @@ enum deaf { HEARS_ALL, DEAF_TO_LAST_DATA, DEAF_TO_DROPS, DEAF_TO_RESETS, DEAF_TO
 enum { ROUNDS = 5, CONTROL_SEEDS = 30 };
 #ifdef __SANITIZE_ADDRESS__
 enum { SEEDS = 1, OPS_PER_ROUND = 60 }; /* each fork copies the page tables of the sanitizer's shadow */
+/* The subject is a copy of this process: memory that the sanitizer keeps from being used again would be moved each time. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "quarantine_size_mb=1";
+}
 #else
 enum { SEEDS = 16, OPS_PER_ROUND = 400 };
 #endif
