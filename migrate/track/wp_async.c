@@ -156,7 +156,6 @@ struct marking {
 	struct window *w;
 	struct page_bits *there; /* where pages with contents go */
 	struct page_bits *gone;  /* zero pages and holes, NULL: nowhere */
-	uint64_t clean_without;  /* a page that is there and has none of these is left out */
 };
 
 static int mark_region(void *arg, const struct scan_region *r)
@@ -167,7 +166,7 @@ static int mark_region(void *arg, const struct scan_region *r)
 	if (!(r->categories & THERE) || (r->categories & SCAN_PFNZERO)) {
 		if (m->gone)
 			page_bits_set(m->gone, from, to);
-	} else if (!m->clean_without || (r->categories & m->clean_without)) {
+	} else {
 		page_bits_set(m->there, from, to);
 	}
 	return 0;
@@ -199,10 +198,11 @@ static int scan_holes(struct tracker *t, uint64_t start, uint64_t end, struct ma
 	return scan(t, start, end, &q, m);
 }
 
-/* The frozen round needs no protection: one look tells written pages and holes. */
-static int scan_all(struct tracker *t, uint64_t start, uint64_t end, struct marking *m)
+/* The frozen round protects nothing, so one look will do: a hole of anonymous memory counts as written (the probe has checked it), and
+ * what was not written is passed over quickly. */
+static int scan_frozen(struct tracker *t, uint64_t start, uint64_t end, struct marking *m)
 {
-	static const struct scan_query q = { .mask = SCAN_WPALLOWED, .report = TOLD };
+	static const struct scan_query q = { .mask = SCAN_WPALLOWED | SCAN_WRITTEN, .report = TOLD };
 
 	return scan(t, start, end, &q, m);
 }
@@ -212,10 +212,8 @@ static int fill_anon(struct tracker *t, struct window *w, uint64_t start, uint64
 	struct marking m = { .w = w, .there = &w->data, .gone = &w->gone };
 	int rc;
 
-	if (!t->rearm) {
-		m.clean_without = SCAN_WRITTEN;
-		return scan_all(t, start, end, &m);
-	}
+	if (!t->rearm)
+		return scan_frozen(t, start, end, &m);
 	rc = scan_written(t, start, end, &m);
 	if (rc == 0 && page_bits_any(w->sent, window_page(w, start), window_page(w, end)))
 		rc = scan_holes(t, start, end, &m);
@@ -350,6 +348,7 @@ static int ignore_region(void *arg, const struct scan_region *r)
 static int probe_page(int uffd, int pagemap, char *page)
 {
 	static const struct scan_query q = { .protect = true, .mask = SCAN_WPALLOWED | SCAN_WRITTEN, .anyof = THERE, .report = TOLD };
+	static const struct scan_query hole = { .mask = SCAN_WPALLOWED | SCAN_WRITTEN, .report = TOLD };
 	cleanup_free struct scan_region *vec = malloc(SCAN_VECTOR * sizeof(*vec));
 	uint64_t at = (uintptr_t)page;
 	unsigned found = 0;
@@ -362,7 +361,12 @@ static int probe_page(int uffd, int pagemap, char *page)
 		rc = pagemap_scan(pagemap, at, at + DRAY_PAGE_SIZE, &q, vec, ignore_region, &found);
 	if (rc == 0)
 		rc = pagemap_scan(pagemap, at, at + DRAY_PAGE_SIZE, &q, vec, ignore_region, &found);
-	return rc == 0 && found != 1 ? -EIO : rc; /* written once, then clean */
+	if (rc == 0 && found != 1) /* written once, then clean */
+		return -EIO;
+	madvise(page, DRAY_PAGE_SIZE, MADV_DONTNEED);
+	if (rc == 0)
+		rc = pagemap_scan(pagemap, at, at + DRAY_PAGE_SIZE, &hole, vec, ignore_region, &found);
+	return rc == 0 && found != 2 ? -EIO : rc; /* a hole counts as written */
 }
 
 static bool wp_probe(struct err *e)
