@@ -202,16 +202,19 @@ static int reserve(struct session *s, uint64_t bytes, uint64_t *max)
 /* --- one handler a message ------------------------------------------------------------------------------------------------------ */
 
 /* The husk gets its cgroup long before it is frozen there: to enter one can take tens of milliseconds, the threads that it will have are
- * born in it. */
+ * born in it. The record is written as soon as there is something to clean up if we are killed. */
 static int start_husk(struct session *s, const Drayage__Offer *offer, uint64_t max)
 {
 	char hex[33], name[48];
 
 	migration_id_format(&s->config->id, hex);
 	snprintf(name, sizeof(name), "%s-dest", hex);
-	if (husk_start(&s->husk, offer, max, &s->err) < 0)
+	if (husk_start(&s->husk, offer, max, &s->err) < 0 || freezer_create(&s->freezer, s->husk.pid, name, &s->err) < 0)
 		return -1;
-	return freezer_create(&s->freezer, s->husk.pid, name, &s->err);
+	s->record.state = JOURNAL_PREPARED;
+	s->record.freezer = s->freezer;
+	snprintf(s->record.peer, sizeof(s->record.peer), "%s", s->config->peer);
+	return journal_write(s->journal, &s->record, &s->err);
 }
 
 static int on_offer(struct session *s, const ProtobufCMessage *base)
@@ -326,8 +329,7 @@ static int on_verify(struct session *s, const ProtobufCMessage *base)
 	return control_send(s->control, CONTROL_VERIFY_REPLY, &reply.base, &s->err);
 }
 
-/* The outer half of the rebuild, up to a tree that stands frozen without us. The record is written before it is frozen and let go, so that
- * there is no moment at which a frozen tree exists that no record tells of. */
+/* The outer half of the rebuild, up to a tree that stands frozen without us; the record of it was written with its cgroup. */
 static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e)
 {
 	struct remote r = { 0 };
@@ -336,10 +338,7 @@ static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree,
 		return err_wrap(e, "seize the husk");
 	if (rebuild_outside(&r, tree, h, e) < 0)
 		goto fail;
-	s->record.state = JOURNAL_PREPARED;
-	s->record.freezer = s->freezer;
-	snprintf(s->record.peer, sizeof(s->record.peer), "%s", s->config->peer);
-	if (journal_write(s->journal, &s->record, e) < 0 || freezer_freeze(&s->freezer, e) < 0)
+	if (freezer_freeze(&s->freezer, e) < 0)
 		goto fail;
 	remote_release(&r);
 	return 0;
@@ -501,7 +500,7 @@ static void abort_session(struct session *s)
 	struct err ignored;
 
 	log_event(s->err.kind == ERR_CANCELLED ? LOG_INFO : LOG_WARN, "abort", "state=%s error=\"%s\"", state_names[s->state], s->err.text);
-	if (s->state == PREPARED) {
+	if (s->record.state == JOURNAL_PREPARED) {
 		s->record.state = JOURNAL_ABORTED;
 		if (journal_write(s->journal, &s->record, &ignored) < 0)
 			log_event(LOG_ERROR, "journal", "error=\"%s\"", ignored.text);

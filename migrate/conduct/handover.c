@@ -7,6 +7,7 @@
 
 #include "migrate/conduct/settle.h"
 #include "migrate/conduct/source_priv.h"
+#include "migrate/conduct/target.h"
 #include "migrate/conduct/verify.h"
 #include "proto/base/fault.h"
 #include "proto/base/io.h"
@@ -46,8 +47,13 @@ static int last_pages_and_state(struct source *s, struct capture_job *job)
 
 	if (rc != 0)
 		return err_set(s->err, ERR_SYSTEM, rc, "capture thread");
+	/* A system call made for the description lets the kernel write where the thread's restartable sequences are registered: harmless, since it
+	 * does so again wherever the thread goes on, but different. Who compares every byte wants them to come one after the other. */
+	if (s->config->verify)
+		pthread_join(job->thread, NULL);
 	rc = round_frozen(s);
-	pthread_join(job->thread, NULL);
+	if (!s->config->verify)
+		pthread_join(job->thread, NULL);
 	s->report->part.capture_us = job->us;
 	if (job->rc < 0) {
 		*s->err = job->err;
@@ -152,6 +158,8 @@ static void moved(struct source *s)
 	s->report->blackout_us = clock_us() - s->freeze_us;
 	monitor_tell(s, EVENT_RUNNING, NULL);
 	fault_point("source.running", s->control);
+	if (s->config->tcp_close && !s->config->keep_source)
+		target_end_connections(s->pid);
 	/* A destination that can't be told here is told by asking once more; one that isn't told keeps a small record. */
 	if (control_send(s->control, CONTROL_DONE, &done.base, &ignored) < 0)
 		link_query(&s->link, &outcome, &pid, &ignored);

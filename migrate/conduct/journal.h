@@ -22,7 +22,7 @@ enum journal_state {
 	JOURNAL_FROZEN,     /* source: stopped by its freezer, not committed: thaw */
 	JOURNAL_COMMITTING, /* source: Commit may have been sent: only the destination knows */
 	JOURNAL_KEPT,       /* source: moved, and the stopped original is wanted here (--keep-source) */
-	JOURNAL_PREPARED,   /* destination: rebuilt and frozen, Commit has not come: abort */
+	JOURNAL_PREPARED,   /* destination: on its way in, or rebuilt and frozen; Commit has not come: abort */
 	JOURNAL_COMMITTED,  /* destination: it lives here: thaw */
 	JOURNAL_ABORTED,    /* destination: prepared once, never ran and never will */
 	JOURNAL_STATES

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "migrate/mm/vma.h"
@@ -112,6 +114,36 @@ void target_finish(struct target_facts *t)
 	free(t->tid);
 	t->tid = NULL;
 	t->tids = 0;
+}
+
+static void end_connection(int pidfd, int number)
+{
+	cleanup_fd int fd = pidfd_getfd_(pidfd, number);
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+	int protocol = 0;
+	socklen_t protocol_len = sizeof(protocol);
+
+	if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) == 0 && protocol == IPPROTO_TCP &&
+	    getpeername(fd, (struct sockaddr *)&peer, &len) == 0)
+		shutdown(fd, SHUT_RDWR);
+}
+
+void target_end_connections(pid_t pid)
+{
+	cleanup_fd int pidfd = pidfd_open_(pid, 0);
+	char path[64], link[64];
+	cleanup_dir DIR *d = NULL;
+	struct dirent *entry;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	while (pidfd >= 0 && d && (entry = readdir(d))) {
+		ssize_t n = readlinkat(dirfd(d), entry->d_name, link, sizeof(link) - 1);
+
+		if (n > 0 && strncmp(link, "socket:", 7) == 0)
+			end_connection(pidfd, atoi(entry->d_name));
+	}
 }
 
 bool target_lives(pid_t pid)

@@ -22,6 +22,9 @@ struct target_facts {
 /* ERR_GONE: no such process. ERR_PERMISSION: the caller may not trace it. */
 int target_read(struct target_facts *t, pid_t pid, struct err *e);
 void target_finish(struct target_facts *t);
+/* Shuts down the process's established TCP connections, so that its peers learn at once. An ending process gives its memory back before
+ * its descriptors: with much of it, that is long after it is gone. Best effort. */
+void target_end_connections(pid_t pid);
 bool target_lives(pid_t pid); /* not gone, not a zombie */
 
 #endif
