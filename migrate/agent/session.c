@@ -23,7 +23,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/wire/control.h"
-#include "proto/wire/manifest.h"
+#include "proto/wire/manifest_message.h"
 
 enum {
 	FIRST_MESSAGE_MS = 30 * 1000, /* from the hello to the offer */
@@ -274,7 +274,7 @@ static int on_round_end(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__RoundEnd *msg = (const Drayage__RoundEnd *)base;
 	Drayage__RoundDone done = DRAYAGE__ROUND_DONE__INIT;
-	Drayage__Manifest manifest = DRAYAGE__MANIFEST__INIT;
+	Drayage__Manifest manifest;
 	struct channel_message m;
 	struct round_answer *a;
 
@@ -292,9 +292,7 @@ static int on_round_end(struct session *s, const ProtobufCMessage *base)
 	done.pages = a->stats.pages;
 	done.has_resident_bytes = 1;
 	done.resident_bytes = a->resident_bytes;
-	manifest.low = s->manifest.low;
-	manifest.high = s->manifest.high;
-	manifest.pages = s->manifest.pages;
+	manifest = manifest_to_message(&s->manifest);
 	done.manifest = &manifest;
 	channel_message_finish(&m);
 	change_state(s, s->last_round ? LAST_PLACED : BETWEEN_ROUNDS, "round-end");
@@ -352,7 +350,7 @@ static int on_state(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__State *msg = (const Drayage__State *)base;
 	Drayage__Prepared prepared = DRAYAGE__PREPARED__INIT;
-	Drayage__Manifest manifest = DRAYAGE__MANIFEST__INIT;
+	Drayage__Manifest manifest;
 	Drayage__TreeState *tree;
 	struct rebuild_handover handover;
 	struct channel_message m;
@@ -377,9 +375,7 @@ static int on_state(struct session *s, const ProtobufCMessage *base)
 	drayage__tree_state__free_unpacked(tree, NULL);
 	if (rc < 0)
 		return err_wrap(&s->err, "rebuild");
-	manifest.low = s->manifest.low;
-	manifest.high = s->manifest.high;
-	manifest.pages = s->manifest.pages;
+	manifest = manifest_to_message(&s->manifest);
 	prepared.manifest = &manifest;
 	prepared.pid = (uint32_t)s->husk.pid;
 	prepared.has_rebuild_us = 1;
@@ -392,7 +388,7 @@ static int on_state(struct session *s, const ProtobufCMessage *base)
 static int on_commit(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__Commit *msg = (const Drayage__Commit *)base;
-	struct manifest theirs = { .low = msg->manifest->low, .high = msg->manifest->high, .pages = msg->manifest->pages };
+	struct manifest theirs = manifest_from_message(msg->manifest);
 	Drayage__Running running = DRAYAGE__RUNNING__INIT;
 	uint64_t begin = clock_us();
 	struct err e;

@@ -13,6 +13,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/wire/control.h"
+#include "proto/wire/manifest_message.h"
 
 enum { PREPARED_MS = 60 * 1000, RUNNING_MS = 20 * 1000 };
 #define ASK_PATIENCE_US (60ull * 1000000)
@@ -105,7 +106,7 @@ static int await_prepared(struct source *s)
 
 	if (!m)
 		return -1;
-	theirs = (struct manifest){ .low = m->manifest->low, .high = m->manifest->high, .pages = m->manifest->pages };
+	theirs = manifest_from_message(m->manifest);
 	s->report->destination_pid = (pid_t)m->pid;
 	s->report->part.rebuild_us = m->rebuild_us;
 	protobuf_c_message_free_unpacked(&m->base, NULL);
@@ -193,14 +194,10 @@ static int ask_outcome(struct source *s)
 
 static int commit(struct source *s)
 {
-	const struct manifest *ours = sender_manifest(s->sender);
+	Drayage__Manifest manifest = manifest_to_message(sender_manifest(s->sender));
 	Drayage__Commit m = DRAYAGE__COMMIT__INIT;
-	Drayage__Manifest manifest = DRAYAGE__MANIFEST__INIT;
 	uint64_t begin = clock_us();
 
-	manifest.low = ours->low;
-	manifest.high = ours->high;
-	manifest.pages = ours->pages;
 	m.manifest = &manifest;
 	if (monitor_interrupted(s))
 		return -1;

@@ -2,12 +2,15 @@
 #include "migrate/conduct/layout.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "migrate/native/capture.h"
+#include "proto/base/build_id.h"
+#include "proto/base/cleanup.h"
 
 #define HUGE_SIZE (2ul << 20)
 
@@ -37,6 +40,7 @@ static void clear_message(Drayage__RoundBegin *m)
 		free(m->reset[i]);
 	for (size_t i = 0; i < m->n_files; i++) {
 		free(m->files[i]->path);
+		free(m->files[i]->build_id.data);
 		free(m->files[i]);
 	}
 	for (size_t i = 0; i < m->n_populate; i++)
@@ -86,14 +90,40 @@ static struct layout_file *add_file(struct layout *l, const struct vma *v)
 	return f;
 }
 
-/* Bytes of the file behind a mapping; of one that vanished meanwhile 0: the next layout is without it. */
+/* The file behind a mapping, through the mapping itself: its path may lead elsewhere by now. */
+static void map_file(char link[96], pid_t pid, const struct vma *v)
+{
+	snprintf(link, 96, "/proc/%d/map_files/%lx-%lx", (int)pid, (unsigned long)v->start, (unsigned long)v->end);
+}
+
+/* In bytes; of one that vanished meanwhile 0: the next layout is without it. */
 static uint64_t file_size(pid_t pid, const struct vma *v)
 {
 	char link[96];
 	struct stat st;
 
-	snprintf(link, sizeof(link), "/proc/%d/map_files/%lx-%lx", (int)pid, (unsigned long)v->start, (unsigned long)v->end);
+	map_file(link, pid, v);
 	return stat(link, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+}
+
+/* A program that differs at the destination would be another program behind the same addresses. */
+static int tell_build_id(pid_t pid, const struct vma *v, Drayage__MappedFile *m)
+{
+	uint8_t id[BUILD_ID_MAX];
+	char link[96];
+	cleanup_fd int fd = -1;
+
+	map_file(link, pid, v);
+	fd = open(link, O_RDONLY | O_CLOEXEC);
+	m->build_id.len = fd >= 0 ? build_id_read(fd, id) : 0;
+	if (m->build_id.len == 0)
+		return 0;
+	m->build_id.data = malloc(m->build_id.len);
+	if (!m->build_id.data)
+		return -ENOMEM;
+	memcpy(m->build_id.data, id, m->build_id.len);
+	m->has_build_id = 1;
+	return 0;
 }
 
 /* Names the file behind a mapping; the destination is told when it is new or, being memory, has changed its size. */
@@ -120,7 +150,9 @@ static int tell_file(struct layout *l, pid_t pid, const struct vma *v, uint64_t 
 	m->size = f->told_size = size;
 	m->has_shmem = 1;
 	m->shmem = v->kind == VMA_SHMEM;
-	return m->path ? 0 : out_of_memory(e);
+	if (!m->path || (!m->shmem && tell_build_id(pid, v, m) < 0))
+		return out_of_memory(e);
+	return 0;
 }
 
 static bool is_staged(const struct vma *v)

@@ -6,6 +6,7 @@
 #include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/wire/control.h"
+#include "proto/wire/manifest_message.h"
 
 enum { READY_MS = 60 * 1000, PLACED_MS = 120 * 1000 };
 
@@ -78,13 +79,10 @@ static int finish_round(struct source *s, uint64_t pages)
 {
 	const struct manifest *ours = sender_manifest(s->sender);
 	Drayage__RoundEnd end = DRAYAGE__ROUND_END__INIT;
-	Drayage__Manifest m = DRAYAGE__MANIFEST__INIT;
+	Drayage__Manifest m = manifest_to_message(ours);
 	Drayage__RoundDone *done;
 	struct manifest theirs;
 
-	m.low = ours->low;
-	m.high = ours->high;
-	m.pages = ours->pages;
 	end.round = s->round;
 	end.pages = pages;
 	end.manifest = &m;
@@ -93,7 +91,7 @@ static int finish_round(struct source *s, uint64_t pages)
 	done = (Drayage__RoundDone *)control_expect(s->control, PLACED_MS, CONTROL_ROUND_DONE, s->err);
 	if (!done)
 		return -1;
-	theirs = (struct manifest){ .low = done->manifest->low, .high = done->manifest->high, .pages = done->manifest->pages };
+	theirs = manifest_from_message(done->manifest);
 	protobuf_c_message_free_unpacked(&done->base, NULL);
 	if (!manifest_equal(ours, &theirs))
 		return err_set(s->err, ERR_MISMATCH, 0, "round %u: the destination placed other pages than were sent", s->round);

@@ -171,7 +171,5 @@ int unix_save(struct capture *c, struct fd_desc *d, FileEntry *f, int local);
 SkOptsEntry *socket_options(struct capture *c, int local, bool let_go);
 int socket_extra_options(struct capture *c, const struct fd_desc *d, int local, uint32_t id);
 
-/* capture_elf.c: the GNU build id of an ELF file; 0 none. */
-size_t elf_build_id(const char *path, uint8_t *out, size_t max);
 
 #endif

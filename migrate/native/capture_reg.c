@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/build_id.h"
 #include "proto/base/cleanup.h"
 
-enum { BUILD_ID_MAX = 64 };
 
 /* /proc/123/... of another process means nothing elsewhere. */
 static bool names_other_process(const struct capture *c, const char *path)
@@ -82,8 +82,9 @@ int reg_save(struct capture *c, struct fd_desc *d, FileEntry *f)
 
 static int identify_file(struct capture *c, RegFileEntry *reg, uint32_t id)
 {
+	cleanup_fd int fd = open(reg->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	uint8_t build_id[BUILD_ID_MAX] = { 0 };
-	size_t len = elf_build_id(reg->name, build_id, sizeof(build_id));
+	size_t len = fd >= 0 ? build_id_read(fd, build_id) : 0;
 	Drayage__FileExt *x;
 
 	if (len == 0)
