@@ -28,7 +28,6 @@ CPPCHECK_OFF := $(patsubst %,--suppress=%,missingIncludeSystem normalCheckLevelM
 lint-cppcheck: $(GEN_H)
 	$(Q)$(call need,cppcheck); cppcheck -q --std=c11 --error-exitcode=1 --inline-suppr --enable=warning,portability -j 2 \
 		$(CPPCHECK_OFF) -D_GNU_SOURCE -I. $(filter-out %_blob.c,$(LIB_SRC)) migrate/main.c
-# Without -Wcast-qual: clang finds it inside the kernel's netlink macros too, gcc looks for it in every build.
 lint-clang:
-	$(Q)$(call need,clang); $(MAKE) --no-print-directory BUILD=$(BUILD)-clang CC=clang WERROR=1 CFLAGS='$(CFLAGS) -Wno-cast-qual' all $(if $(V),,>/dev/null)
+	$(Q)$(call need,clang); $(MAKE) --no-print-directory BUILD=$(BUILD)-clang CC=clang WERROR=1 all $(if $(V),,>/dev/null)
 .PHONY: lint $(LINT)

@@ -12,7 +12,7 @@ check-ubsan: ## unit tests under UndefinedBehaviorSanitizer alone
 check-tsan: ## unit tests under ThreadSanitizer
 	$(call again,tsan,SAN=thread check-unit UNIT='$(patsubst $(BUILD)/%,$(BUILD)-tsan/%,$(filter-out $(AT_FIXED),$(UNIT)))')
 check-clang: ## unit tests, built by clang with -Werror
-	$(call again,clang,CC=clang WERROR=1 CFLAGS='$(CFLAGS) -Wno-cast-qual' check-unit)
+	$(call again,clang,CC=clang WERROR=1 check-unit)
 check-valgrind: $(UNIT) ## unit tests under valgrind
 	$(Q)command -v valgrind >/dev/null || { echo "valgrind is not installed"; exit 1; }
 	$(Q)for t in $(filter-out $(AT_FIXED),$(UNIT)); do \

@@ -37,7 +37,7 @@ static atomic_int ready, done;
 static char wrong[4096];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void fail(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static void fail(const char *fmt, ...)
 {
 	size_t at;
 	va_list ap;
