@@ -24,8 +24,7 @@
 #include "proto/wire/control.h"
 
 enum {
-	MAX_PENDING = 256,  /* connections that have not said hello */
-	MAX_SESSIONS = 256, /* plus processes that answer queries */
+	MAX_PENDING = 256, /* connections that have not said hello */
 	HELLO_MS = 5000,    /* for the 64 bytes of a hello */
 	DEAD_AFTER_MS = 20 * 1000,
 };
@@ -51,14 +50,16 @@ struct agent {
 	bool draining;
 	uint64_t drain_deadline_us; /* 0: none */
 	struct pending pending[MAX_PENDING];
-	struct child child[MAX_SESSIONS];
+	struct child *child; /* as many as there ever were at once: nothing limits them but memory and process ids */
+	size_t children;
+	struct pollfd *polled; /* 2 + MAX_PENDING + children */
 };
 
 /* --- sessions ------------------------------------------------------------------------------------------------------------------- */
 
 static struct child *find_session(struct agent *a, const struct migration_id *id)
 {
-	for (size_t i = 0; i < MAX_SESSIONS; i++) {
+	for (size_t i = 0; i < a->children; i++) {
 		struct child *c = &a->child[i];
 
 		if (c->pid && c->line >= 0 && memcmp(&c->id, id, sizeof(*id)) == 0)
@@ -67,19 +68,34 @@ static struct child *find_session(struct agent *a, const struct migration_id *id
 	return NULL;
 }
 
+/* A free slot; NULL without memory. Slots may move: no pointer to another one is good any more. */
 static struct child *free_child(struct agent *a)
 {
-	for (size_t i = 0; i < MAX_SESSIONS; i++)
+	size_t more = a->children ? a->children * 2 : 16;
+	struct pollfd *polled;
+	struct child *child;
+
+	for (size_t i = 0; i < a->children; i++)
 		if (!a->child[i].pid)
 			return &a->child[i];
-	return NULL;
+	child = realloc(a->child, more * sizeof(*child));
+	if (!child)
+		return NULL;
+	a->child = child;
+	polled = realloc(a->polled, (2 + MAX_PENDING + more) * sizeof(*polled));
+	if (!polled)
+		return NULL;
+	a->polled = polled;
+	memset(a->child + a->children, 0, (more - a->children) * sizeof(*child));
+	a->children = more;
+	return &a->child[more > 16 ? more / 2 : 0];
 }
 
 static unsigned children_left(const struct agent *a)
 {
 	unsigned n = 0;
 
-	for (size_t i = 0; i < MAX_SESSIONS; i++)
+	for (size_t i = 0; i < a->children; i++)
 		n += a->child[i].pid != 0;
 	return n;
 }
@@ -92,7 +108,7 @@ static void close_in_child(struct agent *a, int keep1, int keep2)
 	for (size_t i = 0; i < MAX_PENDING; i++)
 		if (a->pending[i].fd >= 0 && a->pending[i].fd != keep1 && a->pending[i].fd != keep2)
 			close(a->pending[i].fd);
-	for (size_t i = 0; i < MAX_SESSIONS; i++)
+	for (size_t i = 0; i < a->children; i++)
 		if (a->child[i].pid && a->child[i].line >= 0)
 			close(a->child[i].line);
 	close(a->listener);
@@ -171,7 +187,7 @@ static void grant(struct agent *a, struct child *c, uint64_t bytes)
 	struct agent_message m = { .kind = AGENT_GRANTED };
 	uint64_t max = a->config->max_memory, used = 0;
 
-	for (size_t i = 0; i < MAX_SESSIONS; i++)
+	for (size_t i = 0; i < a->children; i++)
 		used += a->child[i].pid ? a->child[i].reserved : 0;
 	if (max) {
 		m.value = max > used ? max - used : 0;
@@ -202,7 +218,7 @@ static void reap(struct agent *a)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (size_t i = 0; i < MAX_SESSIONS; i++) {
+		for (size_t i = 0; i < a->children; i++) {
 			struct child *c = &a->child[i];
 
 			if (c->pid != pid)
@@ -253,7 +269,7 @@ static void on_hello(struct agent *a, const struct hello *h, int fd)
 
 	fcntl(fd, F_SETFL, 0); /* blocking from here on */
 	sock_tune(fd, &tuning, &e);
-	if (h->role == HELLO_CONTROL && (a->draining || session || !free_child(a)))
+	if (h->role == HELLO_CONTROL && (a->draining || session))
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
 	if (h->role == HELLO_STREAM && (!session || h->index >= STREAMS_MAX))
 		status = HELLO_UNKNOWN_ID;
@@ -379,7 +395,7 @@ static void expire(struct agent *a)
 			drop_pending(&a->pending[i], "silent");
 	if (a->drain_deadline_us && a->drain_deadline_us <= now) {
 		a->drain_deadline_us = 0;
-		for (size_t i = 0; i < MAX_SESSIONS; i++)
+		for (size_t i = 0; i < a->children; i++)
 			if (a->child[i].pid)
 				kill(a->child[i].pid, SIGTERM);
 	}
@@ -387,29 +403,30 @@ static void expire(struct agent *a)
 
 static void serve(struct agent *a)
 {
-	struct pollfd p[2 + MAX_PENDING + MAX_SESSIONS];
+	struct pollfd *p = a->polled;
 	int n;
 
 	p[0] = (struct pollfd){ .fd = a->signals, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = a->draining ? -1 : a->listener, .events = POLLIN };
 	for (size_t i = 0; i < MAX_PENDING; i++)
 		p[2 + i] = (struct pollfd){ .fd = a->pending[i].fd, .events = POLLIN };
-	for (size_t i = 0; i < MAX_SESSIONS; i++)
+	for (size_t i = 0; i < a->children; i++)
 		p[2 + MAX_PENDING + i] = (struct pollfd){ .fd = a->child[i].pid ? a->child[i].line : -1, .events = POLLIN };
-	n = poll(p, sizeof(p) / sizeof(p[0]), next_timeout_ms(a));
+	n = poll(p, 2 + MAX_PENDING + a->children, next_timeout_ms(a));
 	if (n < 0)
 		return;
-	/* Sessions before signals, so that a line's last message is read before its process is reaped. */
-	for (size_t i = 0; i < MAX_SESSIONS; i++)
+	/* Sessions before signals, so that a line's last message is read before its process is reaped; and before new connections,
+	 * which may move all of this. */
+	for (size_t i = 0; i < a->children; i++)
 		if (p[2 + MAX_PENDING + i].revents)
 			on_session_line(a, &a->child[i]);
-	for (size_t i = 0; i < MAX_PENDING; i++)
-		if (p[2 + i].revents)
-			on_pending(a, &a->pending[i]);
-	if (p[1].revents)
-		on_connection(a);
 	if (p[0].revents)
 		on_signal(a);
+	if (p[1].revents)
+		on_connection(a);
+	for (size_t i = 0; i < MAX_PENDING; i++)
+		if (a->polled[2 + i].revents)
+			on_pending(a, &a->pending[i]);
 	expire(a);
 }
 
@@ -449,7 +466,11 @@ int agent_run(const struct agent_config *config, struct err *e)
 	for (size_t i = 0; i < MAX_PENDING; i++)
 		a->pending[i].fd = -1;
 	log_set_role("agent");
-	a->signals = -1;
+	a->signals = a->listener = -1;
+	if (!free_child(a)) {
+		err_set(e, ERR_SYSTEM, ENOMEM, "agent");
+		goto out;
+	}
 	a->listener = sock_listen(config->listen, DRAY_DEFAULT_PORT, e);
 	if (a->listener < 0)
 		goto out;
@@ -470,6 +491,8 @@ out:
 		close(a->listener);
 	if (a->signals >= 0)
 		close(a->signals);
+	free(a->child);
+	free(a->polled);
 	free(a);
 	return rc;
 }
