@@ -62,8 +62,9 @@ hosts_up() {
 	hosts_need
 	T=$(mktemp -d "${TMPDIR:-/tmp}/dray-test.XXXXXX") || fail "no directory"
 	trap hosts_down EXIT
-	trap 'exit 130' INT
-	trap 'exit 143' TERM
+	# timeout signals its child and then the group: the second one must not end the cleanup.
+	trap "trap '' INT TERM; exit 130" INT
+	trap "trap '' INT TERM; exit 143" TERM
 	hosts_made=1
 	ip netns add "dray-$$-a" && ip netns add "dray-$$-b" || skip "can't make network namespaces here"
 	ip link add "dv$$a" netns "dray-$$-a" type veth peer name "dv$$b" netns "dray-$$-b" || skip "can't make a veth pair here"
@@ -214,7 +215,8 @@ nothing_left() {
 
 hosts_down() {
 	local rc=$? h f
-	trap - EXIT INT TERM
+	trap - EXIT
+	trap '' INT TERM
 	set +eu
 	if [ $rc -ne 0 ] && [ $rc -ne 77 ]; then
 		for f in "$T"/*.err "$T"/*.out; do
