@@ -5,78 +5,48 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/uio.h>
 #include <xxhash.h>
 
 #include "migrate/conduct/policy.h"
 #include "migrate/conduct/target.h"
+#include "migrate/extract/sample.h"
 #include "migrate/mm/vma.h"
 #include "migrate/track/track.h"
+#include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 
 enum { SAMPLE_PAGES = 16384 /* 64 MiB: a percent of the rate at a standard error of some 8 % of itself */, WATCH_MS = 1000 };
 #define ASSUMED_BYTES_PER_S 1000000000ull /* 10 Gb/s, less framing: said so in the report */
 #define ASSUMED_FIXED_US 10000
 
-struct sample {
-	uint64_t addr;
-	uint64_t digest; /* 0: could not be read */
-};
-
 static uint64_t digest_page(pid_t pid, uint64_t addr)
 {
 	unsigned char page[DRAY_PAGE_SIZE];
-	struct iovec here = { page, sizeof(page) }, there = { (void *)(uintptr_t)addr, sizeof(page) };
 
-	if (process_vm_readv(pid, &here, 1, &there, 1, 0) != (ssize_t)sizeof(page))
-		return 0;
-	return XXH3_64bits(page, sizeof(page)) | 1;
-}
-
-/* Spreads the sample evenly over the pages: one at a random place in each of n equal parts. */
-static void choose(const struct run_list *runs, struct sample *sample, size_t n)
-{
-	uint64_t step = runs->data_pages / n, start = 0;
-	size_t run = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		uint64_t want = i * step, random = 0;
-
-		if (getrandom(&random, sizeof(random), 0) == (ssize_t)sizeof(random))
-			want += random % step;
-		while (run < runs->count && (runs->run[run].kind != RUN_DATA || start + runs->run[run].pages <= want)) {
-			start += runs->run[run].kind == RUN_DATA ? runs->run[run].pages : 0;
-			run++;
-		}
-		if (run < runs->count)
-			sample[i].addr = runs->run[run].addr + pages_to_bytes(want - start);
-	}
+	return sample_read(pid, addr, page) ? XXH3_64bits(page, sizeof(page)) | 1 : 0;
 }
 
 static int watch(struct dry_run *d, pid_t pid, const struct run_list *runs, struct err *e)
 {
-	size_t n = runs->data_pages < SAMPLE_PAGES ? runs->data_pages : SAMPLE_PAGES;
-	struct sample *sample = calloc(n ? n : 1, sizeof(*sample));
+	cleanup_free uint64_t *addr = calloc(SAMPLE_PAGES, sizeof(*addr)), *digest = calloc(SAMPLE_PAGES, sizeof(*digest));
 	uint64_t begin = clock_us(), us;
+	size_t n;
 
-	if (!sample)
+	if (!addr || !digest)
 		return err_set(e, ERR_SYSTEM, ENOMEM, "sample");
-	if (n)
-		choose(runs, sample, n);
+	n = sample_choose(runs, addr, SAMPLE_PAGES);
 	for (size_t i = 0; i < n; i++)
-		sample[i].digest = digest_page(pid, sample[i].addr);
+		digest[i] = digest_page(pid, addr[i]); /* 0: could not be read */
 	us = clock_us() - begin;
 	if (us < WATCH_MS * 1000ull)
 		poll(NULL, 0, (int)(WATCH_MS - us / 1000)); /* a second is what is measured */
 	us = clock_us() - begin;
 	for (size_t i = 0; i < n; i++)
-		d->changed_pages += digest_page(pid, sample[i].addr) != sample[i].digest;
+		d->changed_pages += digest_page(pid, addr[i]) != digest[i];
 	d->sampled_pages = n;
 	if (n)
 		d->dirty_bytes_per_s = (uint64_t)((double)d->changed_pages / (double)n *
 						  (double)pages_to_bytes(runs->data_pages) * 1e6 / (double)us);
-	free(sample);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "migrate/conduct/settle.h"
 #include "migrate/conduct/source_priv.h"
 #include "migrate/conduct/target.h"
+#include "migrate/extract/sample.h"
 #include "migrate/native/capture.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/fault.h"
@@ -171,6 +172,19 @@ static const char *compress_name(enum compress_mode mode)
 	return names[mode];
 }
 
+/* A look at the memory before the choice between splicing and copying. */
+static int probe_contents(struct source *s, struct extract_facts *facts)
+{
+	struct sample_facts f;
+
+	if (s->config->extract != EXTRACT_AUTO)
+		return 0;
+	if (vma_list_read(&s->vmas, s->pid, VMA_READ_MAPS, s->err) < 0 || sample_contents(s->pid, &s->vmas, &f, s->err) < 0)
+		return -1;
+	facts->zero_percent = f.zero_percent;
+	return 0;
+}
+
 static int start_sender(struct source *s)
 {
 	int sockets[STREAMS_MAX];
@@ -181,6 +195,8 @@ static int start_sender(struct source *s)
 
 	if (s->config->extract == EXTRACT_SPLICE && !facts.twins)
 		return err_set(s->err, ERR_UNSUPPORTED, 0, "--extract splice: process %d can't have twins (seccomp?)", (int)s->pid);
+	if (probe_contents(s, &facts) < 0)
+		return -1;
 	c.extract = sender_choose_extract(s->config->extract, &facts);
 	if (!(s->features & HELLO_FEATURE_LZ4))
 		c.compress = COMPRESS_NONE;

@@ -18,6 +18,7 @@ enum {
 };
 /* Below this a stream's lz4 keeps up with the link for most data: copying, which can compress, is worth its cost. */
 #define SLOW_LINK (600 * MEGA)
+enum { MANY_ZEROS = 40 /* percent: copying moves half of what splicing does, so from about here on it is the faster one */ };
 
 bool compress_pays(uint64_t link, uint64_t compress, unsigned ratio_percent)
 {
@@ -95,6 +96,8 @@ enum extract_kind sender_choose_extract(enum extract_kind asked, const struct ex
 		return EXTRACT_COPY;
 	if (asked == EXTRACT_SPLICE || f->compress == COMPRESS_NONE)
 		return EXTRACT_SPLICE;
+	if (f->zero_percent >= MANY_ZEROS)
+		return EXTRACT_COPY;
 	if (f->max_bandwidth && (link == 0 || f->max_bandwidth < link))
 		link = f->max_bandwidth;
 	return link != 0 && link < SLOW_LINK ? EXTRACT_COPY : EXTRACT_SPLICE;

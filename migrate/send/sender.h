@@ -72,6 +72,7 @@ struct extract_facts {
 	enum compress_mode compress;
 	uint64_t link_bytes_per_s;   /* of the way out, 0 unknown or loopback */
 	uint64_t max_bandwidth;      /* as in sender_config */
+	unsigned zero_percent;       /* of a sample of the pages: only who reads them can leave zeros out */
 };
 enum extract_kind sender_choose_extract(enum extract_kind asked, const struct extract_facts *f);
 /* What the interface that a connected socket goes out by says of its speed; 0 unknown or loopback. */

@@ -152,6 +152,11 @@ static void the_extractor_follows_the_facts(void **state)
 	f.link_bytes_per_s = 0;
 	f.max_bandwidth = GB / 10;
 	assert_int_equal(sender_choose_extract(EXTRACT_AUTO, &f), EXTRACT_COPY);
+	f.max_bandwidth = 0;
+	f.zero_percent = 80;
+	assert_int_equal(sender_choose_extract(EXTRACT_AUTO, &f), EXTRACT_COPY);
+	f.zero_percent = 10;
+	assert_int_equal(sender_choose_extract(EXTRACT_AUTO, &f), EXTRACT_SPLICE);
 	f.twins = false;
 	assert_int_equal(sender_choose_extract(EXTRACT_SPLICE, &f), EXTRACT_COPY);
 }
