@@ -85,12 +85,17 @@ static bool scratch_is_ours(const struct hold *h)
 	return remote_is_scratch(h->target, h->scratch);
 }
 
+/* The twins stay children of the process that execve made another program: they are ended and, where it is held, reaped. */
 static void forget_scratch(struct hold *h)
 {
+	struct err e = { 0 };
+
 	twins_destroy(&h->twins);
-	h->twins = (struct twins){ 0 };
 	h->scratch = h->scratch_len = h->scratch_taken = 0;
 	h->r.scratch = h->r.scratch_len = h->r.scratch_taken = 0;
+	if (h->held && twins_reap(&h->r, &h->twins, &e) < 0)
+		log_event(LOG_WARN, "twins-not-reaped", "pid=%d why=\"%s\"", h->target, e.text);
+	h->twins = (struct twins){ 0 };
 }
 
 /* Takes everything of ours out of the held target. */
