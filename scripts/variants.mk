@@ -3,10 +3,12 @@
 
 # These are about the address space that they run in, which valgrind and ThreadSanitizer lay out differently.
 AT_FIXED := %/test_place %/vma_text
-again = $(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) $(2)
+# A comma would end the call's argument.
+ASAN_UBSAN := address,undefined
+again = +$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)-$(1) $(2)
 
 check-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(call again,asan,SAN=address,undefined check)
+	$(call again,asan,SAN=$(ASAN_UBSAN) check)
 check-ubsan: ## unit tests under UndefinedBehaviorSanitizer alone
 	$(call again,ubsan,SAN=undefined check-unit)
 check-tsan: ## unit tests under ThreadSanitizer

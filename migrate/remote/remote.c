@@ -269,7 +269,7 @@ static int seize_pass(struct remote *r, size_t *found, struct err *e)
 
 int remote_seize(struct remote *r, pid_t pid, unsigned flags, struct err *e)
 {
-	size_t found;
+	size_t found = 0;
 	long leader;
 
 	*r = (struct remote){ .pid = pid, .exitkill = flags & REMOTE_EXITKILL };
