@@ -124,6 +124,8 @@ static int push_unqueued(struct capture *c, SignalQueueEntry *q, uint64_t pendin
 	return 0;
 }
 
+/* Timers go on while the threads stand still. The set of pending ones is read before the queue: what comes in between has its entry then, and
+ * is not taken for one that the kernel had no room for. */
 int capture_signals(struct capture *c, pid_t tid, bool shared, SignalQueueEntry **out)
 {
 	struct __ptrace_peeksiginfo_args args = { .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = PEEK_BATCH };
@@ -133,7 +135,9 @@ int capture_signals(struct capture *c, pid_t tid, bool shared, SignalQueueEntry 
 	long got;
 
 	*out = CAPTURE_NEW(c, signal_queue_entry);
-	if (!*out)
+	snprintf(path, sizeof(path), "task/%d/status", tid);
+	status = capture_text(c, path, c->e);
+	if (!*out || !status)
 		return -1;
 	do {
 		got = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
@@ -145,9 +149,7 @@ int capture_signals(struct capture *c, pid_t tid, bool shared, SignalQueueEntry 
 		}
 		args.off += (uint64_t)got;
 	} while (got == PEEK_BATCH);
-	snprintf(path, sizeof(path), "task/%d/status", tid);
-	status = capture_text(c, path, c->e);
-	return status ? push_unqueued(c, *out, text_number(status, shared ? "ShdPnd" : "SigPnd", 16, 0)) : -1;
+	return push_unqueued(c, *out, text_number(status, shared ? "ShdPnd" : "SigPnd", 16, 0));
 }
 
 /* ---- credentials ---- */
