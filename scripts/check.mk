@@ -14,7 +14,7 @@ run-check-integration: test-programs
 	$(Q)BUILD=$(abspath $(BUILD)) scripts/run-tests $(filter $(BUILD)/tests/integration/%,$(INTEG_C)) $(sort $(wildcard tests/integration/*.sh))
 # The VM takes longest and goes first.
 run-check: test-programs
-	$(Q)BUILD=$(abspath $(BUILD)) scripts/run-tests $(sort $(wildcard tests/vm/*.sh)) $(UNIT) $(filter $(BUILD)/tests/integration/%,$(INTEG_C)) $(sort $(wildcard tests/integration/*.sh))
+	$(Q)BUILD=$(abspath $(BUILD)) SAN=$(SAN) scripts/run-tests $(sort $(wildcard tests/vm/*.sh)) $(UNIT) $(filter $(BUILD)/tests/integration/%,$(INTEG_C)) $(sort $(wildcard tests/integration/*.sh))
 clean: ## remove what was built
 	$(Q)rm -rf $(BUILD)
 help: ## this list

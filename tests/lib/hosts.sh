@@ -66,7 +66,8 @@ hosts_up() {
 	trap "trap '' INT TERM; exit 130" INT
 	trap "trap '' INT TERM; exit 143" TERM
 	hosts_made=1
-	ip netns add "dray-$$-a" && ip netns add "dray-$$-b" || skip "can't make network namespaces here"
+	local why
+	why=$({ ip netns add "dray-$$-a" && ip netns add "dray-$$-b"; } 2>&1) || skip "can't make network namespaces here: $why"
 	ip link add "dv$$a" netns "dray-$$-a" type veth peer name "dv$$b" netns "dray-$$-b" || skip "can't make a veth pair here"
 	host_up a 10.77.0.1
 	host_up b 10.77.0.2
