@@ -52,8 +52,6 @@ static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 	switch (q->op) {
 	case OP_ARM:
 		arm(h, sock, q, &a);
-		if (a.rc == 0)
-			hold_look(h); /* behind the answer: the first round goes on meanwhile */
 		return false;
 	case OP_FREEZE:
 		a.rc = hold_freeze(h, &a.us, &a.e);
@@ -99,6 +97,7 @@ int keeper_serve(struct hold *h, int sock, keeper_settle_fn *settle, void *arg)
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_SETMASK, &child, NULL);
 	chld = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	hold_look(h); /* while the destination is being asked; later it would take a core from the first round */
 	for (;;) {
 		struct pollfd p[2] = { { .fd = sock, .events = POLLIN }, { .fd = chld, .events = POLLIN } };
 		struct signalfd_siginfo drained[16];
