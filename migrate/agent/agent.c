@@ -259,7 +259,8 @@ static void refuse(const struct hello *h, int fd, enum hello_status status)
 	send_hello(fd, h, status);
 }
 
-/* The answer goes out before the connection is handed over: from then on others speak on it. */
+/* The answer goes out before the connection is handed over: from then on others speak on it. On a stream only its sender does, and what that
+ * says next, on the control connection too, must find the stream where it belongs: it is handed over first. */
 static void on_hello(struct agent *a, const struct hello *h, int fd)
 {
 	struct child *session = find_session(a, &h->id);
@@ -271,8 +272,8 @@ static void on_hello(struct agent *a, const struct hello *h, int fd)
 	sock_tune(fd, &tuning, &e);
 	if (h->role == HELLO_CONTROL && (a->draining || session))
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
-	if (h->role == HELLO_STREAM && (!session || h->index >= STREAMS_MAX))
-		status = HELLO_UNKNOWN_ID;
+	if (h->role == HELLO_STREAM)
+		status = session && h->index < STREAMS_MAX ? hand_over(session, AGENT_STREAM, h->index, fd) : HELLO_UNKNOWN_ID;
 	if (status != HELLO_OK) {
 		refuse(h, fd, status);
 		return;
@@ -283,7 +284,6 @@ static void on_hello(struct agent *a, const struct hello *h, int fd)
 		status = start_session(a, &h->id, fd);
 		break;
 	case HELLO_STREAM:
-		status = hand_over(session, AGENT_STREAM, h->index, fd);
 		break;
 	case HELLO_QUERY:
 		status = session ? hand_over(session, AGENT_QUERY, 0, fd) : answer_from_record(a, &h->id, fd);

@@ -46,6 +46,7 @@ struct session {
 	struct freezer freezer;
 	struct manifest manifest;
 	uint32_t round;
+	unsigned streams, streams_given; /* offered; those that the husk has */
 	bool last_round;
 	bool outcome_learnt; /* the source asked, was told, and needs no record */
 	struct err err;
@@ -169,7 +170,8 @@ static int on_agent_message(struct session *s)
 		}
 		return s->state >= RUNNING ? 0 : -1;
 	}
-	if (m.kind != AGENT_STREAM || fd < 0 || s->state == EXPECT_OFFER || s->state > IN_ROUND)
+	/* With all of them there it is not asked again: at a round's end the husk waits for its streams and hears nobody. */
+	if (m.kind != AGENT_STREAM || fd < 0 || s->state == EXPECT_OFFER || s->state > IN_ROUND || s->streams_given == s->streams)
 		return 0;
 	if (channel_send(s->husk.channel, CHANNEL_STREAM, m.index, NULL, 0, fd, &s->err) < 0)
 		return -1;
@@ -178,6 +180,7 @@ static int on_agent_message(struct session *s)
 	if (answer.kind == CHANNEL_FAILED && answer.len == sizeof(s->err))
 		memcpy(&s->err, answer.payload, sizeof(s->err));
 	n = answer.kind == CHANNEL_OK ? 0 : -1;
+	s->streams_given += n == 0;
 	channel_message_finish(&answer);
 	return (int)n;
 }
@@ -231,6 +234,7 @@ static int on_offer(struct session *s, const ProtobufCMessage *base)
 	if (journal_identity(s->config->state_dir, identity, &s->err) < 0 || host_facts_check(offer, &s->err) < 0 || reserve(s, offer->present_bytes, &max) < 0)
 		return -1;
 	snprintf(s->record.comm, sizeof(s->record.comm), "%s", offer->comm);
+	s->streams = offer->streams;
 	if (start_husk(s, offer, max) < 0)
 		return -1;
 	gethostname(host, sizeof(host) - 1);
@@ -280,6 +284,8 @@ static int on_round_end(struct session *s, const ProtobufCMessage *base)
 
 	if (msg->round != s->round)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "end of round %u in round %u", msg->round, s->round);
+	if (s->streams_given != s->streams)
+		return err_set(&s->err, ERR_PROTOCOL, 0, "end of round %u with %u of %u streams", msg->round, s->streams_given, s->streams);
 	if (ask_husk(s, CHANNEL_ROUND_END, s->round, NULL, 0, -1, &m, &s->err) < 0)
 		return err_wrap(&s->err, "round %u", s->round);
 	if (answer_of_size(&m, sizeof(*a), &s->err) < 0) {
@@ -477,9 +483,9 @@ static int serve_one(struct session *s)
 		return errno == EINTR ? 0 : err_sys(&s->err, "poll");
 	if (n == 0)
 		return err_set(&s->err, ERR_TIMEOUT, 0, "nothing heard from the source in state %s", state_names[s->state]);
-	if (p[1].revents && on_agent_message(s) < 0)
-		return -1;
-	if (!p[0].revents || s->state == ENDED)
+	if (p[1].revents) /* first all that is there: streams that the source's next message relies on */
+		return on_agent_message(s);
+	if (!p[0].revents)
 		return 0;
 	if (control_receive(s->control, CONTROL_REST_MS, &type, &msg, &s->err) < 0)
 		return -1;
