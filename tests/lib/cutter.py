@@ -18,6 +18,7 @@ class Wire:
     def __init__(self, when, kind):
         self.when, self.kind = when, kind
         self.lock = threading.Lock()
+        self.turn = threading.Lock()  # no answer passes between a control message and the cut behind it
         self.sockets = set()
         self.done = False
 
@@ -66,8 +67,11 @@ def pump(wire, source, to, role):
                     break
                 length, kind, _ = struct.unpack("<IHH", head)
                 body = take(source, length)
-                if body is None or not wire.send(to, head + body, str(kind) == wire.kind):
+                if body is None:
                     break
+                with wire.turn:
+                    if not wire.send(to, head + body, str(kind) == wire.kind):
+                        break
             else:
                 data = source.recv(1 << 16)
                 if not data or not wire.send(to, data, role == STREAM and wire.kind == "data"):
