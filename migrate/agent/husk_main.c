@@ -151,6 +151,7 @@ _Noreturn void husk_main(int channel, uint64_t max_bytes, unsigned streams)
 	sigset_t all;
 
 	log_set_role("husk");
+	prctl(PR_SET_NAME, "dray-husk"); /* what ps shows until the target's own name comes with its state */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* A session and process group of its own: what a target's group was called at the source may not exist here. */
 	setsid();
