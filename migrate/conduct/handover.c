@@ -94,7 +94,6 @@ static int hold(struct source *s)
 {
 	if (keeper_hold(s->keeper, &s->record.freezer, s->err) < 0)
 		return err_wrap(s->err, "hold the process");
-	s->held = true;
 	return record(s, JOURNAL_FROZEN);
 }
 

@@ -69,7 +69,6 @@ struct source {
 	uint64_t memory_per_s;    /* bytes of memory that the link moves, as measured; 0 unknown */
 	uint64_t fixed_us;        /* what a freeze costs beside memory, as estimated */
 	uint64_t freeze_us;       /* when the freeze began */
-	bool held;                /* the stop outlives us */
 	bool commit_sent;
 };
 
