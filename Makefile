@@ -11,7 +11,7 @@ WERROR   ?=
 Q        := $(if $(V),,@)
 say       = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
 
-PKGS     := libprotobuf-c liburing liblz4 libxxhash
+PKGS     := libprotobuf-c liburing liblz4 libxxhash openssl
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
@@ -29,10 +29,10 @@ ALL_CPPFLAGS := -D_GNU_SOURCE -DDRAY_VERSION='"$(VERSION)"' -I. -I$(BUILD)/gen $
 ALL_CFLAGS   := -std=gnu11 $(OPT) $(HARDEN) -fPIE -pthread $(WARN) $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS  := -pie -pthread -Wl,-z,relro,-z,now,-z,noexecstack $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
 
-PROTOS   := images control state
+PROTOS   := images control state rpc
 GEN_C    := $(PROTOS:%=$(BUILD)/gen/%.pb-c.c)
 GEN_H    := $(PROTOS:%=$(BUILD)/gen/%.pb-c.h)
-LIB_SRC  := $(sort $(wildcard proto/base/*.c proto/wire/*.c pageserver/*.c migrate/*/*.c))
+LIB_SRC  := $(sort $(wildcard proto/*/*.c pageserver/*.c pageserver/*/*.c migrate/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o) $(GEN_C:.c=.o)
 LIB      := $(BUILD)/libdray.a
 TESTLIB_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/lib/*.c)))

@@ -5,7 +5,7 @@ FUZZ_CC      ?= clang
 FUZZ_SECONDS ?= 20
 FUZZ_DIR     := $(BUILD)/fuzz
 FUZZ_NAMES   := $(notdir $(basename $(wildcard tests/fuzz/*.c)))
-FUZZ_SRC     := $(wildcard proto/base/*.c proto/wire/*.c pageserver/*.c)
+FUZZ_SRC     := $(wildcard proto/*/*.c pageserver/*.c pageserver/*/*.c)
 FUZZ_OBJ     := $(FUZZ_SRC:%.c=$(FUZZ_DIR)/%.o) $(PROTOS:%=$(FUZZ_DIR)/gen/%.pb-c.o)
 FUZZ_FLAGS   := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -pthread
 DEPS_FUZZ    := clang llvm libclang-rt-14-dev

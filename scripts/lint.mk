@@ -2,7 +2,7 @@
 # What can be said about the source without running it. Each part stands alone: `make lint-includes`. Tools that are missing are skipped aloud.
 
 LINT     := lint-includes lint-headers lint-text lint-names lint-functions lint-shell lint-man lint-cppcheck lint-clang
-OWN_H    := $(sort $(wildcard proto/*/*.h pageserver/*.h migrate/*/*.h bench/*.h tests/lib/*.h))
+OWN_H    := $(sort $(wildcard proto/*/*.h pageserver/*.h pageserver/*/*.h migrate/*/*.h bench/*.h tests/lib/*.h))
 SHELLS   := $(sort $(wildcard scripts/* .ci/run tests/*/*.sh))
 need      = command -v $(1) >/dev/null || { echo "skipped: $(1) is not installed"; exit 0; }
 

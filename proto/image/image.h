@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* image.h - files of CRIU's image format: which there are, their names and magics, and their framing. Facts of the format as CRIU's
+ * own releases up to 4.2 read and write it.
+ *
+ *   ordinary file    u32 common magic, u32 file magic, entry*
+ *   inventory        u32 file magic, entry
+ *   service file     u32 service magic, u32 file magic, entry          (stats-dump, stats-restore, irmap-cache: in the work directory)
+ *   entry            u32 size, size bytes of protobuf; raw bytes may follow, their count told by the entry
+ *
+ * All integers little-endian. Files are opened beneath a directory descriptor, never through a symbolic link in their last component.
+ * What is read is not trusted: an entry is capped (IMAGE_ENTRY_MAX) before memory is taken for it.
+ * Threads: an object belongs to one. Fails: err that names the file. */
+#ifndef DRAY_IMAGE_IMAGE_H
+#define DRAY_IMAGE_IMAGE_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+
+enum { IMAGE_ENTRY_MAX = 16 * 1024 * 1024, IMAGE_NAME_MAX = 64 };
+
+enum image_type {
+	IMAGE_INVENTORY, IMAGE_PSTREE, IMAGE_CORE, IMAGE_IDS, IMAGE_MM, IMAGE_FS, IMAGE_FDINFO, IMAGE_FILES, IMAGE_PAGEMAP,
+	IMAGE_PAGEMAP_SHMEM, IMAGE_PAGES, IMAGE_PIPES_DATA, IMAGE_FIFO_DATA, IMAGE_SK_QUEUES, IMAGE_TCP_STREAM, IMAGE_TTY_INFO,
+	IMAGE_TTY_DATA, IMAGE_REMAP_FPATH, IMAGE_GHOST_FILE, IMAGE_MEMFD, IMAGE_FILELOCKS, IMAGE_SECCOMP, IMAGE_CGROUP, IMAGE_TIMENS,
+	IMAGE_CPUINFO, IMAGE_STATS_DUMP, IMAGE_STATS_RESTORE, IMAGE_IRMAP_CACHE,
+	IMAGE_TYPES
+};
+
+/* "core-41.img". id is ignored where the name has none. */
+void image_name(enum image_type type, uint64_t id, char name[IMAGE_NAME_MAX]);
+
+/* ---- writing ---- */
+struct image_out;
+/* Creates (truncates) the file, mode 0600, and writes its magics. NULL with e set. */
+struct image_out *image_create(int dirfd, enum image_type type, uint64_t id, struct err *e);
+int image_put(struct image_out *o, const ProtobufCMessage *entry, struct err *e);
+int image_put_raw(struct image_out *o, const void *data, size_t len, struct err *e);
+/* Flushes and closes; frees o also when that fails. durable: fsync as well. Accepts NULL. */
+int image_close(struct image_out *o, bool durable, struct err *e);
+void image_discard(struct image_out *o); /* closes without a word; accepts NULL */
+
+/* ---- reading ---- */
+struct image_in;
+/* Opens and checks the magics (img_version 1 inventories announce files without the common magic: both are taken). NULL with e set; a file
+ * that is not there is ERR_GONE. */
+struct image_in *image_open(int dirfd, enum image_type type, uint64_t id, struct err *e);
+/* The next entry. 1 with *entry owned by the caller, 0 at the end of the file, -1. */
+int image_get(struct image_in *i, const ProtobufCMessageDescriptor *type, ProtobufCMessage **entry, struct err *e);
+int image_get_raw(struct image_in *i, void *data, size_t len, struct err *e);
+uint64_t image_rest(const struct image_in *i); /* bytes not read yet: an upper bound for what an entry may claim */
+void image_in_close(struct image_in *i); /* accepts NULL */
+
+/* A file of a single entry: read whole, or written whole. */
+ProtobufCMessage *image_read_one(int dirfd, enum image_type type, uint64_t id, const ProtobufCMessageDescriptor *d, struct err *e);
+int image_write_one(int dirfd, enum image_type type, uint64_t id, const ProtobufCMessage *entry, struct err *e);
+
+#endif
