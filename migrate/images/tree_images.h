@@ -16,8 +16,11 @@ struct tree_images_options {
 	uint64_t dump_uptime_us; /* 0: not recorded (no track_mem) */
 	bool tcp_close;          /* recorded: a restore must repeat it */
 	uint32_t network_lock_method; /* as the inventory numbers it */
+	uint8_t *set_id;              /* IMAGES_SET_ID bytes, borrowed; NULL: none. images_ext.h */
+	const uint64_t *start_times;  /* of each task, in the tree's order; borrowed; NULL: unknown */
 };
-/* Writes inventory, pstree, core, ids, mm, fs, fdinfo, files, memfd, pipes, queues ... into dirfd. */
+/* Writes pstree, core, ids, mm, fs, fdinfo, files, memfd, pipes, queues, drayage.img and last inventory into dirfd. Memory is not its
+ * matter: nothing may be restored from dirfd before that is there too. */
 int tree_images_write(int dirfd, const Drayage__TreeState *tree, const struct tree_images_options *o, struct err *e);
 
 struct tree_images_facts { bool tcp_close; uint32_t img_version; };
