@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether a set of options can be done: what the rows refuse, values out of bounds, options that exclude each other. */
+#include <string.h>
+
+#include "migrate/rpc/options.h"
+
+enum { EMPTY_NET_NS = 0x40000000, PORT_MAX = 65535 };
+
+static int check_row(const struct rpc_option *o, const CriuOpts *opts, enum rpc_op op, struct err *e)
+{
+	if (o->native != RPC_REFUSED || !(o->ops & op) || !rpc_option_asks(o, opts))
+		return 0;
+	return err_set(e, ERR_USAGE, 0, "option %s is not supported: %s", o->name, o->text);
+}
+
+/* A value that the enum does not have is unpacked as the number that it is. */
+static int check_enum(const struct rpc_option *o, const CriuOpts *opts, struct err *e)
+{
+	const ProtobufCFieldDescriptor *f = rpc_option_field(o);
+	int value;
+
+	if (f->type != PROTOBUF_C_TYPE_ENUM || !rpc_option_present(o, opts))
+		return 0;
+	value = *(const int *)((const char *)opts + f->offset);
+	if (protobuf_c_enum_descriptor_get_value(f->descriptor, value))
+		return 0;
+	return err_set(e, ERR_USAGE, 0, "option %s: %d is no value of it", o->name, value);
+}
+
+/* Names become files below a directory: nothing else. */
+static int check_log_file(const char *name, struct err *e)
+{
+	if (!name || (name[0] && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0))
+		return 0;
+	return err_set(e, ERR_USAGE, 0, "option log_file: \"%.80s\" must be a name in the work directory, without a slash", name);
+}
+
+static int check_ps(const CriuPageServerInfo *ps, enum rpc_op op, struct err *e)
+{
+	if (!ps)
+		return 0;
+	if (ps->has_port && (ps->port < 0 || ps->port > PORT_MAX))
+		return err_set(e, ERR_USAGE, 0, "option ps: %d is no port", ps->port);
+	if (op != RPC_OP_PAGE_SERVER && !ps->has_fd && !(ps->address && ps->address[0]))
+		return err_set(e, ERR_USAGE, 0, "option ps: neither address nor fd says where the page server is");
+	return 0;
+}
+
+static int check_values(const CriuOpts *o, enum rpc_op op, struct err *e)
+{
+	if (o->has_pid && op & (RPC_OP_DUMP | RPC_OP_PRE_DUMP) && o->pid <= 0)
+		return err_set(e, ERR_USAGE, 0, "option pid: %d is no process", o->pid);
+	if (o->has_empty_ns && o->empty_ns & ~(uint32_t)EMPTY_NET_NS)
+		return err_set(e, ERR_USAGE, 0, "option empty_ns: 0x%x has more than the network namespace (0x%x)", o->empty_ns, EMPTY_NET_NS);
+	if (o->mntns_compat_mode && op != RPC_OP_RESTORE)
+		return err_set(e, ERR_USAGE, 0, "option mntns_compat_mode is for a restore only");
+	return check_log_file(o->log_file, e) != 0 ? -1 : check_ps(o->ps, op, e);
+}
+
+int rpc_options_check(const CriuOpts *opts, enum rpc_op op, struct err *e)
+{
+	for (const struct rpc_option *o = rpc_options; o->name; o++) {
+		if (check_enum(o, opts, e) != 0 || check_row(o, opts, op, e) != 0)
+			return -1;
+	}
+	return check_values(opts, op, e);
+}
