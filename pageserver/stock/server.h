@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server.h - a page server for whoever speaks CRIU's page-server protocol: one session of a sender, from a connected socket into an image
+ * directory. A set is published (its page maps get their names) when the sender closed the session properly and everything is written, before
+ * the sender is told so; of a session that ended in any other way nothing is. Which protocol, and what is checked: docs/page-server.md.
+ *
+ * Threads: a session belongs to one; any number of sessions may run in a process. Fails: err that names the peer, the page map and the
+ * address. Nothing is said to the peer then, the protocol has no words for it; its connection ends. */
+#ifndef DRAY_PAGESERVER_SERVER_H
+#define DRAY_PAGESERVER_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+
+/* Each 0: none. */
+struct page_server_limits {
+	uint64_t bytes;     /* of page contents */
+	uint64_t time_ms;   /* of the whole session, and for a caller that waits for one: from the listening on */
+	uint64_t idle_ms;   /* nothing came for so long */
+};
+
+struct page_server_config {
+	int images_dir;     /* borrowed: where the set is published */
+	const char *parent; /* the set before, relative to images_dir; NULL: none */
+	bool auto_dedup;    /* punch out of it what is sent again */
+	bool durable;       /* on the disk before the sender is told */
+	struct page_server_limits limits;
+};
+
+/* What a session did; also valid, as far as it came, after a failure. */
+struct page_server_report {
+	uint64_t maps, ranges, pages, in_parent; /* pages: with contents; in_parent: pages */
+	uint64_t us;          /* from the first command to the end */
+	unsigned header_size; /* 24 or 32; 0: never known */
+};
+
+/* Serves the sender at the other end of fd (borrowed) until it closes its session.
+ * inherited: the socket was somebody's before and goes on to serve him; not a byte behind the closing command is read, and its end is not waited
+ * for. Else: everything that comes is ours, and after the status the sender's end of the connection is awaited. out: may be NULL. */
+int page_server_serve_one(int fd, bool inherited, const struct page_server_config *c, struct page_server_report *out, struct err *e);
+
+/* Listens: address as sock_listen takes it, without a port. Port 0: the kernel chooses (sock_port). Returns a descriptor, or -1. */
+int page_server_listen(const char *address, uint16_t port, struct err *e);
+/* As CRIU's own: takes one connection, closes the listener (takes it), serves. */
+int page_server_serve_first(int listener, const struct page_server_config *c, struct page_server_report *out, struct err *e);
+
+#endif
