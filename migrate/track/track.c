@@ -68,7 +68,7 @@ bool tracker_probe(enum tracker_kind kind, struct err *e)
 	return ops->probe(e);
 }
 
-struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct err *e)
+static struct tracker *open_tracker(enum tracker_kind kind, pid_t pid, int uffd, bool resumed, struct err *e)
 {
 	struct tracker *t = calloc(1, sizeof(*t));
 
@@ -77,7 +77,8 @@ struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct
 		err_set(e, ERR_SYSTEM, ENOMEM, "tracker");
 		return NULL;
 	}
-	*t = (struct tracker){ .ops = ops_of(kind == TRACKER_AUTO ? tracker_best() : kind), .pid = pid, .uffd = uffd, .pagemap = -1 };
+	*t = (struct tracker){ .ops = ops_of(kind == TRACKER_AUTO ? tracker_best() : kind), .pid = pid, .uffd = uffd, .pagemap = -1,
+		.resumed = resumed };
 	t->vec = malloc(SCAN_VECTOR * sizeof(*t->vec));
 	t->words = malloc(WINDOW_PAGES * sizeof(*t->words));
 	if (!t->ops || !t->vec || !t->words) {
@@ -92,6 +93,36 @@ struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct
 failed:
 	tracker_close(t);
 	return NULL;
+}
+
+struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct err *e)
+{
+	return open_tracker(kind, pid, uffd, false, e);
+}
+
+struct tracker *tracker_resume(enum tracker_kind kind, pid_t pid, int uffd, const struct run_list *base, struct err *e)
+{
+	struct tracker *t = open_tracker(kind, pid, uffd, true, e);
+
+	if (t && sent_assume(&t->sent, base) < 0) {
+		err_set(e, ERR_SYSTEM, ENOMEM, "tracker");
+		tracker_close(t);
+		return NULL;
+	}
+	return t;
+}
+
+int tracker_leave(struct tracker *t)
+{
+	int uffd = steal_fd(&t->uffd);
+
+	tracker_close(t);
+	return uffd;
+}
+
+int tracker_holds(const struct tracker *t, struct run_list *out)
+{
+	return sent_list(&t->sent, out);
 }
 
 enum tracker_kind tracker_kind_of(const struct tracker *t)

@@ -47,6 +47,17 @@ int tracker_estimate(struct tracker *t, const struct vma_list *vmas, uint64_t *p
 void collected_finish(struct collected *c);
 void tracker_close(struct tracker *t);
 
+/* ---- rounds that build on each other in different processes ---- */
+
+/* Ends t without disarming: what it tracked goes on to be tracked. Returns the userfaultfd that this hangs on, the caller's, or -1 where the
+ * kernel needs nobody (soft-dirty, none). */
+int tracker_leave(struct tracker *t);
+/* The tracker that was left, opened again, for the same process: the next collect reports what changed since the last one before it was left.
+ * base: what was reported until then and not dropped, as tracker_holds tells; less only what was not there any more when it was to be read. */
+struct tracker *tracker_resume(enum tracker_kind kind, pid_t pid, int uffd, const struct run_list *base, struct err *e);
+/* Appends what was reported and not dropped since, ascending, as RUN_DATA runs: where a receiver of all that was reported holds contents. -ENOMEM. */
+int tracker_holds(const struct tracker *t, struct run_list *out);
+
 /* Bytes that would travel: present or swapped pages of mappings that carry pages. Needs no tracker. */
 int present_bytes(pid_t pid, const struct vma_list *vmas, uint64_t *bytes, struct err *e);
 

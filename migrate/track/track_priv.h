@@ -29,6 +29,7 @@ struct tracker {
 	bool can_scan;
 	bool rearm, last;  /* of the collect that runs */
 	bool estimating;   /* nothing is known of what was sent, and none of it may count */
+	bool resumed;      /* armed by somebody before us, who left it so */
 	bool failed;       /* a collect was lost: nothing that this tracker says can be trusted any more */
 	struct sent_map sent;
 	struct run_list fresh;      /* wp-async: what this collect found untracked; RUN_DATA: registered now, RUN_DROP: could not be */

@@ -110,6 +110,38 @@ void sent_finish(struct sent_map *m)
 	*m = (struct sent_map){ 0 };
 }
 
+static int assume_piece(struct sent_map *m, uint64_t start, uint64_t end)
+{
+	uint64_t base = start & ~(WINDOW_SIZE - 1);
+	struct page_bits *bits = sent_visit(m, base);
+
+	if (bits == &m->none) {
+		if (sent_insert(m, base) < 0)
+			return -ENOMEM;
+		bits = &m->window[m->cursor]->bits;
+	}
+	page_bits_set(bits, (unsigned)bytes_to_pages(start - base), (unsigned)bytes_to_pages(end - base));
+	return 0;
+}
+
+int sent_assume(struct sent_map *m, const struct run_list *runs)
+{
+	sent_begin(m);
+	for (size_t i = 0; i < runs->count; i++) {
+		uint64_t at = runs->run[i].addr, end = run_end(&runs->run[i]);
+
+		while (at < end) {
+			uint64_t stop = (at & ~(WINDOW_SIZE - 1)) + WINDOW_SIZE;
+
+			stop = stop < end ? stop : end;
+			if (assume_piece(m, at, stop) < 0)
+				return -ENOMEM;
+			at = stop;
+		}
+	}
+	return 0;
+}
+
 /* ---- runs ---- */
 
 /* Where, from page `from` on, bits a or b change. */
@@ -147,6 +179,26 @@ int window_emit(struct window *w, struct sent_map *m, struct run_list *out)
 		if (data || gone) {
 			int rc = run_list_add(out, w->base + pages_to_bytes(page), next - page, data ? RUN_DATA : RUN_DROP);
 
+			if (rc < 0)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+int sent_list(const struct sent_map *m, struct run_list *out)
+{
+	unsigned next;
+
+	for (size_t i = 0; i < m->count; i++) {
+		const struct page_bits *b = &m->window[i]->bits;
+
+		for (unsigned page = 0; page < WINDOW_PAGES; page = next) {
+			int rc = 0;
+
+			next = same_until(b, b, page);
+			if (page_bits_has(b, page))
+				rc = run_list_add(out, m->window[i]->base + pages_to_bytes(page), next - page, RUN_DATA);
 			if (rc < 0)
 				return rc;
 		}

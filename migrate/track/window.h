@@ -60,6 +60,9 @@ struct page_bits *sent_visit(struct sent_map *m, uint64_t base); /* borrowed unt
 uint64_t sent_next(struct sent_map *m, uint64_t base); /* the first window at or after base in which something was sent; UINT64_MAX: none */
 void sent_end(struct sent_map *m);
 void sent_finish(struct sent_map *m);
+/* Takes pages for sent, into an empty map: runs ascend. -ENOMEM. And the other way: appends the pages that were sent, ascending, as RUN_DATA. */
+int sent_assume(struct sent_map *m, const struct run_list *runs);
+int sent_list(const struct sent_map *m, struct run_list *out);
 
 /* Turns the window, the one visited last, into runs and remembers them as sent. -ENOMEM leaves the map unreliable. */
 int window_emit(struct window *w, struct sent_map *m, struct run_list *out);

@@ -116,7 +116,8 @@ static int take_in(struct tracker *t, const struct vma_list *vmas, uint64_t star
 	return 0;
 }
 
-/* Before our first registration nothing can be tracked, unless the process does it for itself: two can't share a mapping's bits. */
+/* Before our first registration nothing can be tracked, unless the process does it for itself: two can't share a mapping's bits. What is
+ * tracked when we resume was registered with the userfaultfd that was left to us. */
 static int refuse_foreign(struct tracker *t, const struct vma_list *vmas, struct err *e)
 {
 	static const struct scan_query tracked = { .mask = SCAN_WPALLOWED, .report = SCAN_WPALLOWED };
@@ -128,7 +129,10 @@ static int refuse_foreign(struct tracker *t, const struct vma_list *vmas, struct
 			rc = pagemap_scan(t->pagemap, vmas->vma[i].start, vmas->vma[i].end, &tracked, t->vec, note_region, &found);
 	if (rc < 0)
 		err_set(e, ERR_SYSTEM, -rc, "scan the mappings of process %d", t->pid);
-	else if (found.count)
+	else if (t->resumed) {
+		t->registered = found;
+		return 0;
+	} else if (found.count)
 		rc = err_set(e, ERR_UNSUPPORTED, 0, "task %d: mapping at %llx is write-protected by a userfaultfd of its own", t->pid,
 			     (unsigned long long)found.run[0].addr);
 	run_list_finish(&found);
@@ -335,7 +339,7 @@ static int wp_open(struct tracker *t, struct err *e)
 
 	if (t->uffd < 0)
 		return err_set(e, ERR_INTERNAL, 0, "no userfaultfd of the target");
-	rc = uffd_api(t->uffd);
+	rc = t->resumed ? 0 : uffd_api(t->uffd); /* said once for all */
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "userfaultfd features");
 	zero_pages_init(&t->zero); /* where frame numbers are hidden, zeros of /dev/zero mappings travel */

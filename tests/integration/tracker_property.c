@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Never less than what changed: after any number of rounds beside a restless process, and a last one with it frozen, a destination that got
- * nothing but what the tracker reported equals it byte for byte.
+ * nothing but what the tracker reported equals it byte for byte. After some rounds the tracker is left, and another one goes on from there.
  *
  *   tracker_property [TRACKER [SEEDS [FIRST_SEED]]]      without a tracker: all that this kernel has
  *
@@ -140,6 +140,18 @@ static int quiet_is_quiet(struct run *r)
 	return 0;
 }
 
+/* The next round is another tracker's, as if another process made it. */
+static int hand_over(struct run *r)
+{
+	struct run_list base = { 0 };
+	struct err e = { 0 };
+	int rc = tracker_holds(r->tracker, &base), uffd = tracker_leave(r->tracker);
+
+	r->tracker = rc < 0 ? NULL : tracker_resume(r->kind, r->subject.pid, uffd, &base, &e);
+	run_list_finish(&base);
+	return r->tracker ? 0 : complain(r, "resume", &e);
+}
+
 /* Returns the pages that differ at the end, or -1. */
 static int64_t run_once(struct run *r)
 {
@@ -153,7 +165,7 @@ static int64_t run_once(struct run *r)
 		/* Short intervals too, in which most of a mapping is left alone: what happens to the rest must not need company. */
 		uint64_t ops = round % 2 == r->seed % 2 ? OPS_PER_ROUND : OPS_PER_ROUND / 20;
 
-		if (one_round(r, round, false) < 0 || restless_await(&r->subject, ops) < 0)
+		if (one_round(r, round, false) < 0 || ((r->seed + round) % 3 == 0 && hand_over(r) < 0) || restless_await(&r->subject, ops) < 0)
 			goto out;
 	}
 	if (restless_stop(&r->subject) < 0 || one_round(r, round, true) < 0)

@@ -116,11 +116,31 @@ static void windows_left_out_are_forgotten(void **state)
 	sent_finish(&m);
 }
 
+static void what_was_sent_can_be_told_and_taken_up_again(void **state)
+{
+	static const struct page_run given[] = { { 0x1000, 3, RUN_DATA }, { WINDOW_SIZE - 0x2000, 5, RUN_DATA }, { 5 * WINDOW_SIZE, WINDOW_PAGES + 1, RUN_DATA } };
+	struct run_list in = { 0 }, out = { 0 };
+	struct sent_map m = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(run_list_add(&in, given[i].addr, given[i].pages, RUN_DATA), 0);
+	assert_int_equal(sent_assume(&m, &in), 0);
+	assert_int_equal(m.count, 4);
+	assert_int_equal(sent_list(&m, &out), 0);
+	assert_int_equal(out.count, 3);
+	assert_memory_equal(out.run, in.run, sizeof(given));
+	run_list_finish(&in);
+	run_list_finish(&out);
+	sent_finish(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bits_cover_exactly_their_range), cmocka_unit_test(drops_concern_what_was_sent),
 		cmocka_unit_test(what_is_not_mapped_is_forgotten_without_a_drop), cmocka_unit_test(windows_left_out_are_forgotten),
+		cmocka_unit_test(what_was_sent_can_be_told_and_taken_up_again),
 	};
 
 	return cmocka_run_group_tests_name("track window", tests, NULL, NULL);
