@@ -27,7 +27,7 @@ enum {
 
 int hold_init(struct hold *h, pid_t target, const char *id, int pidfd)
 {
-	*h = (struct hold){ .target = target, .pidfd = pidfd };
+	*h = (struct hold){ .target = target, .pidfd = pidfd, .caller = CGROUP_STOP_NONE };
 	return (size_t)snprintf(h->id, sizeof(h->id), "%s", id) < sizeof(h->id) ? 0 : -ENAMETOOLONG;
 }
 
@@ -67,6 +67,8 @@ static int stop_target(struct hold *h, struct err *e)
 /* How long it stood still. */
 static uint64_t let_go(struct hold *h)
 {
+	cgroup_stop_put_back(&h->caller); /* still stopped by us, so that it runs not for a moment */
+	cgroup_stop_close(&h->caller);
 	remote_release(&h->r);
 	h->held = false;
 	return clock_us() - h->held_since;
@@ -147,6 +149,29 @@ static int fetch_uffd(struct hold *h, int *uffd, struct err *e)
 	return 0;
 }
 
+int hold_uffd(struct hold *h, int *uffd, uint64_t *stopped_us, struct err *e)
+{
+	struct err ignored = { 0 };
+	int rc;
+
+	if (h->held || h->scratch)
+		return err_set(e, ERR_INTERNAL, 0, "userfaultfd: held or armed already");
+	if (stop_target(h, e) < 0)
+		return -1;
+	rc = remote_scratch_create(&h->r, CAPTURE_DATA, 0, e);
+	note_scratch(h);
+	if (rc == 0)
+		rc = fetch_uffd(h, uffd, e);
+	if (clean_target(h, rc < 0 ? &ignored : e) < 0)
+		rc = -1;
+	*stopped_us = let_go(h);
+	if (rc < 0 && *uffd >= 0) {
+		close(*uffd);
+		*uffd = -1;
+	}
+	return rc < 0 ? err_wrap(e, "prepare process %d", h->target) : 0;
+}
+
 static void make_twins(struct hold *h, unsigned want, struct keeper_armed *out)
 {
 	struct err why = { 0 };
@@ -203,11 +228,35 @@ void hold_look(struct hold *h)
 
 /* ---- frozen ---- */
 
-int hold_freeze(struct hold *h, uint64_t *us, struct err *e)
+/* Our own stop comes on top of the freezer's, which then goes: what is frozen runs none of our calls. Version 1 has to let go first. */
+static int stop_by_cgroup(struct hold *h, const char *cgroup, struct err *e)
+{
+	struct err ignored = { 0 };
+	int rc;
+
+	if (cgroup_stop_open(&h->caller, cgroup, e) < 0)
+		return -1;
+	rc = cgroup_stop_freeze(&h->caller, e);
+	if (rc == 0 && h->caller.v2)
+		rc = stop_target(h, e);
+	if (cgroup_stop_thaw(&h->caller, rc < 0 ? &ignored : e) < 0)
+		rc = -1;
+	if (rc == 0 && !h->caller.v2)
+		rc = stop_target(h, e);
+	if (rc == 0)
+		return 0;
+	if (h->held)
+		let_go(h);
+	cgroup_stop_put_back(&h->caller);
+	cgroup_stop_close(&h->caller);
+	return err_wrap(e, "freeze by %s", cgroup);
+}
+
+int hold_freeze(struct hold *h, const char *cgroup, uint64_t *us, struct err *e)
 {
 	if (h->held)
 		return err_set(e, ERR_INTERNAL, 0, "process %d is frozen already", h->target);
-	if (stop_target(h, e) < 0)
+	if ((*cgroup ? stop_by_cgroup(h, cgroup, e) : stop_target(h, e)) < 0)
 		return -1;
 	*us = clock_us() - h->held_since;
 	if (h->scratch && !scratch_is_ours(h)) {
@@ -328,8 +377,10 @@ static int end_running(struct hold *h, struct err *e)
 
 static int end_killed(struct hold *h, struct err *e)
 {
+	struct cgroup_stop caller = h->caller; /* frozen, it would not die */
 	int rc = 0;
 
+	h->caller = CGROUP_STOP_NONE;
 	twins_destroy(&h->twins);
 	if (h->freezer.kind != FREEZER_NONE)
 		rc = freezer_kill(&h->freezer, e);
@@ -340,6 +391,8 @@ static int end_killed(struct hold *h, struct err *e)
 		let_go(h);
 	if (rc == 0 && wait_readable(h->pidfd, GONE_MS) != 1)
 		rc = err_set(e, ERR_TIMEOUT, 0, "process %d has not ended within %d s", h->target, GONE_MS / 1000);
+	cgroup_stop_put_back(&caller);
+	cgroup_stop_close(&caller);
 	freezer_remove(&h->freezer);
 	return rc;
 }

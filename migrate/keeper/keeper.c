@@ -235,6 +235,30 @@ int keeper_freeze(struct keeper *k, uint64_t *freezing_us, struct err *e)
 	return ask_time(k, OP_FREEZE, freezing_us, e);
 }
 
+int keeper_freeze_in(struct keeper *k, const char *cgroup, uint64_t *freezing_us, struct err *e)
+{
+	struct keeper_request q = { .op = OP_FREEZE };
+	struct keeper_reply a;
+
+	if ((size_t)snprintf(q.cgroup, sizeof(q.cgroup), "%s", cgroup) >= sizeof(q.cgroup))
+		return err_set(e, ERR_USAGE, ENAMETOOLONG, "freezer cgroup");
+	if (ask(k, &q, &a, NULL, e) < 0)
+		return -1;
+	*freezing_us = a.us;
+	return 0;
+}
+
+int keeper_make_uffd(struct keeper *k, int *uffd, uint64_t *stopped_us, struct err *e)
+{
+	struct keeper_request q = { .op = OP_UFFD };
+	struct keeper_reply a;
+
+	if (ask(k, &q, &a, uffd, e) < 0)
+		return -1;
+	*stopped_us = a.us;
+	return *uffd < 0 ? err_set(e, ERR_SYSTEM, EMFILE, "take over the userfaultfd") : 0;
+}
+
 int keeper_thaw(struct keeper *k, uint64_t *stopped_us, struct err *e)
 {
 	return ask_time(k, OP_THAW, stopped_us, e);

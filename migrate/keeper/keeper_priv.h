@@ -3,9 +3,12 @@
 #ifndef DRAY_MIGRATE_KEEPER_PRIV_H
 #define DRAY_MIGRATE_KEEPER_PRIV_H
 
+#include <limits.h>
+
+#include "migrate/freeze/cgroup_stop.h"
 #include "migrate/keeper/keeper.h"
 
-enum keeper_op { OP_ARM = 1, OP_FREEZE, OP_THAW, OP_CAPTURE, OP_HOLD, OP_END };
+enum keeper_op { OP_ARM = 1, OP_FREEZE, OP_THAW, OP_CAPTURE, OP_HOLD, OP_END, OP_UFFD };
 
 /* One packet each way; both ends are the same program. */
 struct keeper_request {
@@ -14,6 +17,7 @@ struct keeper_request {
 	unsigned want_twins;
 	struct capture_options capture;
 	enum keeper_verdict verdict;
+	char cgroup[PATH_MAX]; /* freeze by it; "" not */
 };
 /* Descriptors travel with it: arm's userfaultfd, capture's memfd. The twins' ends follow in packets of their own, PAIRS_A_PACKET each. */
 struct keeper_reply {
@@ -38,6 +42,7 @@ struct hold {
 	struct twins twins;
 	struct vma_list seen;  /* the mappings with their flags as they were soon after the arming, for capture_tree_seen */
 	struct freezer freezer; /* made by arm, or else by hold_keep */
+	struct cgroup_stop caller; /* the caller's control group, while we hold what is in it */
 	bool kept;              /* and closed: the target stands still in it */
 };
 
@@ -46,7 +51,8 @@ int hold_init(struct hold *h, pid_t target, const char *id, int pidfd);
 int hold_arm(struct hold *h, bool want_uffd, unsigned want_twins, struct keeper_armed *out, struct err *e);
 /* Reads the running target's mappings for a later capture; takes 50 ms a GiB. Whether it can matters to nobody. */
 void hold_look(struct hold *h);
-int hold_freeze(struct hold *h, uint64_t *us, struct err *e);
+int hold_uffd(struct hold *h, int *uffd, uint64_t *stopped_us, struct err *e);
+int hold_freeze(struct hold *h, const char *cgroup, uint64_t *us, struct err *e);
 int hold_thaw(struct hold *h, uint64_t *us, struct err *e);
 int hold_capture(struct hold *h, const struct capture_options *opt, int *memfd, struct err *e);
 int hold_keep(struct hold *h, struct err *e);

@@ -47,20 +47,23 @@ static void arm(struct hold *h, int sock, const struct keeper_request *q, struct
 static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 {
 	struct keeper_reply a = { 0 };
-	int memfd = -1;
+	int fd = -1;
 
 	switch (q->op) {
 	case OP_ARM:
 		arm(h, sock, q, &a);
 		return false;
 	case OP_FREEZE:
-		a.rc = hold_freeze(h, &a.us, &a.e);
+		a.rc = hold_freeze(h, q->cgroup, &a.us, &a.e);
+		break;
+	case OP_UFFD:
+		a.rc = hold_uffd(h, &fd, &a.us, &a.e);
 		break;
 	case OP_THAW:
 		a.rc = hold_thaw(h, &a.us, &a.e);
 		break;
 	case OP_CAPTURE:
-		a.rc = hold_capture(h, &q->capture, &memfd, &a.e);
+		a.rc = hold_capture(h, &q->capture, &fd, &a.e);
 		break;
 	case OP_HOLD:
 		a.rc = hold_keep(h, &a.e);
@@ -72,8 +75,8 @@ static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 	default:
 		a.rc = err_set(&a.e, ERR_INTERNAL, 0, "request %d", (int)q->op);
 	}
-	send_fds(sock, &a, sizeof(a), &memfd, memfd >= 0);
-	close_all(&memfd, 1);
+	send_fds(sock, &a, sizeof(a), &fd, fd >= 0);
+	close_all(&fd, 1);
 	return q->op == OP_END;
 }
 

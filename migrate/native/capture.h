@@ -15,6 +15,9 @@
 struct capture_options {
 	bool tcp_close;   /* established TCP connections are let go: the descriptor stays, unconnected */
 	bool writes_untracked_ok; /* tracker none: O_DIRECT and the like need no refusal */
+	bool tracked;             /* mappings registered with a userfaultfd are so by our own tracker (of a running process; in the freeze they are) */
+	bool shared_memory_apart; /* the contents of shared memory are carried whole by somebody else: none in the description, and no limit */
+	uint32_t service_socket;  /* inode of a unix socket of the target's that is its connection to us (it asked for this itself); 0: none */
 };
 
 /* One object that can't be carried: "task 41 fd 7: AF_NETLINK socket", with the option that would let it go, or none. */

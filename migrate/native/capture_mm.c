@@ -166,7 +166,7 @@ static void check_flags(struct capture *c, const struct vma *v)
 	if ((v->vm_flags & VMF_SEALED) && v->kind != VMA_VDSO && v->kind != VMA_VVAR && v->kind != VMA_VSYSCALL)
 		obstacle(c, v, "sealed memory");
 	/* In the freeze it is the tracker's. */
-	if ((v->vm_flags & VMF_UFFD) && !c->r)
+	if ((v->vm_flags & VMF_UFFD) && !c->r && !c->opt->tracked)
 		obstacle(c, v, "memory registered with a userfaultfd");
 }
 

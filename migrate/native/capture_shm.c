@@ -186,7 +186,7 @@ static int save_rest(struct capture *c, const struct shm_object *s)
 
 int capture_shm_rest(struct capture *c)
 {
-	for (size_t i = 0; i < c->shms; i++) {
+	for (size_t i = 0; i < c->shms && !c->opt->shared_memory_apart; i++) {
 		if (save_rest(c, &c->shm[i]) < 0)
 			return -1;
 	}

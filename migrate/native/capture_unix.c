@@ -20,6 +20,7 @@
 #include "proto/base/cleanup.h"
 
 enum { QUEUE_MAX = 8 << 20, PACKETS_MAX = 65536 };
+enum { UNIX_SERVICE = 2 }; /* unix_sk_entry.uflags: the connection to who made the images */
 #ifndef UNIX_DIAG_SHUTDOWN
 #define UNIX_DIAG_SHUTDOWN 6
 #endif
@@ -152,6 +153,11 @@ static void check_connected(struct capture *c, const struct fd_desc *d, int loca
 		capture_fd_obstacle(c, d, NULL, "connected unix socket with a name");
 }
 
+static bool is_service_socket(const struct capture *c, const struct fd_desc *d)
+{
+	return c->opt->service_socket && (uint32_t)d->st.st_ino == c->opt->service_socket;
+}
+
 int unix_check(struct capture *c, struct fd_desc *d, int local)
 {
 	struct sockaddr_un un;
@@ -160,7 +166,9 @@ int unix_check(struct capture *c, struct fd_desc *d, int local)
 	if (d->sock.scm_fds)
 		capture_fd_obstacle(c, d, NULL, "unix socket with %u descriptors in flight (SCM_RIGHTS)", d->sock.scm_fds);
 	check_name(c, d, &un, name);
-	if (d->sock.state == TCP_LISTEN) {
+	if (is_service_socket(c, d)) {
+		return 0;
+	} else if (d->sock.state == TCP_LISTEN) {
 		if (d->sock.queue && c->r)
 			capture_fd_obstacle(c, d, NULL, "unix listener with %u connections not accepted yet", d->sock.queue);
 	} else if (d->sock.state == TCP_ESTABLISHED) {
@@ -268,6 +276,10 @@ static int save_peer(struct capture *c, const struct fd_desc *d, UnixSkEntry *u,
 
 	if (!x)
 		return -1;
+	if (u->uflags & UNIX_SERVICE) {
+		u->peer = d->sock.peer;
+		return 0;
+	}
 	if (d->sock.state == TCP_ESTABLISHED && connected_by_name(d, local, &un)) {
 		len = name_of(local, &un, true);
 		if (capture_bytes(c, &x->peer_name, un.sun_path, len) < 0)
@@ -296,6 +308,7 @@ int unix_save(struct capture *c, struct fd_desc *d, FileEntry *f, int local)
 	u->backlog = d->sock.state == TCP_LISTEN ? d->sock.backlog : 0;
 	u->has_shutdown = true;
 	u->shutdown = (SkShutdown)(d->sock.shutdown & 3);
+	u->uflags = is_service_socket(c, d) ? UNIX_SERVICE : 0;
 	if (!(u->fown = capture_fown(c, d, local)) || !(u->opts = socket_options(c, local, false)) || save_name(c, d, u, local) < 0 ||
 	    save_peer(c, d, u, local) < 0 || socket_extra_options(c, d, local, f->id) < 0)
 		return -1;
