@@ -318,7 +318,7 @@ static int check_guards(struct capture *c)
 	struct scan_query q = { .mask = SCAN_GUARD, .report = SCAN_GUARD };
 	cleanup_free struct scan_region *room = malloc(SCAN_VECTOR * sizeof(*room));
 	size_t last = c->vmas.count;
-	cleanup_fd int fd = pagemap_open(c->pid);
+	cleanup_fd int fd = proc_pagemap_open(c->pid);
 
 	if (!room || fd < 0)
 		return err_set(c->e, ERR_SYSTEM, room ? -fd : ENOMEM, "pages of task %d", c->pid);

@@ -24,7 +24,7 @@ static int fill_by_scan(struct tracker *t, struct window *w, uint64_t start, uin
 static int fill_by_words(struct tracker *t, struct window *w, uint64_t start, uint64_t end)
 {
 	unsigned from = window_page(w, start), to = window_page(w, end);
-	int rc = pagemap_read(t->pagemap, start, end, t->words);
+	int rc = proc_pagemap_read(t->pagemap, start, end, t->words);
 
 	for (unsigned page = from; rc == 0 && page < to; page++)
 		page_bits_set(word_is_own(t, t->words[page - from]) ? &w->data : &w->gone, page, page + 1);

@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct scan_arg) == 96, "the kernel's struct pm_scan_arg")
 enum { SCAN_WP_MATCHING = 1 };
 enum { HUGE_SIZE = 2 << 20, KPF_ZERO_PAGE = 24 };
 
-int pagemap_open(pid_t pid)
+int proc_pagemap_open(pid_t pid)
 {
 	char path[40];
 	int fd;
@@ -78,7 +78,7 @@ uint64_t pagemap_first(int fd, uint64_t start, uint64_t end)
 	return n == 0 ? end : found.start;
 }
 
-int pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words)
+int proc_pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words)
 {
 	size_t want = bytes_to_pages(end - start) * sizeof(*words), have = 0;
 	off_t at = (off_t)(bytes_to_pages(start) * sizeof(*words));
@@ -110,7 +110,7 @@ static bool frame_is_zero_page(uint64_t pfn)
 /* A page that was read and never written maps the zero page; a whole huge page of them, where offered, the huge one. */
 int zero_pages_init(struct zero_pages *z)
 {
-	cleanup_fd int fd = pagemap_open(getpid());
+	cleanup_fd int fd = proc_pagemap_open(getpid());
 	size_t len = 3ul * HUGE_SIZE;
 	uint64_t word = 0, at;
 	char *m;
@@ -125,7 +125,7 @@ int zero_pages_init(struct zero_pages *z)
 	at = ((uintptr_t)m + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1ull);
 	madvise((void *)(at + HUGE_SIZE), DRAY_PAGE_SIZE, MADV_NOHUGEPAGE);
 	*(volatile char *)(at + HUGE_SIZE);
-	if (pagemap_read(fd, at + HUGE_SIZE, at + HUGE_SIZE + DRAY_PAGE_SIZE, &word) == 0)
+	if (proc_pagemap_read(fd, at + HUGE_SIZE, at + HUGE_SIZE + DRAY_PAGE_SIZE, &word) == 0)
 		z->small = word & PM_PFN_MASK;
 	if (!z->small) {
 		zero_pages_finish(z);
@@ -133,7 +133,7 @@ int zero_pages_init(struct zero_pages *z)
 	}
 	madvise((void *)at, HUGE_SIZE, MADV_HUGEPAGE);
 	*(volatile char *)at;
-	if (pagemap_read(fd, at, at + DRAY_PAGE_SIZE, &word) == 0 && (word & PM_PFN_MASK) != z->small &&
+	if (proc_pagemap_read(fd, at, at + DRAY_PAGE_SIZE, &word) == 0 && (word & PM_PFN_MASK) != z->small &&
 	    frame_is_zero_page(word & PM_PFN_MASK))
 		z->huge = word & PM_PFN_MASK;
 	return 0;

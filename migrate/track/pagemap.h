@@ -50,14 +50,14 @@ typedef int scan_visit_fn(void *arg, const struct scan_region *r); /* negative e
 
 enum { SCAN_VECTOR = 16384 + 1 }; /* regions that one call may find: every page of 64 MiB its own */
 
-int pagemap_open(pid_t pid); /* descriptor or -errno */
+int proc_pagemap_open(pid_t pid); /* descriptor or -errno */
 /* Regions of [start, end) in ascending order. vec: SCAN_VECTOR entries of scratch memory. */
 int pagemap_scan(int fd, uint64_t start, uint64_t end, const struct scan_query *q, struct scan_region *vec, scan_visit_fn *visit, void *arg);
 bool pagemap_can_scan(int fd);
 /* The first page of [start, end) that is there or in swap; end if none is, start if the kernel can't say. Steps over holes of any size. */
 uint64_t pagemap_first(int fd, uint64_t start, uint64_t end);
 /* A word for each page of [start, end). What lies outside the address space reads as 0. */
-int pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words);
+int proc_pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words);
 
 /* The kernel's pages of zeros, known by their frame numbers. Holds a mapping of each so that they stay what they are. */
 struct zero_pages {

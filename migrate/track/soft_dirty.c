@@ -21,7 +21,7 @@
 static int soft_dirty_fill(struct tracker *t, struct window *w, uint64_t start, uint64_t end, bool file)
 {
 	unsigned from = window_page(w, start), to = window_page(w, end);
-	int rc = pagemap_read(t->pagemap, start, end, t->words);
+	int rc = proc_pagemap_read(t->pagemap, start, end, t->words);
 
 	(void)file; /* the words tell */
 	for (unsigned page = from; rc == 0 && page < to; page++) {
@@ -56,13 +56,13 @@ static int soft_dirty_open(struct tracker *t, struct err *e)
 static bool soft_dirty_probe(struct err *e)
 {
 	char *m = mmap(NULL, DRAY_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	int fd = pagemap_open(getpid());
+	int fd = proc_pagemap_open(getpid());
 	uint64_t word = 0;
 	int rc = m == MAP_FAILED ? -ENOMEM : fd < 0 ? fd : 0;
 
 	if (rc == 0) {
 		*(volatile char *)m = 1;
-		rc = pagemap_read(fd, (uintptr_t)m, (uintptr_t)m + DRAY_PAGE_SIZE, &word);
+		rc = proc_pagemap_read(fd, (uintptr_t)m, (uintptr_t)m + DRAY_PAGE_SIZE, &word);
 	}
 	if (fd >= 0)
 		close(fd);

@@ -279,7 +279,7 @@ int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, 
 		return err_set(e, ERR_INTERNAL, 0, "a collect failed before: its changes are lost");
 	if (check_addresses(vmas, e) < 0)
 		return -1;
-	t->pagemap = pagemap_open(t->pid);
+	t->pagemap = proc_pagemap_open(t->pid);
 	if (t->pagemap < 0) {
 		if (t->pagemap == -ENOENT || t->pagemap == -ESRCH)
 			return err_set(e, ERR_GONE, 0, "process %d is gone", t->pid);

@@ -258,7 +258,7 @@ static bool may_be_marker(uint64_t word)
 static int classify_words(struct tracker *t, struct window *w, uint64_t start, uint64_t end, const struct page_bits *written)
 {
 	unsigned from = window_page(w, start), to = window_page(w, end);
-	int rc = pagemap_read(t->pagemap, start, end, t->words);
+	int rc = proc_pagemap_read(t->pagemap, start, end, t->words);
 
 	for (unsigned page = from; rc == 0 && page < to; page++) {
 		uint64_t word = t->words[page - from];
@@ -399,7 +399,7 @@ static int probe_page(int uffd, int pagemap, char *page)
 static bool wp_probe(struct err *e)
 {
 	cleanup_fd int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	cleanup_fd int pagemap = pagemap_open(getpid());
+	cleanup_fd int pagemap = proc_pagemap_open(getpid());
 	char *page;
 	int rc;
 

@@ -148,7 +148,7 @@ static uint64_t next_to_compare(const struct mirror *m, const struct vma *v, uin
 static uint64_t differences_in(const struct mirror *m, pid_t pid, const struct vma *v, int mem, bool loud)
 {
 	static char buf[CHUNK_PAGES * DRAY_PAGE_SIZE];
-	cleanup_fd int file = open_file_of(pid, v), pagemap = pagemap_open(pid);
+	cleanup_fd int file = open_file_of(pid, v), pagemap = proc_pagemap_open(pid);
 	uint64_t wrong = 0;
 
 	for (uint64_t at = v->start; (at = next_to_compare(m, v, at, pagemap)) < v->end; at += sizeof(buf)) {
