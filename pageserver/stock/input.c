@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/stock/input.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "proto/base/io.h"
+#include "proto/wire/runs.h"
+
+int ps_input_begin(struct ps_input *in, int fd, bool ahead, uint64_t idle_ms, uint64_t deadline_us)
+{
+	*in = (struct ps_input){ .fd = fd, .ahead = ahead, .idle_ms = idle_ms, .deadline_us = deadline_us };
+	in->buf = aligned_alloc(DRAY_PAGE_SIZE, PS_INPUT_BUFFER);
+	return in->buf ? 0 : -ENOMEM;
+}
+
+void ps_input_finish(struct ps_input *in)
+{
+	free(in->buf);
+	in->buf = NULL;
+}
+
+/* How long the next wait may take, -1 for ever; 0 when the deadline has come. */
+static int patience_ms(const struct ps_input *in)
+{
+	uint64_t now, left = in->idle_ms ? in->idle_ms : UINT64_MAX;
+
+	if (in->deadline_us) {
+		now = clock_us();
+		if (now >= in->deadline_us)
+			return 0;
+		if ((in->deadline_us - now) / 1000 + 1 < left)
+			left = (in->deadline_us - now) / 1000 + 1;
+	}
+	if (left == UINT64_MAX)
+		return -1;
+	return left < INT_MAX ? (int)left : INT_MAX;
+}
+
+bool ps_input_late(const struct ps_input *in)
+{
+	return in->deadline_us && clock_us() >= in->deadline_us;
+}
+
+/* Bytes, 0 at the end, -errno. The deadline is looked at every time: a sender that never stops, or trickles, is never waited for. */
+static ssize_t read_some(const struct ps_input *in, void *buf, size_t len)
+{
+	for (;;) {
+		int wait = patience_ms(in), rc;
+		ssize_t n;
+
+		if (wait == 0)
+			return -ETIMEDOUT;
+		n = recv(in->fd, buf, len, MSG_DONTWAIT);
+		if (n >= 0)
+			return n;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		rc = wait_readable(in->fd, wait);
+		if (rc <= 0)
+			return rc < 0 ? rc : -ETIMEDOUT;
+	}
+}
+
+/* Makes [from, from + need) be there; room behind it is filled too, up to `most`, when reading ahead. */
+static int fill(struct ps_input *in, size_t need, size_t most)
+{
+	if (in->to - in->from < need && in->from > 0) { /* less than a page: next to nothing to move, and all the room behind it */
+		memmove(in->buf, in->buf + in->from, in->to - in->from);
+		in->to -= in->from;
+		in->from = 0;
+	}
+	while (in->to - in->from < need) {
+		size_t room = PS_INPUT_BUFFER - in->to;
+		ssize_t n;
+
+		if (!in->ahead && room > most - (in->to - in->from))
+			room = most - (in->to - in->from);
+		n = read_some(in, in->buf + in->to, room);
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			return in->from == in->to ? -ENODATA : -EPIPE;
+		in->to += (size_t)n;
+	}
+	return 0;
+}
+
+int ps_input_peek(struct ps_input *in, size_t len, const uint8_t **bytes)
+{
+	int rc = fill(in, len, len);
+
+	*bytes = in->buf + in->from;
+	return rc;
+}
+
+int ps_input_take(struct ps_input *in, size_t len, const uint8_t **bytes)
+{
+	int rc = ps_input_peek(in, len, bytes);
+
+	in->from += rc == 0 ? len : 0;
+	return rc;
+}
+
+ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages)
+{
+	size_t most = max < PS_INPUT_BUFFER ? (size_t)max : PS_INPUT_BUFFER, have;
+	int rc = fill(in, DRAY_PAGE_SIZE, most);
+
+	if (rc < 0)
+		return rc == -ENODATA ? -EPIPE : rc;
+	have = in->to - in->from < most ? in->to - in->from : most;
+	have -= have % DRAY_PAGE_SIZE;
+	*pages = in->buf + in->from;
+	in->from += have;
+	return (ssize_t)have;
+}
+
+int ps_input_drain(struct ps_input *in, unsigned timeout_ms)
+{
+	ssize_t n;
+
+	in->idle_ms = 0;
+	in->deadline_us = clock_us() + timeout_ms * 1000ull;
+	do
+		n = read_some(in, in->buf, PS_INPUT_BUFFER);
+	while (n > 0);
+	return (int)n;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* input.h - what a sender says, from its socket: headers whole, pages as they come, both borrowed from one buffer, with deadlines.
+ *
+ * On a socket that is ours alone it reads as much as there is, headers and pages together, so that a small range costs no system call. On one
+ * that others use behind us it never takes a byte more than it was asked for.
+ * Threads: one. Lifetime: begin/finish; finish accepts a zeroed one. Fails: negative errno: -ETIMEDOUT past a deadline (ps_input_late says
+ * which), -EPIPE an end in the middle of what was asked for. The socket may be blocking or not, its options stay as they are. */
+#ifndef DRAY_PAGESERVER_INPUT_H
+#define DRAY_PAGESERVER_INPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { PS_INPUT_BUFFER = 512 * 1024 };
+
+struct ps_input {
+	int fd;     /* borrowed */
+	bool ahead;
+	uint8_t *buf; /* PS_INPUT_BUFFER bytes; what is in [from, to) was read and not taken yet */
+	size_t from, to;
+	uint64_t idle_ms;     /* 0: none */
+	uint64_t deadline_us; /* of clock_us; 0: none */
+};
+
+int ps_input_begin(struct ps_input *in, int fd, bool ahead, uint64_t idle_ms, uint64_t deadline_us);
+void ps_input_finish(struct ps_input *in);
+
+/* len bytes, len at most a page; they stay until the next call. 0; -ENODATA: the other side ended before the first of them. */
+int ps_input_take(struct ps_input *in, size_t len, const uint8_t **bytes);
+/* As ps_input_take, but what it gives is given again. */
+int ps_input_peek(struct ps_input *in, size_t len, const uint8_t **bytes);
+/* Whole pages, at least one and at most max bytes of them; they stay until the next call. Returns bytes. */
+ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages);
+/* Reads and forgets until the other side ends, or for so long. 0: it ended. */
+int ps_input_drain(struct ps_input *in, unsigned timeout_ms);
+/* After -ETIMEDOUT: whether it was the deadline (else the peer was idle). */
+bool ps_input_late(const struct ps_input *in);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/stock/receiver.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "pageserver/stock/input.h"
+#include "proto/base/io.h"
+#include "proto/base/le.h"
+#include "proto/base/log.h"
+#include "proto/wire/ps_command.h"
+#include "proto/wire/runs.h"
+
+enum { HANG_UP_MS = 10 * 1000 }; /* for the sender to end its connection behind the status */
+
+static_assert((int)PS_TASK == (int)PAGEMAP_TASK && (int)PS_SHMEM == (int)PAGEMAP_SHMEM, "kinds of page maps");
+static_assert((int)PS_IN_PARENT == (int)PAGE_IN_PARENT && (int)PS_LAZY == (int)PAGE_LAZY && (int)PS_PRESENT == (int)PAGE_PRESENT, "flags");
+
+struct receiver {
+	struct ps_input in;
+	int fd;
+	bool inherited;
+	struct page_sink *sink;
+	const struct page_server_limits *limits;
+	struct page_server_report *report;
+	enum ps_layout layout;
+	bool open; /* this page map: */
+	enum ps_kind kind;
+	uint64_t id;
+};
+
+/* --- errors --------------------------------------------------------------------------------------------------------------------- */
+
+static int input_failed(const struct receiver *r, int rc, struct err *e)
+{
+	switch (rc) {
+	case -ENODATA:
+		return err_set(e, ERR_PEER, 0, "the connection ended before the session was closed");
+	case -EPIPE:
+		return err_set(e, ERR_PEER, 0, "the connection ended in the middle of a command");
+	case -ETIMEDOUT:
+		if (ps_input_late(&r->in))
+			return err_set(e, ERR_TIMEOUT, 0, "the session took longer than %" PRIu64 " ms", r->limits->time_ms);
+		return err_set(e, ERR_TIMEOUT, 0, "nothing came for %" PRIu64 " ms", r->limits->idle_ms);
+	default:
+		return err_set(e, ERR_PEER, -rc, "read from the sender");
+	}
+}
+
+static int in_map(enum ps_kind kind, uint64_t id, struct err *e)
+{
+	return err_wrap(e, "page map of %s %" PRIu64, kind == PS_TASK ? "task" : "shared memory", id);
+}
+
+/* --- answers -------------------------------------------------------------------------------------------------------------------- */
+
+/* A few bytes always fit the buffer of a socket whose owner reads answers; on one where they don't, nobody does. */
+static int answer(struct receiver *r, const void *bytes, size_t len, struct err *e)
+{
+	ssize_t n;
+
+	do
+		n = send(r->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_set(e, ERR_PEER, errno, "answer the sender");
+	return (size_t)n == len ? 0 : err_set(e, ERR_PEER, 0, "answer the sender: it reads nothing");
+}
+
+static int answer_int(struct receiver *r, uint32_t value, struct err *e)
+{
+	uint8_t bytes[4];
+
+	le32_put(bytes, value);
+	return answer(r, bytes, sizeof(bytes), e);
+}
+
+/* --- commands ------------------------------------------------------------------------------------------------------------------- */
+
+static int which_map(const struct ps_command *c, enum ps_kind *kind, uint64_t *id, struct err *e)
+{
+	if (ps_dst_decode(c->dst, kind, id) == 0)
+		return 0;
+	return err_set(e, ERR_PROTOCOL, 0, "%s for a page map of unknown type %u", ps_name(c->code), (unsigned)(c->dst & 0xff));
+}
+
+static int on_parent(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	enum ps_kind kind;
+	bool parent;
+	uint64_t id;
+
+	if (which_map(c, &kind, &id, e) < 0)
+		return -1;
+	if (r->sink->ops->has_parent(r->sink, (enum pagemap_kind)kind, id, &parent, e) < 0)
+		return in_map(kind, id, e);
+	return answer_int(r, parent, e);
+}
+
+static int open_map(struct receiver *r, enum ps_kind kind, uint64_t id, bool *parent, struct err *e)
+{
+	r->open = false;
+	if (r->sink->ops->open(r->sink, (enum pagemap_kind)kind, id, parent, e) < 0)
+		return in_map(kind, id, e);
+	r->open = true;
+	r->kind = kind;
+	r->id = id;
+	r->report->maps++;
+	return 0;
+}
+
+static int on_open(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	enum ps_kind kind;
+	uint8_t byte;
+	bool parent;
+	uint64_t id;
+
+	if (which_map(c, &kind, &id, e) < 0 || open_map(r, kind, id, &parent, e) < 0)
+		return -1;
+	byte = parent;
+	return c->code == PS_OPEN2 ? answer(r, &byte, sizeof(byte), e) : 0;
+}
+
+/* Senders of old name a page map for the first time in its first range. */
+static int be_in_map(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	enum ps_kind kind;
+	bool parent;
+	uint64_t id;
+
+	if (which_map(c, &kind, &id, e) < 0)
+		return -1;
+	return r->open && r->kind == kind && r->id == id ? 0 : open_map(r, kind, id, &parent, e);
+}
+
+static int take_pages(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	uint64_t vaddr = c->vaddr, left = pages_to_bytes(c->nr), max = r->limits->bytes;
+
+	if (max && pages_to_bytes(r->report->pages) + left > max)
+		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed", max);
+	while (left > 0) {
+		const uint8_t *pages;
+		ssize_t n = ps_input_pages(&r->in, left, &pages);
+
+		if (n < 0)
+			return input_failed(r, (int)n, e);
+		if (r->sink->ops->pages(r->sink, vaddr, bytes_to_pages((uint64_t)n), c->flags, pages, e) < 0)
+			return -1;
+		r->report->pages += bytes_to_pages((uint64_t)n);
+		vaddr += (uint64_t)n;
+		left -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int take_range(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	if (ps_has_pages(c))
+		return take_pages(r, c, e);
+	r->report->in_parent += c->flags & PS_IN_PARENT ? c->nr : 0;
+	return r->sink->ops->hole(r->sink, c->vaddr, c->nr, c->flags, e);
+}
+
+static int on_range(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	const char *fault = ps_range_fault(c);
+
+	if (be_in_map(r, c, e) < 0)
+		return -1;
+	r->report->ranges++;
+	if (fault)
+		err_set(e, ERR_PROTOCOL, 0, "a range that can't be: %s", fault);
+	if (!fault && take_range(r, c, e) == 0)
+		return 0;
+	err_wrap(e, "0x%" PRIx64 ", %" PRIu64 " pages", c->vaddr, c->nr);
+	return in_map(r->kind, r->id, e);
+}
+
+static int on_get(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	(void)r;
+	(void)c;
+	return err_set(e, ERR_UNSUPPORTED, 0, "the peer asks for pages (lazy-pages); this server takes them");
+}
+
+/* A header of the longer layout has 8 bytes that were not read when the layout never showed. The sender says nothing else before it has the status. */
+static void skip_rest_of_header(struct receiver *r)
+{
+	uint8_t rest[PS_HEADER_MAX - PS_HEADER_MIN];
+	static const uint8_t nothing[sizeof(rest)];
+
+	if (r->layout == PS_LAYOUT_UNKNOWN && recv(r->fd, rest, sizeof(rest), MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof(rest) &&
+	    memcmp(rest, nothing, sizeof(rest)) == 0 && recv(r->fd, rest, sizeof(rest), MSG_DONTWAIT) < 0)
+		log_event(LOG_WARN, "page-server-rest", "errno=%d", errno);
+}
+
+/* A closing command with flags is answered and ends nothing. */
+static int on_close(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	if (!ps_ends(c))
+		return answer_int(r, 0, e);
+	if (r->inherited)
+		skip_rest_of_header(r);
+	if (r->sink->ops->finish(r->sink, e) < 0)
+		return err_wrap(e, "publish");
+	return answer_int(r, 0, e);
+}
+
+static const struct {
+	uint16_t code;
+	int (*act)(struct receiver *r, const struct ps_command *c, struct err *e);
+} actions[] = {
+	{ PS_ADD_F, on_range },	{ PS_ADD, on_range },	{ PS_HOLE, on_range },	 { PS_OPEN2, on_open },		{ PS_OPEN, on_open },
+	{ PS_PARENT, on_parent }, { PS_CLOSE, on_close }, { PS_FORCE_CLOSE, on_close }, { PS_GET, on_get },
+};
+
+static int act_on(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	unsigned i = 0;
+
+	while (actions[i].code != c->code) /* ps_decode gives no others */
+		i++;
+	return actions[i].act(r, c, e);
+}
+
+/* --- the session ---------------------------------------------------------------------------------------------------------------- */
+
+/* Only the first header is read in two pieces, the rest of the longer one when it shows to be one. */
+static int first_header(struct receiver *r, struct ps_command *c)
+{
+	uint8_t header[PS_HEADER_MAX];
+	const uint8_t *bytes;
+	int rc = ps_input_take(&r->in, PS_HEADER_MIN, &bytes);
+
+	if (rc < 0)
+		return rc;
+	memcpy(header, bytes, PS_HEADER_MIN);
+	r->layout = ps_detect(header);
+	r->report->header_size = r->layout;
+	if (r->layout == PS_LAYOUT_32) {
+		rc = ps_input_take(&r->in, PS_HEADER_MAX - PS_HEADER_MIN, &bytes);
+		if (rc < 0)
+			return rc == -ENODATA ? -EPIPE : rc;
+		memcpy(header + PS_HEADER_MIN, bytes, PS_HEADER_MAX - PS_HEADER_MIN);
+	}
+	return ps_decode(r->layout, header, c);
+}
+
+static int next_header(struct receiver *r, struct ps_command *c)
+{
+	const uint8_t *bytes;
+	int rc;
+
+	if (r->layout == PS_LAYOUT_UNKNOWN)
+		return first_header(r, c);
+	rc = ps_input_take(&r->in, r->layout, &bytes);
+	return rc < 0 ? rc : ps_decode(r->layout, bytes, c);
+}
+
+static int next_command(struct receiver *r, struct ps_command *c, struct err *e)
+{
+	int rc = next_header(r, c);
+
+	if (rc == -EPROTO)
+		return err_set(e, ERR_PROTOCOL, 0, "0x%x is no command of the page-server protocol", c->code);
+	return rc < 0 ? input_failed(r, rc, e) : 0;
+}
+
+static int serve(struct receiver *r, struct err *e)
+{
+	struct ps_command c;
+
+	do {
+		if (next_command(r, &c, e) < 0 || act_on(r, &c, e) < 0)
+			return -1;
+	} while (!ps_ends(&c));
+	return 0;
+}
+
+int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_limits *limits, struct page_server_report *report,
+	       struct err *e)
+{
+	struct receiver r = { .fd = fd, .inherited = inherited, .sink = sink, .limits = limits, .report = report };
+	uint64_t start = clock_us();
+	int rc;
+
+	*report = (struct page_server_report){ 0 };
+	rc = ps_input_begin(&r.in, fd, !inherited, limits->idle_ms, limits->time_ms ? start + limits->time_ms * 1000 : 0);
+	if (rc < 0)
+		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
+	rc = serve(&r, e);
+	report->us = clock_us() - start;
+	if (rc == 0 && !inherited && ps_input_drain(&r.in, HANG_UP_MS) < 0)
+		log_event(LOG_WARN, "page-server-lingers", "reason=\"the sender did not hang up\"");
+	ps_input_finish(&r.in);
+	return rc;
+}
