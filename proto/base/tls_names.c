@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/base/sock.h"
+#include "proto/base/tls_priv.h"
+
+/* A wildcard in a certificate may stand for a host that one connects to, never for somebody who is let in. */
+static bool bears(X509 *cert, const char *name, unsigned flags)
+{
+	return X509_check_ip_asc(cert, name, 0) == 1 || X509_check_host(cert, name, 0, flags | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
+static bool bears_one_of(X509 *cert, const char *list)
+{
+	char name[SOCK_HOST_MAX];
+
+	while (*list) {
+		size_t len = strcspn(list, ",");
+
+		if (len > 0 && len < sizeof(name)) {
+			memcpy(name, list, len);
+			name[len] = '\0';
+			if (bears(cert, name, X509_CHECK_FLAG_NO_WILDCARDS))
+				return true;
+		}
+		list += len + (list[len] == ',');
+	}
+	return false;
+}
+
+bool tls_name_wanted(const struct tls_session *s, X509 *cert)
+{
+	const struct tls_config *c = s->context->config;
+
+	if (c->allow)
+		return bears_one_of(cert, c->allow);
+	return !s->name || c->no_name_check || bears(cert, s->name, 0);
+}
+
+/* Names go to logs and terminals: what isn't plain text is shown as '?'. */
+static bool copy_name(const void *from, size_t len, char text[TLS_NAME_MAX])
+{
+	const unsigned char *p = from;
+	size_t n = len < TLS_NAME_MAX - 1 ? len : TLS_NAME_MAX - 1;
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = p[i] > 0x20 && p[i] < 0x7f && p[i] != '"' ? (char)p[i] : '?';
+	text[n] = '\0';
+	return n > 0;
+}
+
+static bool alternative(const GENERAL_NAME *g, char text[TLS_NAME_MAX])
+{
+	const ASN1_OCTET_STRING *ip;
+
+	if (g->type == GEN_DNS)
+		return copy_name(ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName), text);
+	if (g->type != GEN_IPADD)
+		return false;
+	ip = g->d.iPAddress;
+	return inet_ntop(ASN1_STRING_length(ip) == 16 ? AF_INET6 : AF_INET, ASN1_STRING_get0_data(ip), text, TLS_NAME_MAX) != NULL;
+}
+
+static bool first_alternative(X509 *cert, char text[TLS_NAME_MAX])
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	bool found = false;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names) && !found; i++)
+		found = alternative(sk_GENERAL_NAME_value(names, i), text);
+	GENERAL_NAMES_free(names);
+	return found;
+}
+
+void tls_name_of(X509 *cert, char text[TLS_NAME_MAX])
+{
+	char common[TLS_NAME_MAX];
+	int len;
+
+	snprintf(text, TLS_NAME_MAX, "nameless");
+	if (!cert || first_alternative(cert, text))
+		return;
+	len = X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common, sizeof(common));
+	if (len > 0)
+		copy_name(common, strlen(common), text);
+}
