@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "proto/base/io.h"
@@ -59,4 +60,34 @@ void channel_message_finish(struct channel_message *m)
 	if (m->fd >= 0)
 		close(m->fd);
 	*m = (struct channel_message){ .fd = -1 };
+}
+
+int channel_answer(int channel, struct channel_message *m, struct err *e)
+{
+	*m = (struct channel_message){ .fd = -1 };
+	if (channel_receive(channel, m, e) < 0)
+		return -1;
+	if (m->kind == CHANNEL_OK)
+		return 0;
+	if (m->kind == CHANNEL_FAILED && m->len == sizeof(*e))
+		memcpy(e, m->payload, sizeof(*e));
+	else
+		err_set(e, ERR_INTERNAL, 0, "the husk's answer is none");
+	channel_message_finish(m);
+	return -1;
+}
+
+int channel_ask(int channel, const struct channel_message *request, void *answer, size_t answer_len, struct err *e)
+{
+	struct channel_message m;
+	int rc;
+
+	if (channel_send(channel, request->kind, request->value, request->payload, request->len, request->fd, e) < 0 ||
+	    channel_answer(channel, &m, e) < 0)
+		return -1;
+	rc = m.len == answer_len ? 0 : err_set(e, ERR_INTERNAL, 0, "the husk's answer has %zu bytes, not %zu", m.len, answer_len);
+	if (rc == 0 && answer_len)
+		memcpy(answer, m.payload, answer_len);
+	channel_message_finish(&m);
+	return rc;
 }

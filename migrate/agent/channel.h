@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* channel.h - requests from a session process to its husk over a socketpair, one at a time, each answered once.
+/* channel.h - requests from a session or a restore to its husk over a socketpair, one at a time, each answered once.
  * Both ends are ours and on one machine: native layout, no version. Payloads may carry what a peer sent (a packed RoundBegin), which
  * the husk unpacks with the peer's caps. Threads: one an end. Fails: err. */
 #ifndef DRAY_MIGRATE_CHANNEL_H
@@ -31,5 +31,9 @@ struct channel_message {
 int channel_send(int channel, enum channel_kind kind, uint64_t value, const void *payload, size_t len, int fd, struct err *e);
 int channel_receive(int channel, struct channel_message *m, struct err *e); /* ERR_GONE: the other end is closed */
 void channel_message_finish(struct channel_message *m);
+/* Receives an answer: 0 with *m the caller's to finish when it is CHANNEL_OK; -1 with the husk's own error otherwise. */
+int channel_answer(int channel, struct channel_message *m, struct err *e);
+/* Sends a request and waits for its answer, whose payload has answer_len bytes. */
+int channel_ask(int channel, const struct channel_message *request, void *answer, size_t answer_len, struct err *e);
 
 #endif

@@ -21,13 +21,13 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-/* fork() with a wished PID (0: any) and flags. The C library keeps the thread's id where it asked the kernel to clear it at exit; a fork
+/* fork() with a wished PID (0: any) and flags. CLONE_PARENT has its own idea of the signal at its end: that of ours. The C library keeps the thread's id where it asked the kernel to clear it at exit; a fork
  * behind its back must have the kernel store the child's there, or the library would go on with the parent's. */
 static pid_t fork_as(pid_t wanted, uint64_t flags)
 {
 	uint64_t set_tid = (uint64_t)wanted;
 	int *tid_address = NULL;
-	struct clone_args args = { .flags = flags | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID, .exit_signal = SIGCHLD };
+	struct clone_args args = { .flags = flags | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID, .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD };
 	long rc;
 
 	if (prctl(PR_GET_TID_ADDRESS, &tid_address) < 0)
@@ -41,12 +41,12 @@ static pid_t fork_as(pid_t wanted, uint64_t flags)
 	return rc < 0 ? -errno : (pid_t)rc;
 }
 
-static bool all_free(const Drayage__Offer *offer)
+static bool all_free(const struct husk_request *q)
 {
-	for (size_t i = 0; i < offer->n_tids; i++)
-		if (kill((pid_t)offer->tids[i], 0) == 0 || errno != ESRCH)
+	for (size_t i = 0; i < q->n_tids; i++)
+		if (kill((pid_t)q->tids[i], 0) == 0 || errno != ESRCH)
 			return false;
-	return kill((pid_t)offer->pid, 0) < 0 && errno == ESRCH;
+	return kill((pid_t)q->pid, 0) < 0 && errno == ESRCH;
 }
 
 /* First process of a PID namespace: reaps, and ends (taking the namespace along) when the tree's root does. Learns its number over line;
@@ -117,39 +117,39 @@ static int start_namespace(struct husk *h, struct err *e)
 	return 0;
 }
 
-static int fork_husk(struct husk *h, const Drayage__Offer *offer, uint64_t max_bytes, struct err *e)
+static int fork_husk(struct husk *h, const struct husk_request *q, struct err *e)
 {
 	int pair[2];
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "socketpair");
-	pid = fork_as((pid_t)offer->pid, 0);
+	pid = fork_as((pid_t)q->pid, q->sibling ? CLONE_PARENT : 0);
 	if (pid == 0)
-		husk_main(pair[1], max_bytes, offer->streams);
+		husk_main(pair[1], q);
 	close(pair[1]);
 	if (pid < 0) {
 		close(pair[0]);
-		return err_set(e, pid == -EEXIST ? ERR_CONFLICT : ERR_SYSTEM, -pid, "a process with PID %u%s", offer->pid,
-			       pid == -EEXIST ? " (taken; --pid new makes a PID namespace for it)" : "");
+		return err_set(e, pid == -EEXIST ? ERR_CONFLICT : ERR_SYSTEM, -pid, "a process with PID %u", q->pid);
 	}
 	h->pid = pid;
 	h->channel = pair[0];
-	h->tree_pid = offer->pid;
+	h->sibling = q->sibling;
+	h->tree_pid = q->pid;
 	return 0;
 }
 
-int husk_start(struct husk *h, const Drayage__Offer *offer, uint64_t max_bytes, struct err *e)
+int husk_start(struct husk *h, const struct husk_request *q, struct err *e)
 {
-	bool own_namespace = offer->pid_policy == DRAYAGE__PID_POLICY__PID_NEW ||
-			     (offer->pid_policy == DRAYAGE__PID_POLICY__PID_AUTO && !all_free(offer));
+	bool own_namespace = q->pid_policy == DRAYAGE__PID_POLICY__PID_NEW ||
+			     (q->pid_policy == DRAYAGE__PID_POLICY__PID_AUTO && !all_free(q));
 
 	*h = (struct husk){ .channel = -1, .init_line = -1 };
-	if (own_namespace && offer->pid == 1) /* it is the first process itself: nobody else's number is in the way */
+	if (own_namespace && q->pid == 1) /* it is the first process itself: nobody else's number is in the way */
 		return err_set(e, ERR_UNSUPPORTED, 0, "PID 1 in a PID namespace of its own");
 	if (own_namespace && start_namespace(h, e) < 0)
 		goto fail;
-	if (fork_husk(h, offer, max_bytes, e) < 0)
+	if (fork_husk(h, q, e) < 0)
 		goto fail;
 	if (h->ns_init) {
 		int rc = write_full(h->init_line, &h->tree_pid, sizeof(h->tree_pid));
@@ -163,6 +163,30 @@ int husk_start(struct husk *h, const Drayage__Offer *offer, uint64_t max_bytes, 
 fail:
 	husk_kill(h);
 	return -1;
+}
+
+int husk_rebuild(const struct husk *h, struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *from, struct err *e)
+{
+	*r = (struct remote){ 0 };
+	if (remote_seize(r, h->pid, REMOTE_EXITKILL, e) < 0)
+		return err_wrap(e, "seize the husk");
+	if (rebuild_outside(r, tree, from, e) == 0)
+		return 0;
+	kill(h->pid, SIGKILL);
+	remote_release(r);
+	return -1;
+}
+
+/* Its end is all that there is to wait for: it is its parent's to reap. */
+static void kill_sibling(pid_t *pid)
+{
+	cleanup_fd int pidfd = pidfd_open_(*pid, 0);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	kill(*pid, SIGKILL);
+	while (pidfd >= 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	*pid = 0;
 }
 
 static void kill_and_wait(pid_t *pid)
@@ -186,6 +210,8 @@ static void close_lines(struct husk *h)
 
 void husk_kill(struct husk *h)
 {
+	if (h->sibling && h->pid > 0)
+		kill_sibling(&h->pid);
 	kill_and_wait(&h->pid);
 	kill_and_wait(&h->ns_init);
 	close_lines(h);

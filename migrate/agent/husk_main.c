@@ -20,8 +20,9 @@
 
 struct husk_state {
 	int channel;
+	bool ready;
 	struct place *place;
-	struct stream_recv *streams;
+	struct stream_recv *streams; /* NULL: pages come from files */
 	struct err err;
 };
 
@@ -38,6 +39,8 @@ static int on_stream(struct husk_state *s, struct channel_message *m)
 	int fd = m->fd;
 
 	m->fd = -1;
+	if (!s->streams)
+		return err_set(&s->err, ERR_INTERNAL, 0, "a stream for a husk without streams");
 	if (stream_recv_add(s->streams, (unsigned)m->value, fd, &s->err) < 0)
 		return -1;
 	answer(s, NULL, 0);
@@ -52,7 +55,7 @@ static int on_round_begin(struct husk_state *s, const struct channel_message *m)
 	if (!msg)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "a round's layout that can't be decoded");
 	rc = place_apply(s->place, msg, &s->err);
-	if (rc == 0)
+	if (rc == 0 && s->streams)
 		stream_recv_open_round(s->streams, msg->round);
 	drayage__round_begin__free_unpacked(msg, NULL);
 	if (rc == 0)
@@ -65,6 +68,8 @@ static int on_round_end(struct husk_state *s, const struct channel_message *m)
 	struct round_answer a = { 0 };
 
 	/* No deadline of its own: a session whose peer goes silent kills its husk. */
+	if (!s->streams)
+		return err_set(&s->err, ERR_INTERNAL, 0, "a round's end for a husk without streams");
 	if (stream_recv_barrier(s->streams, (uint32_t)m->value, -1, -1, &a.stats, &s->err) < 0)
 		return -1;
 	a.resident_bytes = place_resident_bytes(s->place);
@@ -143,7 +148,7 @@ static int drop_descriptors(int *channel)
 	return close_range(4, ~0u, 0);
 }
 
-_Noreturn void husk_main(int channel, uint64_t max_bytes, unsigned streams)
+_Noreturn void husk_main(int channel, const struct husk_request *q)
 {
 	struct husk_state s = { .channel = channel };
 	struct channel_message m;
@@ -154,16 +159,18 @@ _Noreturn void husk_main(int channel, uint64_t max_bytes, unsigned streams)
 	prctl(PR_SET_NAME, "dray-husk"); /* what ps shows until the target's own name comes with its state */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* A session and process group of its own: what a target's group was called at the source may not exist here. */
-	setsid();
+	if (!q->keep_session)
+		setsid();
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL); /* receiver threads inherit it; the target's own mask comes with its state */
 	if (drop_descriptors(&s.channel) < 0)
 		_exit(1);
-	s.place = place_create(max_bytes, &s.err);
-	if (s.place)
-		s.streams = stream_recv_create(s.place, streams, &s.err);
+	s.place = place_create(q->max_bytes, &s.err);
+	if (s.place && q->streams)
+		s.streams = stream_recv_create(s.place, q->streams, &s.err);
+	s.ready = s.place && (s.streams || !q->streams);
 	while (channel_receive(s.channel, &m, &lost) == 0) {
-		int rc = s.streams ? serve(&s, &m) : -1;
+		int rc = s.ready ? serve(&s, &m) : -1;
 
 		channel_message_finish(&m);
 		if (rc < 0 && channel_send(s.channel, CHANNEL_FAILED, 0, &s.err, sizeof(s.err), -1, &lost) < 0)

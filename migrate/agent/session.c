@@ -104,16 +104,7 @@ static int ask_husk(struct session *s, enum channel_kind kind, uint64_t value, c
 	*answer = (struct channel_message){ .fd = -1 };
 	if (channel_send(s->husk.channel, kind, value, payload, len, fd, e) < 0 || await_husk(s, e) < 0)
 		return -1;
-	if (channel_receive(s->husk.channel, answer, e) < 0)
-		return -1;
-	if (answer->kind == CHANNEL_OK)
-		return 0;
-	if (answer->kind == CHANNEL_FAILED && answer->len == sizeof(*e))
-		memcpy(e, answer->payload, sizeof(*e));
-	else
-		err_set(e, ERR_INTERNAL, 0, "the husk's answer is none");
-	channel_message_finish(answer);
-	return -1;
+	return channel_answer(s->husk.channel, answer, e);
 }
 
 static int answer_of_size(struct channel_message *m, size_t size, struct err *e)
@@ -175,14 +166,11 @@ static int on_agent_message(struct session *s)
 		return 0;
 	if (channel_send(s->husk.channel, CHANNEL_STREAM, m.index, NULL, 0, fd, &s->err) < 0)
 		return -1;
-	if (channel_receive(s->husk.channel, &answer, &s->err) < 0)
+	if (channel_answer(s->husk.channel, &answer, &s->err) < 0)
 		return -1;
-	if (answer.kind == CHANNEL_FAILED && answer.len == sizeof(s->err))
-		memcpy(&s->err, answer.payload, sizeof(s->err));
-	n = answer.kind == CHANNEL_OK ? 0 : -1;
-	s->streams_given += n == 0;
+	s->streams_given++;
 	channel_message_finish(&answer);
-	return (int)n;
+	return 0;
 }
 
 static int reserve(struct session *s, uint64_t bytes, uint64_t *max)
@@ -208,11 +196,15 @@ static int reserve(struct session *s, uint64_t bytes, uint64_t *max)
  * born in it. The record is written as soon as there is something to clean up if we are killed. */
 static int start_husk(struct session *s, const Drayage__Offer *offer, uint64_t max)
 {
+	struct husk_request wanted = { .pid = offer->pid, .tids = offer->tids, .n_tids = offer->n_tids, .pid_policy = offer->pid_policy,
+				       .streams = offer->streams, .max_bytes = max };
 	char hex[33], name[48];
 
 	migration_id_format(&s->config->id, hex);
 	snprintf(name, sizeof(name), "%s-dest", hex);
-	if (husk_start(&s->husk, offer, max, &s->err) < 0 || freezer_create(&s->freezer, s->husk.pid, name, &s->err) < 0)
+	if (husk_start(&s->husk, &wanted, &s->err) < 0)
+		return s->err.num == EEXIST ? err_set(&s->err, ERR_CONFLICT, EEXIST, "PID %u (--pid new makes a PID namespace for it)", offer->pid) : -1;
+	if (freezer_create(&s->freezer, s->husk.pid, name, &s->err) < 0)
 		return -1;
 	s->record.state = JOURNAL_PREPARED;
 	s->record.freezer = s->freezer;
@@ -336,20 +328,16 @@ static int on_verify(struct session *s, const ProtobufCMessage *base)
 /* The outer half of the rebuild, up to a tree that stands frozen without us; the record of it was written with its cgroup. */
 static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e)
 {
-	struct remote r = { 0 };
+	struct remote r;
+	int rc;
 
-	if (remote_seize(&r, s->husk.pid, REMOTE_EXITKILL, e) < 0)
-		return err_wrap(e, "seize the husk");
-	if (rebuild_outside(&r, tree, h, e) < 0)
-		goto fail;
-	if (freezer_freeze(&s->freezer, e) < 0)
-		goto fail;
+	if (husk_rebuild(&s->husk, &r, tree, h, e) < 0)
+		return -1;
+	rc = freezer_freeze(&s->freezer, e);
+	if (rc < 0)
+		kill(s->husk.pid, SIGKILL);
 	remote_release(&r);
-	return 0;
-fail:
-	kill(s->husk.pid, SIGKILL);
-	remote_release(&r);
-	return -1;
+	return rc;
 }
 
 static int on_state(struct session *s, const ProtobufCMessage *base)
