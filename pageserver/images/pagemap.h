@@ -5,8 +5,7 @@
  *   pages-1.img      the pages of the PRESENT entries, back to back, in their order
  *   parent -> ../0   the set before, where IN_PARENT ranges are looked up, and so on
  *
- * Both page counters are written, so that every CRIU can read it. A pages file is written under a name of its own and renamed with its page map at the
- * end: a set that was broken off is never taken for one.
+ * Both page counters are written, so that every CRIU can read it.
  * Threads: an object belongs to one. Fails: err naming file and address. */
 #ifndef DRAY_PAGESERVER_PAGEMAP_H
 #define DRAY_PAGESERVER_PAGEMAP_H
@@ -39,23 +38,37 @@ bool pagemap_covers(struct pagemap_reader *r, uint64_t vaddr, uint64_t nr);
 int pagemap_read(struct pagemap_reader *r, uint64_t vaddr, uint64_t nr, void *data, struct err *e);
 void pagemap_close(struct pagemap_reader *r);
 
-/* ---- writing: one set ---- */
+/* Whether the directory has that page map and the pages file it names: 1, 0, -1. Quick: reads no further than the head, so that a sender whose tasks
+ * are stopped can be answered at once. */
+int pagemap_exists(int dirfd, enum pagemap_kind kind, uint64_t id, struct err *e);
+
+/* ---- writing: one set ----
+ *
+ * Everything is written into a directory aside (aside.h) and moved into place by finish: pages before the page map that names them. A set that
+ * was broken off leaves nothing, and costs its parents nothing: what auto_dedup punches is punched once the set is published. A page map
+ * that was there before under the same name is replaced, with its pages file. Pages files take the first free number from first_pages_id on; two
+ * sets that are written into one directory at the same time need numbers apart, or the later is refused (ERR_CONFLICT). */
 
 struct image_set_options {
 	int dirfd;            /* borrowed, must outlive the sink */
 	uint32_t first_pages_id; /* pages-N of the first page map; 1 for a dump, 65537 for a page server */
-	const char *parent;   /* path relative to the directory: the link is made (an existing one is kept); NULL: none */
+	const char *parent;   /* path relative to the directory: the link is made at the end (an existing one is kept); NULL: only an existing one */
 	bool auto_dedup;      /* punch out of the parents what is written again */
 	bool check_holes;     /* refuse a hole that the parent does not fill */
-	bool durable;         /* fsync what is published */
+	bool durable;         /* files and directory are on disk when finish returns */
 };
-/* A sink that writes into an image directory. */
+/* A sink that writes into an image directory. Its ranges must ascend within a page map and not overlap; a page map that is opened again
+ * begins anew. */
 struct page_sink *image_set_create(const struct image_set_options *o, struct err *e);
-/* For receivers: nr pages follow on a pipe or socket; spliced or copied into the pages file. timeout_ms: between two bytes; -1 none. */
+/* As the sink's open, but goes on with a page map that was opened before: for senders that mix them. */
+int image_set_resume(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
+/* For receivers: nr pages follow on a pipe or stream socket; spliced or copied into the pages file. timeout_ms: between two bytes; -1 none.
+ * Fails with ERR_PEER when it ends early, ERR_TIMEOUT. */
 int image_set_pages_from(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, int timeout_ms, struct err *e);
 uint64_t image_set_pages_written(const struct page_sink *s);
 
-/* Punches out of the parents of this set, page map by page map, what it has itself (`dedup`). */
+/* Punches out of the parents of this set, page map by page map, what it has itself, and out of theirs what they have (`dedup`).
+ * *pages_freed: how many pages the filesystem took back. A filesystem that can't is ERR_UNSUPPORTED. */
 int image_set_dedup(int dirfd, uint64_t *pages_freed, struct err *e);
 
 #endif

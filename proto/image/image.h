@@ -65,7 +65,7 @@ uint64_t image_rest(const struct image_in *i); /* bytes not read yet: an upper b
 void image_in_close(struct image_in *i); /* accepts NULL */
 
 /* A plain descriptor, for files that are raw or too large to be buffered: regular files only. Owned by the caller; -1. */
-int image_open_file(int dirfd, enum image_type type, uint64_t id, uint64_t *size, struct err *e);
+int image_open_file(int dirfd, enum image_type type, uint64_t id, bool writable, uint64_t *size, struct err *e);
 
 /* A file of a single entry: read whole, or written whole. */
 ProtobufCMessage *image_read_one(int dirfd, enum image_type type, uint64_t id, const ProtobufCMessageDescriptor *d, struct err *e);

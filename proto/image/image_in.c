@@ -95,9 +95,9 @@ static int check_head(struct image_in *i, enum image_type type, struct err *e)
 }
 
 /* O_NONBLOCK: opening a FIFO that lies there must not wait for a writer. */
-static int open_regular(int dirfd, const char *name, uint64_t *size, struct err *e)
+static int open_regular(int dirfd, const char *name, int mode, uint64_t *size, struct err *e)
 {
-	cleanup_fd int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	cleanup_fd int fd = openat(dirfd, name, mode | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0 && errno == ENOENT)
@@ -114,12 +114,12 @@ static int open_regular(int dirfd, const char *name, uint64_t *size, struct err 
 	return steal_fd(&fd);
 }
 
-int image_open_file(int dirfd, enum image_type type, uint64_t id, uint64_t *size, struct err *e)
+int image_open_file(int dirfd, enum image_type type, uint64_t id, bool writable, uint64_t *size, struct err *e)
 {
 	char name[IMAGE_NAME_MAX];
 
 	image_name(type, id, name);
-	return open_regular(dirfd, name, size, e);
+	return open_regular(dirfd, name, writable ? O_RDWR : O_RDONLY, size, e);
 }
 
 struct image_in *image_open(int dirfd, enum image_type type, uint64_t id, struct err *e)
@@ -131,7 +131,7 @@ struct image_in *image_open(int dirfd, enum image_type type, uint64_t id, struct
 		return NULL;
 	}
 	image_name(type, id, i->name);
-	i->fd = open_regular(dirfd, i->name, &i->size, e);
+	i->fd = open_regular(dirfd, i->name, O_RDONLY, &i->size, e);
 	if (i->fd < 0)
 		goto fail;
 	i->capacity = IN_BUFFER;

@@ -1,0 +1,900 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a set says of memory is what is read from it, through all the sets that it builds on; a set that lies, or that was broken off, is not
+ * believed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "images.pb-c.h"
+#include "pageserver/images/pagemap.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+#include "proto/image/image.h"
+
+enum { PAGE = 4096, BASE = 0x10000 };
+
+static char root[64];
+static int at = -1;    /* the root of a test's sets */
+static int set[4];     /* its sets 0..3 */
+
+static int make_sets(void **state)
+{
+	(void)state;
+	strcpy(root, "/tmp/page-maps-XXXXXX");
+	if (!mkdtemp(root))
+		return -1;
+	at = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < 4; i++) {
+		char name[] = { (char)('0' + i), 0 };
+
+		if (mkdirat(at, name, 0700) < 0)
+			return -1;
+		set[i] = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	return 0;
+}
+
+static unsigned files_in(int dir)
+{
+	cleanup_dir DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct dirent *x;
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while ((x = readdir(d)))
+		n += strcmp(x->d_name, ".") && strcmp(x->d_name, "..");
+	return n;
+}
+
+static int remove_sets(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		cleanup_dir DIR *d = fdopendir(set[i]);
+		char name[] = { (char)('0' + i), 0 };
+		struct dirent *x;
+
+		while ((x = readdir(d)))
+			if (strcmp(x->d_name, ".") && strcmp(x->d_name, ".."))
+				unlinkat(set[i], x->d_name, 0);
+		if (unlinkat(at, name, AT_REMOVEDIR) < 0)
+			return -1;
+	}
+	close(at);
+	return rmdir(root);
+}
+
+/* ---- writing ---- */
+
+static struct page_sink *begin(int dir, const char *parent)
+{
+	struct image_set_options o = { .dirfd = dir, .first_pages_id = 1, .parent = parent, .check_holes = true };
+	struct err e = { 0 };
+	struct page_sink *s = image_set_create(&o, &e);
+
+	if (!s)
+		fail_msg("%s", e.text);
+	return s;
+}
+
+static bool open_map(struct page_sink *s, enum pagemap_kind kind, uint64_t id)
+{
+	struct err e = { 0 };
+	bool parent = true;
+
+	if (s->ops->open(s, kind, id, &parent, &e) < 0)
+		fail_msg("%s", e.text);
+	return parent;
+}
+
+/* Page number n of BASE on, each filled with its byte. */
+static void put(struct page_sink *s, uint64_t n, const char *bytes)
+{
+	size_t nr = strlen(bytes);
+	cleanup_free char *data = malloc(nr * PAGE);
+	struct err e = { 0 };
+
+	assert_non_null(data);
+	for (size_t i = 0; i < nr; i++)
+		memset(data + i * PAGE, bytes[i], PAGE);
+	if (s->ops->pages(s, BASE + n * PAGE, nr, PAGE_PRESENT, data, &e) < 0)
+		fail_msg("%s", e.text);
+}
+
+static void hole(struct page_sink *s, uint64_t n, uint64_t nr)
+{
+	struct err e = { 0 };
+
+	if (s->ops->hole(s, BASE + n * PAGE, nr, PAGE_IN_PARENT, &e) < 0)
+		fail_msg("%s", e.text);
+}
+
+static void finish(struct page_sink *s)
+{
+	struct err e = { 0 };
+
+	if (s->ops->finish(s, &e) < 0)
+		fail_msg("%s", e.text);
+	s->ops->destroy(s);
+}
+
+/* ---- reading ---- */
+
+static struct pagemap_reader *reader(int dir, uint64_t id)
+{
+	struct err e = { 0 };
+	struct pagemap_reader *r = pagemap_open(dir, PAGEMAP_TASK, id, &e);
+
+	if (!r)
+		fail_msg("%s", e.text);
+	return r;
+}
+
+/* The pages of BASE on by their bytes; '.': none. */
+static void expect_pages(struct pagemap_reader *r, const char *bytes)
+{
+	for (size_t i = 0; bytes[i]; i++) {
+		char page[PAGE];
+		struct err e = { 0 };
+		bool there = pagemap_covers(r, BASE + i * PAGE, 1);
+
+		if (there != (bytes[i] != '.'))
+			fail_msg("page %zu %s there", i, there ? "is" : "is not");
+		if (!there)
+			continue;
+		assert_int_equal(pagemap_read(r, BASE + i * PAGE, 1, page, &e), 0);
+		assert_int_equal(page[0], bytes[i]);
+		assert_int_equal(page[PAGE - 1], bytes[i]);
+	}
+}
+
+static void expect_extent(struct pagemap_reader *r, uint64_t n, uint64_t nr, uint32_t flags, unsigned depth)
+{
+	struct page_extent x;
+	struct err e = { 0 };
+
+	assert_int_equal(pagemap_next(r, &x, &e), 1);
+	assert_int_equal(x.vaddr, BASE + n * PAGE);
+	assert_int_equal(x.nr, nr);
+	assert_int_equal(x.flags, flags);
+	assert_int_equal(x.depth, depth);
+}
+
+static void expect_end(struct pagemap_reader *r)
+{
+	struct page_extent x;
+	struct err e = { 0 };
+
+	assert_int_equal(pagemap_next(r, &x, &e), 0);
+}
+
+static void expect_unreadable(int dir, enum err_kind kind, const char *says)
+{
+	struct err e = { 0 };
+	struct pagemap_reader *r = pagemap_open(dir, PAGEMAP_TASK, 41, &e);
+
+	assert_null(r);
+	if (e.kind != kind || !strstr(e.text, says))
+		fail_msg("%s: \"%s\" does not say \"%s\"", err_kind_name(e.kind), e.text, says);
+}
+
+/* ---- files as others write them ---- */
+
+struct entry { uint64_t vaddr; uint32_t compat; int64_t nr, flags; int in_parent; }; /* nr, flags: -1 absent */
+
+static void write_map(int dir, const struct entry *v, size_t n)
+{
+	struct err e = { 0 };
+	PagemapHead head = PAGEMAP_HEAD__INIT;
+	struct image_out *o = image_create(dir, IMAGE_PAGEMAP, 41, &e);
+
+	head.pages_id = 1;
+	assert_non_null(o);
+	assert_int_equal(image_put(o, &head.base, &e), 0);
+	for (size_t i = 0; i < n; i++) {
+		PagemapEntry m = PAGEMAP_ENTRY__INIT;
+
+		m.vaddr = v[i].vaddr;
+		m.compat_nr_pages = v[i].compat;
+		m.has_nr_pages = v[i].nr >= 0;
+		m.nr_pages = (uint64_t)v[i].nr;
+		m.has_flags = v[i].flags >= 0;
+		m.flags = (uint32_t)v[i].flags;
+		m.has_in_parent = m.in_parent = v[i].in_parent;
+		assert_int_equal(image_put(o, &m.base, &e), 0);
+	}
+	assert_int_equal(image_close(o, false, &e), 0);
+}
+
+static void write_pages(int dir, const char *bytes)
+{
+	struct err e = { 0 };
+	struct image_out *o = image_create(dir, IMAGE_PAGES, 1, &e);
+	char page[PAGE];
+
+	assert_non_null(o);
+	for (; *bytes; bytes++) {
+		memset(page, *bytes, PAGE);
+		assert_int_equal(image_put_raw(o, page, PAGE, &e), 0);
+	}
+	assert_int_equal(image_close(o, false, &e), 0);
+}
+
+/* ---- the tests ---- */
+
+static void chain_of_three(void)
+{
+	struct page_sink *s = begin(set[0], NULL);
+
+	assert_false(open_map(s, PAGEMAP_TASK, 41));
+	put(s, 0, "abcdefgh");
+	put(s, 10, "kl");
+	finish(s);
+	s = begin(set[1], "../0");
+	assert_true(open_map(s, PAGEMAP_TASK, 41));
+	hole(s, 0, 2);
+	put(s, 2, "CD");
+	hole(s, 4, 4);
+	put(s, 9, "JKL");
+	finish(s);
+	s = begin(set[2], "../1");
+	assert_true(open_map(s, PAGEMAP_TASK, 41));
+	hole(s, 0, 3);
+	put(s, 3, "4");
+	hole(s, 4, 1);
+	hole(s, 6, 1);
+	hole(s, 9, 3);
+	put(s, 12, "x");
+	finish(s);
+}
+
+static void a_chain_reads_as_one(void **state)
+{
+	struct pagemap_reader *r;
+	char all[3 * PAGE];
+	struct err e = { 0 };
+
+	(void)state;
+	chain_of_three();
+	r = reader(set[2], 41);
+	expect_pages(r, "abC4e.g..JKLx.");
+	for (int twice = 0; twice < 2; twice++) {
+		expect_extent(r, 0, 2, PAGE_PRESENT, 2);
+		expect_extent(r, 2, 1, PAGE_PRESENT, 1);
+		expect_extent(r, 3, 1, PAGE_PRESENT, 0);
+		expect_extent(r, 4, 1, PAGE_PRESENT, 2);
+		expect_extent(r, 6, 1, PAGE_PRESENT, 2);
+		expect_extent(r, 9, 3, PAGE_PRESENT, 1);
+		expect_extent(r, 12, 1, PAGE_PRESENT, 0);
+		expect_end(r);
+		pagemap_rewind(r);
+	}
+	assert_true(pagemap_covers(r, BASE, 5));
+	assert_false(pagemap_covers(r, BASE, 6));
+	assert_false(pagemap_covers(r, BASE + 1, 1));
+	assert_false(pagemap_covers(r, BASE, UINT64_MAX));
+	assert_int_equal(pagemap_read(r, BASE + PAGE, 3, all, &e), 0);
+	assert_int_equal(all[0], 'b');
+	assert_int_equal(all[PAGE], 'C');
+	assert_int_equal(all[2 * PAGE], '4');
+	assert_int_equal(pagemap_read(r, BASE + 4 * PAGE, 2, all, &e), -1);
+	assert_non_null(strstr(e.text, "pagemap-41.img: the page at 0x15000"));
+	pagemap_close(r);
+}
+
+static void a_parent_may_be_a_directory(void **state)
+{
+	cleanup_fd int inside = -1;
+	struct page_sink *s;
+	struct pagemap_reader *r;
+
+	(void)state;
+	assert_int_equal(mkdirat(set[1], "parent", 0700), 0);
+	inside = openat(set[1], "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	write_map(inside, (struct entry[]){ { BASE, 1, 1, 4, 0 } }, 1);
+	write_pages(inside, "p");
+	s = begin(set[1], "../0"); /* what is there is kept, whatever was asked for */
+	assert_true(open_map(s, PAGEMAP_TASK, 41));
+	hole(s, 0, 1);
+	finish(s);
+	r = reader(set[1], 41);
+	expect_pages(r, "p.");
+	pagemap_close(r);
+	unlinkat(set[1], "parent/pagemap-41.img", 0);
+	unlinkat(set[1], "parent/pages-1.img", 0);
+	unlinkat(set[1], "parent", AT_REMOVEDIR);
+}
+
+static void a_parent_has_what_it_has(void **state)
+{
+	struct page_sink *s;
+	struct err e = { 0 };
+	bool parent = true;
+
+	(void)state;
+	chain_of_three();
+	assert_int_equal(unlinkat(set[2], "pages-1.img", 0), 0);
+	s = begin(set[3], "../2");
+	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 42, &parent, &e), 0);
+	assert_false(parent);
+	assert_int_equal(s->ops->has_parent(s, PAGEMAP_SHMEM, 41, &parent, &e), 0);
+	assert_false(parent);
+	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 41, &parent, &e), 0);
+	assert_false(parent); /* without its pages it can't be built upon */
+	s->ops->destroy(s);
+	s = begin(set[3], "../1");
+	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 41, &parent, &e), 0);
+	assert_true(parent);
+	s->ops->destroy(s);
+}
+
+static void a_parent_that_leads_nowhere_is_refused(void **state)
+{
+	struct image_set_options o = { .dirfd = set[1], .first_pages_id = 1, .parent = "../nowhere" };
+	struct err e = { 0 };
+
+	(void)state;
+	assert_null(image_set_create(&o, &e));
+	assert_non_null(strstr(e.text, "../nowhere"));
+	assert_int_equal(files_in(set[1]), 0);
+}
+
+static void unfilled_holes_are_refused_by_name(void **state)
+{
+	struct pagemap_reader *r;
+	struct page_extent x;
+	struct page_sink *s;
+	struct err e = { 0 };
+
+	(void)state;
+	chain_of_three();
+	write_map(set[3], (struct entry[]){ { BASE, 6, 6, 1, 0 } }, 1);
+	assert_int_equal(symlinkat("../2", set[3], "parent"), 0);
+	r = reader(set[3], 41);
+	expect_pages(r, "abC4e.");
+	expect_extent(r, 0, 2, PAGE_PRESENT, 3);
+	expect_extent(r, 2, 1, PAGE_PRESENT, 2);
+	expect_extent(r, 3, 1, PAGE_PRESENT, 1);
+	expect_extent(r, 4, 1, PAGE_PRESENT, 3);
+	assert_int_equal(pagemap_next(r, &x, &e), -1);
+	assert_non_null(strstr(e.text, "pagemap-41.img: the hole at 0x15000 of 1 pages is in no parent"));
+	pagemap_close(r);
+
+	s = begin(set[3], NULL);
+	assert_true(open_map(s, PAGEMAP_TASK, 41));
+	hole(s, 1, 4);
+	assert_int_equal(s->ops->hole(s, BASE + 5 * PAGE, 2, PAGE_IN_PARENT, &e), -1);
+	assert_non_null(strstr(e.text, "pagemap-41.img: the hole at 0x15000 of 2 pages is in no parent"));
+	assert_int_equal(s->ops->finish(s, &e), -1);
+	s->ops->destroy(s);
+}
+
+static void other_writers_forms_are_read(void **state)
+{
+	struct pagemap_reader *r;
+
+	(void)state;
+	write_map(set[0], (struct entry[]){ { BASE, 3, -1, -1, 0 } }, 1);
+	write_pages(set[0], "abc");
+	write_map(set[1], (struct entry[]){ { BASE, 1, -1, -1, 1 }, { BASE + PAGE, 0, 1, 4, 0 }, { BASE + 2 * PAGE, 1, -1, 1, 0 },
+					    { BASE + 3 * PAGE, 1, 1, 6, 0 }, { BASE + 4 * PAGE, 1, 1, 2, 0 } }, 5);
+	write_pages(set[1], "Bd");
+	assert_int_equal(symlinkat("../0", set[1], "parent"), 0);
+	r = reader(set[1], 41);
+	expect_pages(r, "aBcd.");
+	expect_extent(r, 0, 1, PAGE_PRESENT, 1);
+	expect_extent(r, 1, 1, PAGE_PRESENT, 0);
+	expect_extent(r, 2, 1, PAGE_PRESENT, 1);
+	expect_extent(r, 3, 1, PAGE_PRESENT | PAGE_LAZY, 0);
+	expect_extent(r, 4, 1, PAGE_LAZY, 0);
+	expect_end(r);
+	pagemap_close(r);
+}
+
+static void lying_page_maps_are_refused(void **state)
+{
+	static const struct {
+		struct entry v[2];
+		const char *says;
+	} bad[] = {
+		{ { { BASE + PAGE, 1, 1, 4, 0 }, { BASE, 1, 1, 4, 0 } }, "0x10000 overlaps or precedes" },
+		{ { { BASE, 2, 2, 4, 0 }, { BASE + PAGE, 1, 1, 4, 0 } }, "0x11000 overlaps" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE + 8, 1, 1, 4, 0 } }, "within a page" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE, 0, 0, 4, 0 } }, "has no pages" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE, 0, -1, 4, 0 } }, "has no pages" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE, 0, INT64_MAX, 4, 0 } }, "past any address" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE, 0, (1ll << 52) - 1, 4, 0 } }, "past any address" },
+		{ { { BASE, 1, 1, 4, 0 }, { UINT64_MAX - PAGE + 1, 1, 1, 4, 0 } }, "past any address" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE, 1, 1, 5, 0 } }, "both here and in the parent" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE, 1, 1, 0, 0 } }, "nowhere" },
+		{ { { BASE, 1, 1, 4, 0 }, { BASE + PAGE, 1, 1, 12, 0 } }, "flags 0xc" },
+	};
+
+	(void)state;
+	write_pages(set[0], "ab");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		write_map(set[0], bad[i].v, 2);
+		expect_unreadable(set[0], strstr(bad[i].says, "0xc") ? ERR_UNSUPPORTED : ERR_PROTOCOL, bad[i].says);
+		expect_unreadable(set[0], strstr(bad[i].says, "0xc") ? ERR_UNSUPPORTED : ERR_PROTOCOL, "pagemap-41.img: ");
+	}
+}
+
+static void missing_and_short_pages_are_refused(void **state)
+{
+	(void)state;
+	write_map(set[0], (struct entry[]){ { BASE, 2, 2, 4, 0 } }, 1);
+	expect_unreadable(set[0], ERR_PROTOCOL, "pages-1.img");
+	write_pages(set[0], "a");
+	expect_unreadable(set[0], ERR_PROTOCOL, "pages-1.img is truncated: its page map speaks of 2 pages, 1 are there");
+	write_map(set[1], (struct entry[]){ { BASE, 2, 2, 1, 0 } }, 1);
+	assert_int_equal(symlinkat("../0", set[1], "parent"), 0);
+	expect_unreadable(set[1], ERR_PROTOCOL, "1 set back: pages-1.img is truncated");
+	write_map(set[0], NULL, 0);
+	assert_int_equal(unlinkat(set[0], "pagemap-41.img", 0), 0);
+	expect_unreadable(set[0], ERR_GONE, "pagemap-41.img");
+}
+
+static void links_are_not_followed(void **state)
+{
+	(void)state;
+	write_map(set[0], (struct entry[]){ { BASE, 1, 1, 4, 0 } }, 1);
+	write_pages(set[0], "a");
+	assert_int_equal(symlinkat("../0/pagemap-41.img", set[1], "pagemap-41.img"), 0);
+	assert_int_equal(symlinkat("../0/pages-1.img", set[1], "pages-1.img"), 0);
+	expect_unreadable(set[1], ERR_PERMISSION, "pagemap-41.img is a symbolic link");
+	assert_int_equal(unlinkat(set[1], "pagemap-41.img", 0), 0);
+	write_map(set[1], (struct entry[]){ { BASE, 1, 1, 4, 0 } }, 1);
+	expect_unreadable(set[1], ERR_PERMISSION, "pages-1.img is a symbolic link");
+}
+
+static void circles_are_refused(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		write_map(set[i], (struct entry[]){ { BASE, 1, 1, 1, 0 } }, 1);
+		assert_int_equal(symlinkat(i ? "../0" : "../1", set[i], "parent"), 0);
+	}
+	expect_unreadable(set[0], ERR_PROTOCOL, "circle");
+	expect_unreadable(set[1], ERR_PROTOCOL, "circle");
+}
+
+/* 300 sets, one inside the other, each with a hole for the one before. */
+static void endless_chains_are_refused(void **state)
+{
+	enum { MANY = 300 };
+	int dir[MANY];
+
+	(void)state;
+	dir[0] = set[0];
+	for (int i = 0; i < MANY; i++) {
+		write_map(dir[i], (struct entry[]){ { BASE, 1, 1, 1, 0 } }, 1);
+		if (i + 1 == MANY)
+			break;
+		assert_int_equal(mkdirat(dir[i], "parent", 0700), 0);
+		dir[i + 1] = openat(dir[i], "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		assert_true(dir[i + 1] >= 0);
+	}
+	expect_unreadable(set[0], ERR_LIMIT, "more than 256 sets build on each other");
+	for (int i = MANY - 1; i > 0; i--) {
+		assert_int_equal(unlinkat(dir[i], "pagemap-41.img", 0), 0);
+		close(dir[i]);
+		assert_int_equal(unlinkat(dir[i - 1], "parent", AT_REMOVEDIR), 0);
+	}
+}
+
+/* Both counters, for readers that know one of them. */
+static void counts_past_the_old_counter_are_split(void **state)
+{
+	struct page_sink *s = begin(set[0], NULL);
+	struct err e = { 0 };
+	ProtobufCMessage *m;
+	struct image_in *in;
+	uint64_t huge = (1ull << 32) + 5;
+	struct pagemap_reader *r;
+
+	(void)state;
+	open_map(s, PAGEMAP_TASK, 41);
+	assert_int_equal(s->ops->hole(s, BASE, huge, PAGE_LAZY, &e), 0);
+	put(s, huge, "z");
+	finish(s);
+	in = image_open(set[0], IMAGE_PAGEMAP, 41, &e);
+	assert_non_null(in);
+	assert_int_equal(image_get(in, &pagemap_head__descriptor, &m, &e), 1);
+	protobuf_c_message_free_unpacked(m, NULL);
+	for (int i = 0; i < 3; i++) {
+		static const uint64_t nr[] = { UINT32_MAX, 6, 1 };
+		PagemapEntry *x;
+
+		assert_int_equal(image_get(in, &pagemap_entry__descriptor, &m, &e), 1);
+		x = (PagemapEntry *)m;
+		assert_int_equal(x->compat_nr_pages, nr[i]);
+		assert_true(x->has_nr_pages && x->has_flags && !x->has_in_parent);
+		assert_int_equal(x->nr_pages, nr[i]);
+		assert_int_equal(x->vaddr, BASE + (i == 0 ? 0 : i == 1 ? (uint64_t)UINT32_MAX : huge) * PAGE);
+		protobuf_c_message_free_unpacked(m, NULL);
+	}
+	image_in_close(in);
+	r = reader(set[0], 41);
+	expect_extent(r, 0, huge, PAGE_LAZY, 0);
+	expect_extent(r, huge, 1, PAGE_PRESENT, 0);
+	pagemap_close(r);
+}
+
+static void writers_mistakes_are_refused(void **state)
+{
+	static const struct {
+		uint64_t vaddr, nr;
+		uint32_t flags;
+		bool is_hole;
+		const char *says;
+	} bad[] = {
+		{ BASE, 1, PAGE_PRESENT, false, "0x10000 overlaps or precedes" },
+		{ BASE + 5 * PAGE + 1, 1, PAGE_PRESENT, false, "is no range" },
+		{ BASE + 5 * PAGE, 0, PAGE_PRESENT, false, "is no range" },
+		{ BASE + 5 * PAGE, UINT64_MAX, PAGE_LAZY, true, "is no range" },
+		{ BASE + 5 * PAGE, 1ull << 51, PAGE_LAZY, true, "is no range" },
+		{ BASE + 5 * PAGE, 1, PAGE_LAZY, false, "flags 0x2" },
+		{ BASE + 5 * PAGE, 1, PAGE_PRESENT | PAGE_IN_PARENT, false, "flags 0x5" },
+		{ BASE + 5 * PAGE, 1, PAGE_PRESENT | 8, false, "flags 0xc" },
+		{ BASE + 5 * PAGE, 1, PAGE_PRESENT, true, "flags 0x4" },
+		{ BASE + 5 * PAGE, 1, 0, true, "flags 0x0" },
+	};
+	static const char page[PAGE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct page_sink *s = begin(set[0], NULL);
+		struct err e = { 0 };
+		int rc;
+
+		open_map(s, PAGEMAP_TASK, 41);
+		put(s, 0, "ab");
+		rc = bad[i].is_hole ? s->ops->hole(s, bad[i].vaddr, bad[i].nr, bad[i].flags, &e)
+				    : s->ops->pages(s, bad[i].vaddr, bad[i].nr, bad[i].flags, page, &e);
+		assert_int_equal(rc, -1);
+		if (!strstr(e.text, bad[i].says) || !strstr(e.text, "pagemap-41.img"))
+			fail_msg("\"%s\" does not say \"%s\"", e.text, bad[i].says);
+		assert_int_equal(s->ops->finish(s, &e), -1);
+		s->ops->destroy(s);
+		assert_int_equal(files_in(set[0]), 0);
+	}
+}
+
+static void ids_may_be_mixed(void **state)
+{
+	struct page_sink *s = begin(set[0], NULL);
+	struct pagemap_reader *r;
+	struct err e = { 0 };
+	bool parent;
+
+	(void)state;
+	for (uint64_t n = 0; n < 4; n++)
+		for (uint64_t id = 41; id < 44; id++) {
+			char byte[2] = { (char)('a' + n + 5 * (id - 41)), 0 };
+
+			assert_int_equal(image_set_resume(s, PAGEMAP_TASK, id, &parent, &e), 0);
+			put(s, 2 * n, byte);
+		}
+	assert_int_equal(image_set_pages_written(s), 12);
+	finish(s);
+	assert_int_equal(files_in(set[0]), 6);
+	for (uint64_t id = 41; id < 44; id++) {
+		char want[] = "a.b.c.d.";
+
+		for (int n = 0; n < 8; n += 2)
+			want[n] = (char)(want[n] + 5 * (id - 41));
+		r = reader(set[0], id);
+		expect_pages(r, want);
+		pagemap_close(r);
+	}
+}
+
+static void opened_again_begins_anew(void **state)
+{
+	struct page_sink *s = begin(set[0], NULL);
+	struct pagemap_reader *r;
+
+	(void)state;
+	open_map(s, PAGEMAP_TASK, 41);
+	put(s, 0, "abc");
+	open_map(s, PAGEMAP_SHMEM, 41);
+	put(s, 0, "s");
+	open_map(s, PAGEMAP_TASK, 41);
+	put(s, 1, "Z");
+	assert_int_equal(image_set_pages_written(s), 2);
+	finish(s);
+	assert_int_equal(files_in(set[0]), 4);
+	r = reader(set[0], 41);
+	expect_pages(r, ".Z.");
+	pagemap_close(r);
+}
+
+static void a_set_replaces_the_one_before_it(void **state)
+{
+	struct pagemap_reader *r;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct page_sink *s = begin(set[0], NULL);
+		char byte[2] = { (char)('a' + i), 0 };
+
+		open_map(s, PAGEMAP_TASK, 41);
+		put(s, 0, byte);
+		finish(s);
+		assert_int_equal(files_in(set[0]), 2);
+		r = reader(set[0], 41);
+		expect_pages(r, byte);
+		pagemap_close(r);
+	}
+}
+
+static void sets_written_at_once_do_not_mix(void **state)
+{
+	struct page_sink *a = begin(set[0], NULL), *b = begin(set[0], NULL);
+	struct pagemap_reader *r;
+	struct err e = { 0 };
+
+	(void)state;
+	open_map(a, PAGEMAP_TASK, 41);
+	open_map(b, PAGEMAP_TASK, 41);
+	put(a, 0, "a");
+	put(b, 0, "b");
+	finish(a);
+	assert_int_equal(b->ops->finish(b, &e), -1);
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	b->ops->destroy(b);
+	assert_int_equal(files_in(set[0]), 2);
+	r = reader(set[0], 41);
+	expect_pages(r, "a");
+	pagemap_close(r);
+}
+
+static void broken_off_leaves_nothing(void **state)
+{
+	struct page_sink *s;
+
+	(void)state;
+	chain_of_three();
+	s = begin(set[3], "../2");
+	open_map(s, PAGEMAP_TASK, 41);
+	hole(s, 0, 1);
+	put(s, 1, "xyz");
+	open_map(s, PAGEMAP_SHMEM, 7);
+	put(s, 0, "s");
+	assert_int_equal(files_in(set[3]), 1); /* the directory aside */
+	s->ops->destroy(s);
+	assert_int_equal(files_in(set[3]), 0);
+}
+
+static void a_killed_writers_files_are_swept(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct page_sink *s = begin(set[0], NULL);
+
+		open_map(s, PAGEMAP_TASK, 41);
+		put(s, 0, "abc");
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(files_in(set[0]), 1);
+	finish(begin(set[0], NULL));
+	assert_int_equal(files_in(set[0]), 0);
+}
+
+static uint64_t blocks(int dir)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(dir, "pages-1.img", &st, 0), 0);
+	return (uint64_t)st.st_blocks / 8;
+}
+
+/* Where the filesystem keeps a punched page all the same, there is nothing to see. */
+static bool can_punch(void)
+{
+	cleanup_fd int fd = openat(set[0], "probe", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	static const char two[2 * PAGE];
+	struct stat st;
+	bool yes;
+
+	assert_int_equal(write(fd, two, sizeof(two)), sizeof(two));
+	yes = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE) == 0 && fstat(fd, &st) == 0 && st.st_blocks == 8;
+	assert_int_equal(unlinkat(set[0], "probe", 0), 0);
+	return yes;
+}
+
+static void dedup_frees_what_is_written_again(void **state)
+{
+	struct pagemap_reader *r;
+	uint64_t freed = 99;
+	struct err e = { 0 };
+	bool seen = can_punch();
+
+	(void)state;
+	chain_of_three();
+	if (image_set_dedup(set[2], &freed, &e) < 0) {
+		assert_int_equal(e.kind, ERR_UNSUPPORTED);
+		skip();
+	}
+	if (seen) {
+		assert_int_equal(freed, 5); /* 4 in set 1; D, c and kl in set 0 */
+		assert_int_equal(blocks(set[0]), 6);
+		assert_int_equal(blocks(set[1]), 4);
+	}
+	r = reader(set[2], 41);
+	expect_pages(r, "abC4e.g..JKLx.");
+	pagemap_close(r);
+	r = reader(set[1], 41);
+	expect_pages(r, "abC");
+	pagemap_close(r);
+}
+
+static void auto_dedup_waits_for_publication(void **state)
+{
+	struct image_set_options o = { .dirfd = set[3], .first_pages_id = 1, .parent = "../2", .auto_dedup = true, .check_holes = true };
+	bool seen = can_punch();
+	struct err e = { 0 };
+	struct page_sink *s;
+
+	(void)state;
+	chain_of_three();
+	s = image_set_create(&o, &e);
+	open_map(s, PAGEMAP_TASK, 41);
+	put(s, 0, "ABCD");
+	s->ops->destroy(s);
+	assert_int_equal(blocks(set[0]), 10);
+	assert_int_equal(blocks(set[2]), 2);
+	s = image_set_create(&o, &e);
+	open_map(s, PAGEMAP_TASK, 41);
+	put(s, 0, "ABCD");
+	hole(s, 4, 1);
+	finish(s);
+	if (seen) {
+		assert_int_equal(blocks(set[0]), 6);
+		assert_int_equal(blocks(set[1]), 3);
+		assert_int_equal(blocks(set[2]), 1);
+	}
+}
+
+/* ---- pages that come through a descriptor ---- */
+
+static void fill_stream(int fd, size_t pages, const char *behind)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		cleanup_free char *data = malloc(pages * PAGE);
+
+		for (size_t i = 0; i < pages; i++)
+			memset(data + i * PAGE, 'a' + (int)(i % 26), PAGE);
+		_exit(write_full(fd, data, pages * PAGE) < 0 || write_full(fd, behind, strlen(behind)) < 0);
+	}
+}
+
+static void expect_child_done(void)
+{
+	int status;
+
+	assert_true(wait(&status) > 0);
+	assert_int_equal(status, 0);
+}
+
+static void pages_come_through(int from, int to)
+{
+	enum { MANY = 700 };
+	struct page_sink *s = begin(set[0], NULL);
+	struct err e = { 0 };
+	char behind[8] = "", want[MANY + 1] = "";
+	struct pagemap_reader *r;
+
+	open_map(s, PAGEMAP_TASK, 41);
+	fill_stream(to, MANY, "behind");
+	close(to);
+	if (image_set_pages_from(s, BASE, 1, PAGE_PRESENT, from, 10000, &e) < 0 ||
+	    image_set_pages_from(s, BASE + PAGE, MANY - 1, PAGE_PRESENT | PAGE_LAZY, from, -1, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(read(from, behind, sizeof(behind)), 6);
+	assert_string_equal(behind, "behind");
+	close(from);
+	expect_child_done();
+	finish(s);
+	for (int i = 0; i < MANY; i++)
+		want[i] = (char)('a' + i % 26);
+	r = reader(set[0], 41);
+	expect_pages(r, want);
+	pagemap_close(r);
+}
+
+static void pages_from_a_pipe(void **state)
+{
+	int p[2];
+
+	(void)state;
+	assert_int_equal(pipe(p), 0);
+	pages_come_through(p[0], p[1]);
+}
+
+static void pages_from_a_socket(void **state)
+{
+	int p[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
+	pages_come_through(p[0], p[1]);
+}
+
+static void silence_and_an_early_end_are_told_apart(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 4; k++) {
+		struct page_sink *s = begin(set[0], NULL);
+		struct err e = { 0 };
+		int p[2];
+
+		assert_int_equal(k < 2 ? pipe(p) : socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
+		open_map(s, PAGEMAP_TASK, 41);
+		assert_int_equal(write(p[1], "some", 4), 4);
+		if (k % 2)
+			close(p[1]);
+		assert_int_equal(image_set_pages_from(s, BASE, 1, PAGE_PRESENT, p[0], 20, &e), -1);
+		assert_int_equal(e.kind, k % 2 ? ERR_PEER : ERR_TIMEOUT);
+		assert_int_equal(s->ops->finish(s, &e), -1);
+		s->ops->destroy(s);
+		close(p[0]);
+		if (k % 2 == 0)
+			close(p[1]);
+		assert_int_equal(files_in(set[0]), 0);
+	}
+}
+
+#define IN_SETS(f) cmocka_unit_test_setup_teardown(f, make_sets, remove_sets)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_SETS(a_chain_reads_as_one),
+		IN_SETS(a_parent_may_be_a_directory),
+		IN_SETS(a_parent_has_what_it_has),
+		IN_SETS(a_parent_that_leads_nowhere_is_refused),
+		IN_SETS(unfilled_holes_are_refused_by_name),
+		IN_SETS(other_writers_forms_are_read),
+		IN_SETS(lying_page_maps_are_refused),
+		IN_SETS(missing_and_short_pages_are_refused),
+		IN_SETS(links_are_not_followed),
+		IN_SETS(circles_are_refused),
+		IN_SETS(endless_chains_are_refused),
+		IN_SETS(counts_past_the_old_counter_are_split),
+		IN_SETS(writers_mistakes_are_refused),
+		IN_SETS(ids_may_be_mixed),
+		IN_SETS(opened_again_begins_anew),
+		IN_SETS(a_set_replaces_the_one_before_it),
+		IN_SETS(sets_written_at_once_do_not_mix),
+		IN_SETS(broken_off_leaves_nothing),
+		IN_SETS(a_killed_writers_files_are_swept),
+		IN_SETS(dedup_frees_what_is_written_again),
+		IN_SETS(auto_dedup_waits_for_publication),
+		IN_SETS(pages_from_a_pipe),
+		IN_SETS(pages_from_a_socket),
+		IN_SETS(silence_and_an_early_end_are_told_apart),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
