@@ -87,11 +87,22 @@ static int close_pages(struct image_set *s, struct err *e)
 /* Closes what is open without a word. */
 static void drop_open(struct image_set *s)
 {
-	image_discard(steal_pointer(&s->out));
+	image_discard(s->out);
 	if (s->pages >= 0)
-		close(steal_fd(&s->pages));
-	pagemap_close(steal_pointer(&s->filler));
+		close(s->pages);
+	pagemap_close(s->filler);
 	s->now = NULL;
+	s->out = NULL;
+	s->pages = -1;
+	s->filler = NULL;
+}
+
+static int close_map(struct image_set *s, struct err *e)
+{
+	struct image_out *out = s->out;
+
+	s->out = NULL;
+	return image_close(out, s->durable, e);
 }
 
 static int end_map(struct image_set *s, struct err *e)
@@ -100,7 +111,7 @@ static int end_map(struct image_set *s, struct err *e)
 
 	if (!s->now)
 		return 0;
-	if (flush_last(s, e) < 0 || image_close(steal_pointer(&s->out), s->durable, e) < 0 || close_pages(s, e) < 0)
+	if (flush_last(s, e) < 0 || close_map(s, e) < 0 || close_pages(s, e) < 0)
 		rc = -1;
 	drop_open(s);
 	return rc;
