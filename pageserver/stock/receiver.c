@@ -24,7 +24,7 @@ struct receiver {
 	int fd;
 	bool inherited;
 	struct page_sink *sink;
-	const struct page_server_limits *limits;
+	const struct page_server_config *config;
 	struct page_server_report *report;
 	enum ps_layout layout;
 	bool open; /* this page map: */
@@ -43,8 +43,8 @@ static int input_failed(const struct receiver *r, int rc, struct err *e)
 		return err_set(e, ERR_PEER, 0, "the connection ended in the middle of a command");
 	case -ETIMEDOUT:
 		if (ps_input_late(&r->in))
-			return err_set(e, ERR_TIMEOUT, 0, "the session took longer than %" PRIu64 " ms", r->limits->time_ms);
-		return err_set(e, ERR_TIMEOUT, 0, "nothing came for %" PRIu64 " ms", r->limits->idle_ms);
+			return err_set(e, ERR_TIMEOUT, 0, "the session took longer than %" PRIu64 " ms", r->config->limits.time_ms);
+		return err_set(e, ERR_TIMEOUT, 0, "nothing came for %" PRIu64 " ms", r->config->limits.idle_ms);
 	default:
 		return err_set(e, ERR_PEER, -rc, "read from the sender");
 	}
@@ -139,7 +139,7 @@ static int be_in_map(struct receiver *r, const struct ps_command *c, struct err 
 
 static int take_pages(struct receiver *r, const struct ps_command *c, struct err *e)
 {
-	uint64_t vaddr = c->vaddr, left = pages_to_bytes(c->nr), max = r->limits->bytes;
+	uint64_t vaddr = c->vaddr, left = pages_to_bytes(c->nr), max = r->config->limits.bytes;
 
 	if (max && pages_to_bytes(r->report->pages) + left > max)
 		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed", max);
@@ -208,6 +208,8 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 		skip_rest_of_header(r);
 	if (r->sink->ops->finish(r->sink, e) < 0)
 		return err_wrap(e, "publish");
+	if (r->config->published)
+		r->config->published(r->config->arg, r->report);
 	return answer_int(r, 0, e);
 }
 
@@ -282,15 +284,15 @@ static int serve(struct receiver *r, struct err *e)
 	return 0;
 }
 
-int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_limits *limits, struct page_server_report *report,
+int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_config *c, struct page_server_report *report,
 	       struct err *e)
 {
-	struct receiver r = { .fd = fd, .inherited = inherited, .sink = sink, .limits = limits, .report = report };
+	struct receiver r = { .fd = fd, .inherited = inherited, .sink = sink, .config = c, .report = report };
 	uint64_t start = clock_us();
 	int rc;
 
 	*report = (struct page_server_report){ 0 };
-	rc = ps_input_begin(&r.in, fd, !inherited, limits->idle_ms, limits->time_ms ? start + limits->time_ms * 1000 : 0);
+	rc = ps_input_begin(&r.in, fd, !inherited, c->limits.idle_ms, c->limits.time_ms ? start + c->limits.time_ms * 1000 : 0);
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
 	rc = serve(&r, e);

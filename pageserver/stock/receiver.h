@@ -9,8 +9,8 @@
 #include "pageserver/stock/server.h"
 
 /* Returns when the sender closed the session and was told, the sink having been finished before, and (unless inherited) when it hung up or
- * took too long to do so. fd and sink are borrowed. report: filled in any case. */
-int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_limits *limits, struct page_server_report *report,
+ * took too long to do so. fd and sink are borrowed; of c the limits and who is told. report: filled in any case. */
+int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_config *c, struct page_server_report *report,
 	       struct err *e);
 
 #endif

@@ -20,19 +20,22 @@ struct page_server_limits {
 	uint64_t idle_ms;   /* nothing came for so long */
 };
 
+/* What a session did; also valid, as far as it came, after a failure. */
+struct page_server_report {
+	uint64_t maps, ranges, pages, in_parent; /* pages: with contents; in_parent: pages */
+	uint64_t us;          /* from the first command to the end */
+	unsigned header_size; /* 24 or 32; 0: never known */
+};
+
 struct page_server_config {
 	int images_dir;     /* borrowed: where the set is published */
 	const char *parent; /* the set before, relative to images_dir; NULL: none */
 	bool auto_dedup;    /* punch out of it what is sent again */
 	bool durable;       /* on the disk before the sender is told */
 	struct page_server_limits limits;
-};
-
-/* What a session did; also valid, as far as it came, after a failure. */
-struct page_server_report {
-	uint64_t maps, ranges, pages, in_parent; /* pages: with contents; in_parent: pages */
-	uint64_t us;          /* from the first command to the end */
-	unsigned header_size; /* 24 or 32; 0: never known */
+	/* Told when the set is published, before the sender is; NULL: nobody. */
+	void (*published)(void *arg, const struct page_server_report *r);
+	void *arg;
 };
 
 /* Serves the sender at the other end of fd (borrowed) until it closes its session.
@@ -42,6 +45,8 @@ int page_server_serve_one(int fd, bool inherited, const struct page_server_confi
 
 /* Listens: address as sock_listen takes it, without a port. Port 0: the kernel chooses (sock_port). Returns a descriptor, or -1. */
 int page_server_listen(const char *address, uint16_t port, struct err *e);
+/* The next sender; patience_ms 0: however long it takes. */
+int page_server_accept(int listener, uint64_t patience_ms, struct err *e);
 /* As CRIU's own: takes one connection, closes the listener (takes it), serves. */
 int page_server_serve_first(int listener, const struct page_server_config *c, struct page_server_report *out, struct err *e);
 

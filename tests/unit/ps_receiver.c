@@ -106,7 +106,7 @@ struct rig {
 	int ours, theirs; /* the server's end and the sender's */
 	enum ps_layout layout;
 	struct notes notes;
-	struct page_server_limits limits;
+	struct page_server_config config;
 	struct page_server_report report;
 	struct err e;
 	unsigned char answers[256];
@@ -158,7 +158,7 @@ static int serve(struct rig *r, bool inherited)
 
 	if (!inherited)
 		shutdown(r->theirs, SHUT_WR);
-	rc = ps_receive(r->ours, inherited, &r->notes.sink, &r->limits, &r->report, &r->e);
+	rc = ps_receive(r->ours, inherited, &r->notes.sink, &r->config, &r->report, &r->e);
 	n = recv(r->theirs, r->answers, sizeof(r->answers), MSG_DONTWAIT);
 	r->answered = n > 0 ? (size_t)n : 0;
 	return rc;
@@ -355,7 +355,7 @@ static void an_idle_sender_is_dropped(void **state)
 
 	(void)state;
 	rig_open(&r, PS_LAYOUT_32);
-	r.limits.idle_ms = 30;
+	r.config.limits.idle_ms = 30;
 	say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
 	say(&r, (struct ps_command){ .code = PS_ADD_F, .flags = PS_PRESENT, .nr = 1 << 18, .vaddr = 0x1000, .dst = TASK });
 	say_page(&r, 1);
@@ -372,7 +372,7 @@ static void a_session_has_its_time(void **state)
 
 	(void)state;
 	rig_open(&r, PS_LAYOUT_32);
-	r.limits.time_ms = 30;
+	r.config.limits.time_ms = 30;
 	say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
 	assert_int_equal(serve(&r, true), -1);
 	assert_int_equal(r.e.kind, ERR_TIMEOUT);
@@ -387,7 +387,7 @@ static void a_session_has_its_bytes(void **state)
 	(void)state;
 	for (unsigned allowed = 2; allowed <= 3; allowed++) {
 		rig_open(&r, PS_LAYOUT_24);
-		r.limits.bytes = allowed * 4096;
+		r.config.limits.bytes = allowed * 4096;
 		say_session(&r, PS_CLOSE);
 		assert_int_equal(serve(&r, false), allowed == 3 ? 0 : -1);
 		assert_int_equal(r.e.kind, allowed == 3 ? ERR_NONE : ERR_LIMIT);
@@ -405,7 +405,7 @@ static void a_sender_that_left_is_no_signal(void **state)
 	say_session(&r, PS_CLOSE);
 	close(r.theirs);
 	r.theirs = -1;
-	assert_int_equal(ps_receive(r.ours, false, &r.notes.sink, &r.limits, &r.report, &r.e), -1);
+	assert_int_equal(ps_receive(r.ours, false, &r.notes.sink, &r.config, &r.report, &r.e), -1);
 	assert_int_equal(r.e.kind, ERR_PEER);
 	assert_false(r.notes.finished);
 	rig_close(&r);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/stock/server.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "pageserver/images/pagemap.h"
+#include "pageserver/stock/receiver.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+#include "proto/base/sock.h"
+
+enum { FIRST_PAGES_ID = 65537 }; /* out of the way of what a dump into the same directory numbers from 1 */
+
+int page_server_listen(const char *address, uint16_t port, struct err *e)
+{
+	bool bare_v6 = strchr(address, ':') && address[0] != '[';
+	char text[SOCK_HOST_MAX + 16];
+
+	if (snprintf(text, sizeof(text), bare_v6 ? "[%s]:%u" : "%s:%u", address, port) >= (int)sizeof(text))
+		return err_set(e, ERR_USAGE, 0, "\"%.64s...\" is no address", address);
+	return sock_listen(text, port, e);
+}
+
+int page_server_serve_one(int fd, bool inherited, const struct page_server_config *c, struct page_server_report *out, struct err *e)
+{
+	struct image_set_options o = { .dirfd = c->images_dir, .first_pages_id = FIRST_PAGES_ID, .parent = c->parent,
+				       .auto_dedup = c->auto_dedup, .check_holes = true, .durable = c->durable };
+	struct sock_tuning tuning = { 0 };
+	struct page_server_report report;
+	struct page_sink *sink;
+	int rc;
+
+	if (!inherited && sock_tune(fd, &tuning, e) < 0)
+		return -1;
+	sink = image_set_create(&o, e);
+	if (!sink)
+		return -1;
+	rc = ps_receive(fd, inherited, sink, c, out ? out : &report, e);
+	sink->ops->destroy(sink);
+	return rc;
+}
+
+/* A connection that ended before it was taken is none. */
+int page_server_accept(int listener, uint64_t patience_ms, struct err *e)
+{
+	int fd, rc = patience_ms ? wait_readable(listener, patience_ms < INT32_MAX ? (int)patience_ms : INT32_MAX) : 1;
+
+	if (rc <= 0)
+		return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "wait for a sender") :
+				err_set(e, ERR_TIMEOUT, 0, "no sender came for %" PRIu64 " ms", patience_ms);
+	do
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	return fd < 0 ? err_sys(e, "take a connection") : fd;
+}
+
+int page_server_serve_first(int listener, const struct page_server_config *c, struct page_server_report *out, struct err *e)
+{
+	cleanup_fd int fd = page_server_accept(listener, c->limits.time_ms, e);
+	char peer[SOCK_NAME_MAX];
+
+	close(listener);
+	if (fd < 0)
+		return -1;
+	sock_name(fd, true, peer);
+	return page_server_serve_one(fd, false, c, out, e) < 0 ? err_wrap(e, "sender %s", peer) : 0;
+}
