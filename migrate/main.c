@@ -9,6 +9,7 @@ int main(int argc, char **argv)
 		{ &migrate_command, run_migrate },
 		{ &agent_command, run_agent },
 		{ &recover_command, run_recover },
+		{ &page_server_command, run_page_server },
 		{ 0 },
 	};
 

@@ -8,5 +8,6 @@
 int run_migrate(const void *config, struct err *e);
 int run_agent(const void *config, struct err *e);
 int run_recover(const void *config, struct err *e);
+int run_page_server(const void *config, struct err *e);
 
 #endif

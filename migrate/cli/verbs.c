@@ -10,7 +10,7 @@ static void print_verbs(const struct verb *verbs, FILE *out)
 {
 	fputs("usage: dray VERB [ARGUMENT]...\nMoves running processes to other hosts.\n\nVerbs:\n", out);
 	for (const struct verb *v = verbs; v->command; v++)
-		fprintf(out, "  %-10s %s\n", v->command->name, v->command->summary);
+		fprintf(out, "  %-12s %s\n", v->command->name, v->command->summary);
 	fputs("\n`dray VERB --help` shows what a verb takes. `dray --version` shows the version.\n", out);
 }
 

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/cli/options.h"
+
+#include <string.h>
+
+#include "pageserver/stock/page_server.h"
+#include "pageserver/stock/session_dir.h"
+
+#define FIELD(name) offsetof(struct page_server_options, name)
+
+static const struct opt none[] = { { .name = NULL } };
+
+static const struct opt options[] = {
+	{ .name = "images-dir", .short_name = 'D', .type = OPT_STRING, .offset = FIELD(images_dir), .argument = "TEMPLATE", .preset = ".",
+	  .help = "Where sets of images go, a directory for each session: %n is replaced by the session's number (the first that is free, from 1), "
+		  "%p by the sender's address, %t by the time it came (UTC), %% by a percent sign. Without any of them, sessions go into "
+		  "numbered directories in it; with --once, into the directory itself." },
+	{ .name = "port", .type = OPT_NUMBER, .offset = FIELD(port), .argument = "PORT", .max = 65535, .preset = "0",
+	  .help = "Where to listen. 0 lets the kernel choose; the line printed when ready says which." },
+	{ .name = "address", .type = OPT_STRING, .offset = FIELD(address), .argument = "ADDRESS", .preset = "127.0.0.1",
+	  .help = "Where to listen: an address of this host, or a name of it." },
+	{ .name = "insecure", .type = OPT_FLAG, .offset = FIELD(insecure),
+	  .help = "Allow an address that other hosts can reach, though anyone who reaches it can write images here." },
+	{ .name = "once", .type = OPT_FLAG, .offset = FIELD(once),
+	  .help = "Serve one session and end with its outcome, as criu page-server does." },
+	{ .name = "prev-images-dir", .type = OPT_STRING, .offset = FIELD(prev_images_dir), .argument = "DIR",
+	  .help = "The set before, in which pages that a sender leaves out are looked for; relative to the session's directory. A link named "
+		  "parent is made to it." },
+	{ .name = "chain", .type = OPT_FLAG, .offset = FIELD(chain),
+	  .help = "The set before is the last that was published for the same sender's address. Only where one tree of processes at a time comes "
+		  "from an address: rounds of several would be taken for each other's." },
+	{ .name = "auto-dedup", .type = OPT_FLAG, .offset = FIELD(auto_dedup),
+	  .help = "Free the room of pages in the sets before that are sent again." },
+	{ .name = "durable", .type = OPT_FLAG, .offset = FIELD(durable),
+	  .help = "Have everything on the disk before a sender is told that its session succeeded." },
+	{ .name = "max-sessions", .type = OPT_NUMBER, .offset = FIELD(max_sessions), .argument = "N", .preset = "0",
+	  .help = "Refuse senders while so many are served. 0 means any number." },
+	{ .name = "session-bytes", .type = OPT_BYTES, .offset = FIELD(session_bytes), .argument = "BYTES", .preset = "0",
+	  .help = "End a session that sends more page contents than this. 0 means no limit." },
+	{ .name = "session-time", .type = OPT_MS, .offset = FIELD(session_time_ms), .argument = "MS", .preset = "0",
+	  .help = "End a session that takes longer than this; with --once the wait for it counts. 0 means no limit." },
+	{ .name = "idle-timeout", .type = OPT_MS, .offset = FIELD(idle_timeout_ms), .argument = "MS", .preset = "5m",
+	  .help = "End a session from which nothing came for so long. 0 means no limit." },
+	{ .name = "drain-timeout", .type = OPT_MS, .offset = FIELD(drain_timeout_ms), .argument = "MS", .max = 3600000, .preset = "30s",
+	  .help = "How long SIGTERM waits for sessions under way before it ends them. 0 waits as long as they take." },
+	{ .name = "daemon", .short_name = 'd', .type = OPT_FLAG, .offset = FIELD(daemonize),
+	  .help = "Go on in the background when ready to serve. The log is kept where standard error is a file." },
+	{ .name = "pidfile", .type = OPT_STRING, .offset = FIELD(pidfile), .argument = "FILE",
+	  .help = "Write the process id there. It must not exist, and is removed at the end." },
+	{ .name = "status-fd", .type = OPT_NUMBER, .offset = FIELD(status_fd), .argument = "FD", .min = 3, .max = 1 << 20,
+	  .help = "Write a zero byte to this descriptor and close it when ready to serve." },
+	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
+	  .preset = "info", .help = "What is logged on standard error." },
+	{ .name = NULL },
+};
+
+static int check(const void *config, struct err *e)
+{
+	const struct page_server_options *o = config;
+
+	if (o->chain && o->prev_images_dir)
+		return err_set(e, ERR_USAGE, 0, "--chain and --prev-images-dir exclude each other");
+	if (o->chain && o->once)
+		return err_set(e, ERR_USAGE, 0, "--chain and --once exclude each other: name the set before by --prev-images-dir");
+	return strchr(o->images_dir, '%') && session_template_check(o->images_dir, e) < 0 ? err_wrap(e, "--images-dir") : 0;
+}
+
+const struct opt_command page_server_command = {
+	.name = "page-server",
+	.summary = "Receives memory from criu dump --page-server.",
+	.about = "Speaks the page-server protocol of all criu releases. Runs until SIGTERM, any number of sessions at once. Says that it is ready on "
+		 "standard output, and to a service manager that set NOTIFY_SOCKET.",
+	.options = options,
+	.positionals = none,
+	.config_size = sizeof(struct page_server_options),
+	.check = check,
+};

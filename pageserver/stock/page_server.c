@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/stock/page_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pageserver/stock/server.h"
+#include "pageserver/stock/session_dir.h"
+#include "pageserver/stock/sessions.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/daemon.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+#include "proto/base/notify.h"
+#include "proto/base/sock.h"
+
+enum { REST_MS = 100 }; /* without new connections after one that could not be taken */
+
+struct server {
+	const struct page_server_options *options;
+	struct sessions sessions;
+	struct session_dir dir; /* the only one, where there is only one */
+	bool draining, resting;
+	uint64_t drain_deadline_us; /* 0: none */
+	bool pidfile_made;
+};
+
+/* --- many sessions -------------------------------------------------------------------------------------------------------------- */
+
+static int admit(struct server *s, int fd, struct err *e)
+{
+	uint64_t max = s->options->max_sessions;
+
+	if (max && s->sessions.running >= max)
+		return err_set(e, ERR_LIMIT, 0, "%" PRIu64 " sessions are running (--max-sessions)", max);
+	return sessions_start(&s->sessions, fd, e);
+}
+
+static void on_connection(struct server *s)
+{
+	cleanup_fd int fd = accept4(s->sessions.listener, NULL, NULL, SOCK_CLOEXEC);
+	char peer[SOCK_NAME_MAX];
+	struct err e;
+
+	if (fd < 0) {
+		s->resting = errno != EINTR && errno != ECONNABORTED;
+		if (s->resting)
+			log_event(LOG_ERROR, "accept-failed", "errno=%d", errno);
+	} else if (admit(s, fd, &e) < 0) {
+		sock_name(fd, true, peer);
+		log_event(LOG_ERROR, "session-refused", "peer=%s reason=\"%s\"", peer, e.text);
+	}
+}
+
+static void start_draining(struct server *s)
+{
+	uint64_t patience = s->options->drain_timeout_ms;
+
+	if (s->draining) { /* asked a second time: now */
+		s->drain_deadline_us = clock_us();
+		return;
+	}
+	s->draining = true;
+	s->drain_deadline_us = patience ? clock_us() + patience * 1000 : 0;
+	notify_manager("STOPPING=1");
+	log_event(LOG_INFO, "draining", "sessions=%zu", s->sessions.running);
+}
+
+static void on_signal(struct server *s)
+{
+	struct signalfd_siginfo si;
+
+	while (read(s->sessions.signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGCHLD)
+			sessions_reap(&s->sessions);
+		else
+			start_draining(s);
+	}
+}
+
+static int patience_ms(const struct server *s)
+{
+	uint64_t now = clock_us();
+
+	if (s->resting)
+		return REST_MS;
+	if (!s->drain_deadline_us)
+		return -1;
+	return s->drain_deadline_us <= now ? 0 : (int)((s->drain_deadline_us - now) / 1000 + 1);
+}
+
+static void check_drain_deadline(struct server *s)
+{
+	if (!s->drain_deadline_us || clock_us() < s->drain_deadline_us)
+		return;
+	s->drain_deadline_us = 0;
+	sessions_end(&s->sessions);
+}
+
+enum { POLL_LISTENER, POLL_SIGNALS };
+
+static void serve_many(struct server *s)
+{
+	while (!s->draining || s->sessions.running > 0) {
+		bool open = !s->draining && !s->resting;
+		struct pollfd others[SESSIONS_OTHERS] = {
+			[POLL_LISTENER] = { .fd = open ? s->sessions.listener : -1, .events = POLLIN },
+			[POLL_SIGNALS] = { .fd = s->sessions.signals, .events = POLLIN },
+		};
+		int n = sessions_poll(&s->sessions, others, patience_ms(s));
+		bool came = n > 0 && s->sessions.polled[POLL_LISTENER].revents;
+
+		s->resting = false;
+		if (n > 0 && s->sessions.polled[POLL_SIGNALS].revents)
+			on_signal(s);
+		if (came)
+			on_connection(s);
+		check_drain_deadline(s);
+	}
+}
+
+static int open_signals(struct err *e)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? err_sys(e, "signalfd") : fd;
+}
+
+/* --- one, as criu's ------------------------------------------------------------------------------------------------------------- */
+
+static int serve_once(struct server *s, struct err *e)
+{
+	struct session_name n = { .number = 1, .start = time(NULL) };
+	cleanup_fd int fd = page_server_accept(s->sessions.listener, s->options->session_time_ms, e);
+	char peer[SESSION_PEER_MAX];
+	bool made = s->dir.fd < 0;
+	int rc;
+
+	close(steal_fd(&s->sessions.listener));
+	if (fd < 0)
+		return -1;
+	session_peer(fd, peer);
+	n.peer = peer;
+	if (made && session_dir_make(s->sessions.template, &n, &s->dir, e) < 0)
+		return -1;
+	rc = session_run(s->options, fd, &s->dir, s->options->prev_images_dir, -1, e);
+	session_dir_close(&s->dir, made && rc < 0);
+	return rc;
+}
+
+/* --- the program ---------------------------------------------------------------------------------------------------------------- */
+
+/* A directory that isn't there shows before anybody sends to it. */
+static int choose_directory(struct server *s, struct err *e)
+{
+	const char *given = s->options->images_dir;
+	bool plain = !strchr(given, '%'), only = plain && s->options->once;
+
+	if (snprintf(s->sessions.template, PATH_MAX, "%s%s", given, plain && !only ? "/%n" : "") >= PATH_MAX)
+		return err_set(e, ERR_USAGE, ENAMETOOLONG, "%.64s...", given);
+	if (!plain)
+		return session_template_check(given, e);
+	snprintf(s->dir.path, sizeof(s->dir.path), "%s", given);
+	s->dir.fd = open(given, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dir.fd < 0)
+		return err_sys(e, "the directory %s", given);
+	if (!only)
+		session_dir_close(&s->dir, false);
+	return 0;
+}
+
+static int listen_where_allowed(const struct page_server_options *o, struct err *e)
+{
+	cleanup_fd int fd = page_server_listen(o->address, (uint16_t)o->port, e);
+
+	if (fd < 0)
+		return -1;
+	if (!o->insecure && !sock_is_loopback(fd))
+		return err_set(e, ERR_USAGE, 0, "%s is no loopback address: whoever reaches the port can fill this disk and be restored from it; "
+			       "--insecure allows it on a network that you trust", o->address);
+	return steal_fd(&fd);
+}
+
+/* Before a daemon lets go of its terminal, so that whoever started it reads the address. */
+static void announce(const struct server *s)
+{
+	char name[SOCK_NAME_MAX];
+
+	sock_name(s->sessions.listener, false, name);
+	printf("listening on %s\n", name);
+	fflush(stdout);
+	log_event(LOG_INFO, "listening", "address=%s dir=\"%s\"", name, s->sessions.template);
+}
+
+static int get_ready(struct server *s, struct err *e)
+{
+	const struct page_server_options *o = s->options;
+	cleanup_fd int pidfile = o->pidfile ? pidfile_create(o->pidfile, e) : -1;
+
+	if (o->pidfile && pidfile < 0)
+		return -1;
+	s->pidfile_made = o->pidfile != NULL;
+	announce(s);
+	if (o->daemonize && daemon_detach(e) < 0)
+		return -1;
+	if (pidfile >= 0 && pidfile_write(pidfile, e) < 0)
+		return err_wrap(e, "%s", o->pidfile);
+	if (o->status_fd && daemon_say_ready((int)o->status_fd, e) < 0)
+		return -1;
+	notify_manager("READY=1");
+	return 0;
+}
+
+static int serve(struct server *s, struct err *e)
+{
+	s->sessions.listener = listen_where_allowed(s->options, e);
+	if (s->sessions.listener < 0 || get_ready(s, e) < 0)
+		return -1;
+	if (s->options->once)
+		return serve_once(s, e);
+	s->sessions.signals = open_signals(e);
+	if (s->sessions.signals < 0 || sessions_begin(&s->sessions, e) < 0)
+		return -1;
+	serve_many(s);
+	return 0;
+}
+
+static void server_finish(struct server *s)
+{
+	session_dir_close(&s->dir, false);
+	if (s->sessions.listener >= 0)
+		close(s->sessions.listener);
+	if (s->sessions.signals >= 0)
+		close(s->sessions.signals);
+	if (s->pidfile_made)
+		unlink(s->options->pidfile);
+	sessions_finish(&s->sessions);
+}
+
+int page_server_run(const struct page_server_options *o, struct err *e)
+{
+	struct server s = { .options = o, .sessions = { .options = o, .listener = -1, .signals = -1 }, .dir.fd = -1 };
+	int rc;
+
+	log_set_role("page-server");
+	rc = choose_directory(&s, e) < 0 ? -1 : serve(&s, e);
+	server_finish(&s);
+	return rc;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* page_server.h - the page server as a program: listens, gives every sender a process and a directory of its own, and drains when it is told to
+ * stop. A session that dies, hangs or lies is nobody else's business; one that fails leaves no directory behind.
+ * Threads: the only one of its process. Fails: err. */
+#ifndef DRAY_PAGESERVER_PAGE_SERVER_H
+#define DRAY_PAGESERVER_PAGE_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+#include "proto/base/log.h"
+
+struct page_server_options {
+	const char *images_dir; /* a template (session_dir.h); without any letter: numbered directories in it, with `once` itself */
+	const char *address;    /* without a port */
+	uint64_t port;          /* 0: the kernel chooses */
+	bool insecure;          /* addresses that other hosts can reach are allowed */
+	bool once;              /* one session, and its outcome is the program's */
+	const char *prev_images_dir; /* the set before, relative to the session's directory; NULL: none */
+	bool chain;             /* the set before is the one that was last published for the same address */
+	bool auto_dedup, durable;
+	uint64_t max_sessions;  /* at once; 0: any number */
+	uint64_t session_bytes, session_time_ms, idle_timeout_ms; /* 0: no limit */
+	uint64_t drain_timeout_ms; /* of sessions under way when it is told to stop; 0: as long as they take */
+	bool daemonize;         /* goes on in the background when it listens; the caller's process ends then */
+	const char *pidfile;    /* NULL: none; removed at the end */
+	uint64_t status_fd;     /* gets a zero byte and is closed when it listens; 0: none */
+	enum log_level log_level;
+};
+
+/* Serves until SIGTERM or SIGINT; with `once`: one session. Prints "listening on ADDRESS:PORT" when ready and tells the service manager. */
+int page_server_run(const struct page_server_options *o, struct err *e);
+
+#endif

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/stock/sessions.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pageserver/images/aside.h"
+#include "pageserver/stock/server.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/log.h"
+#include "proto/base/sock.h"
+
+struct session {
+	pid_t pid; /* 0: a free place */
+	uint64_t number;
+	char peer[SESSION_PEER_MAX];
+	char *path; /* owned */
+	int line;   /* from its process, which says there when its set is published; -1: closed */
+	bool published;
+};
+
+/* --- one ------------------------------------------------------------------------------------------------------------------------ */
+
+static void say_published(void *arg, const struct page_server_report *r)
+{
+	int line = *(const int *)arg;
+
+	(void)r;
+	if (line >= 0 && write(line, "", 1) < 0)
+		log_event(LOG_WARN, "session-line", "errno=%d", errno);
+}
+
+static void log_report(enum log_level level, const char *event, const struct page_server_report *r, const char *reason)
+{
+	log_event(level, event, "header=%u maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " ms=%" PRIu64 " reason=\"%s\"",
+		  r->header_size, r->maps, r->ranges, r->pages, r->in_parent, r->us / 1000, reason);
+}
+
+int session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e)
+{
+	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable,
+					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms },
+					.published = say_published, .arg = &line };
+	struct page_server_report r = { 0 };
+	char peer[SOCK_NAME_MAX];
+
+	sock_name(fd, true, peer);
+	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" parent=\"%s\"", peer, d->path, parent ? parent : "");
+	if (page_server_serve_one(fd, false, &c, &r, e) < 0) {
+		err_wrap(e, "sender %s", peer);
+		log_report(LOG_ERROR, "session-failed", &r, e->text);
+		return -1;
+	}
+	log_report(LOG_INFO, "session-published", &r, "closed");
+	return 0;
+}
+
+void session_peer(int fd, char host[SESSION_PEER_MAX])
+{
+	char name[SOCK_NAME_MAX], *colon;
+	size_t len;
+
+	sock_name(fd, true, name);
+	colon = strrchr(name, ':');
+	if (!colon) {
+		strcpy(host, "unix");
+		return;
+	}
+	len = (size_t)(colon - name);
+	if (name[0] == '[') {
+		memcpy(host, name + 1, len - 2);
+		host[len - 2] = '\0';
+	} else {
+		memcpy(host, name, len);
+		host[len] = '\0';
+	}
+}
+
+/* --- the table ------------------------------------------------------------------------------------------------------------------ */
+
+static int grow(struct sessions *s)
+{
+	size_t more = s->places ? s->places * 2 : 16;
+	struct pollfd *polled = reallocarray(s->polled, SESSIONS_OTHERS + more, sizeof(*polled));
+	struct session *session;
+
+	if (!polled)
+		return -1;
+	s->polled = polled;
+	session = reallocarray(s->session, more, sizeof(*session));
+	if (!session)
+		return -1;
+	s->session = session;
+	memset(session + s->places, 0, (more - s->places) * sizeof(*session));
+	s->places = more;
+	return 0;
+}
+
+int sessions_begin(struct sessions *s, struct err *e)
+{
+	return grow(s) < 0 ? err_sys(e, "memory for sessions") : 0;
+}
+
+static struct session *free_place(struct sessions *s)
+{
+	size_t i = 0;
+
+	while (i < s->places && s->session[i].pid)
+		i++;
+	return i < s->places || grow(s) == 0 ? &s->session[i] : NULL;
+}
+
+/* What a session has nothing to do with. */
+static void close_in_child(const struct sessions *s)
+{
+	sigset_t none;
+
+	close(s->listener);
+	close(s->signals);
+	for (size_t i = 0; i < s->places; i++)
+		if (s->session[i].pid && s->session[i].line >= 0)
+			close(s->session[i].line);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static _Noreturn void session_process(const struct sessions *s, int fd, struct session_dir *d, const char *parent, int line)
+{
+	struct err e = { 0 };
+	char role[32];
+	int rc;
+
+	close_in_child(s);
+	snprintf(role, sizeof(role), "session %" PRIu64, s->number);
+	log_set_role(role);
+	rc = session_run(s->options, fd, d, parent, line, &e);
+	session_dir_close(d, rc < 0);
+	_exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}
+
+/* Where the set before is, as the session's directory names it. NULL: none. */
+static const char *parent_of(const struct sessions *s, const char *peer, char path[PATH_MAX])
+{
+	const char *last = chains_last(&s->chains, peer);
+	struct err e;
+
+	if (!s->options->chain)
+		return s->options->prev_images_dir;
+	return last && session_dir_relative(s->template, last, path, &e) == 0 ? path : NULL;
+}
+
+static int fork_session(struct sessions *s, struct session *place, int fd, struct session_dir *d, struct err *e)
+{
+	char path[PATH_MAX];
+	const char *parent = parent_of(s, place->peer, path);
+	int line[2];
+
+	if (pipe2(line, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_sys(e, "a pipe to a session");
+	place->path = strdup(d->path);
+	place->pid = place->path ? fork() : -1;
+	if (place->pid == 0)
+		session_process(s, fd, d, parent, line[1]);
+	close(line[1]);
+	place->line = line[0];
+	if (place->pid > 0)
+		return 0;
+	err_sys(e, "a process for a session");
+	close(line[0]);
+	free(steal_pointer(&place->path));
+	place->pid = 0;
+	return -1;
+}
+
+int sessions_start(struct sessions *s, int fd, struct err *e)
+{
+	struct session_name n = { .number = s->number + 1, .start = time(NULL) };
+	struct session_dir d = { .fd = -1 };
+	struct session *place = free_place(s);
+	int rc;
+
+	if (!place)
+		return err_set(e, ERR_SYSTEM, ENOMEM, "a session");
+	*place = (struct session){ .line = -1 };
+	session_peer(fd, place->peer);
+	n.peer = place->peer;
+	if (session_dir_make(s->template, &n, &d, e) < 0)
+		return -1;
+	place->number = s->number = n.number;
+	rc = fork_session(s, place, fd, &d, e);
+	session_dir_close(&d, rc < 0);
+	s->running += rc == 0;
+	return rc;
+}
+
+static void hear(struct sessions *s, struct session *from)
+{
+	char byte;
+	ssize_t n = read(from->line, &byte, 1);
+
+	if (n > 0) {
+		from->published = true;
+		chains_set(&s->chains, from->peer, from->path);
+	} else if (n == 0 || errno != EAGAIN) {
+		close(steal_fd(&from->line));
+	}
+}
+
+/* The others are looked at first: a sender comes back only after its last session said that it is published, so where its connection shows, the
+ * line does too. */
+int sessions_poll(struct sessions *s, const struct pollfd others[SESSIONS_OTHERS], int timeout_ms)
+{
+	int n;
+
+	memcpy(s->polled, others, SESSIONS_OTHERS * sizeof(*others));
+	for (size_t i = 0; i < s->places; i++)
+		s->polled[SESSIONS_OTHERS + i] = (struct pollfd){ .fd = s->session[i].pid ? s->session[i].line : -1, .events = POLLIN };
+	n = poll(s->polled, SESSIONS_OTHERS + s->places, timeout_ms);
+	for (size_t i = 0; n > 0 && i < s->places; i++)
+		if (s->polled[SESSIONS_OTHERS + i].revents)
+			hear(s, &s->session[i]);
+	return n;
+}
+
+/* It could not clean up behind itself. Opening an aside removes those that were left. */
+static void clean_up_after(const struct session *dead)
+{
+	cleanup_fd int dir = open(dead->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct aside a = { .dir = -1 };
+	struct err e = { 0 };
+
+	if (dir < 0)
+		return;
+	if (aside_open(&a, dir, &e) == 0)
+		aside_close(&a);
+	rmdir(dead->path);
+}
+
+/* A round that failed may have cost the sender its record of what changed since the one before: that must be nobody's parent any more. */
+static void session_ended(struct sessions *s, struct session *dead, int status)
+{
+	if (WIFSIGNALED(status)) {
+		log_event(LOG_ERROR, "session-killed", "session=%" PRIu64 " peer=%s signal=%d", dead->number, dead->peer, WTERMSIG(status));
+		clean_up_after(dead);
+	}
+	if (dead->line >= 0)
+		hear(s, dead);
+	if (!dead->published)
+		chains_forget(&s->chains, dead->peer);
+	if (dead->line >= 0)
+		close(dead->line);
+	free(steal_pointer(&dead->path));
+	dead->pid = 0;
+	s->running--;
+}
+
+void sessions_reap(struct sessions *s)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (size_t i = 0; i < s->places; i++)
+			if (s->session[i].pid == pid)
+				session_ended(s, &s->session[i], status);
+}
+
+void sessions_end(struct sessions *s)
+{
+	for (size_t i = 0; i < s->places; i++)
+		if (s->session[i].pid)
+			kill(s->session[i].pid, SIGTERM);
+}
+
+void sessions_finish(struct sessions *s)
+{
+	for (size_t i = 0; i < s->places; i++)
+		free(s->session[i].path);
+	chains_finish(&s->chains);
+	free(s->session);
+	free(s->polled);
+}

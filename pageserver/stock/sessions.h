@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sessions.h - the sessions of a page server: a process and a directory for each, and what is known of them while they run.
+ * Threads: the only one of its process, which must not have other children. Fails: err. */
+#ifndef DRAY_PAGESERVER_SESSIONS_H
+#define DRAY_PAGESERVER_SESSIONS_H
+
+#include <limits.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pageserver/stock/chain.h"
+#include "pageserver/stock/page_server.h"
+#include "pageserver/stock/session_dir.h"
+
+enum { SESSIONS_OTHERS = 2 }; /* descriptors that the caller waits for beside them */
+
+struct session;
+struct sessions {
+	const struct page_server_options *options; /* borrowed */
+	char template[PATH_MAX];                   /* of their directories */
+	int listener, signals;                     /* what a session's process closes */
+	uint64_t number;                           /* of the latest */
+	struct session *session;                   /* a table with free places */
+	size_t places, running;
+	struct pollfd *polled;                     /* those of the caller, then a line to each session */
+	struct chains chains;
+};
+
+/* Before anything else. */
+int sessions_begin(struct sessions *s, struct err *e);
+/* Waits until something happens: to the sessions, or to the others, which are at s->polled[0] and on. -1, errno. */
+int sessions_poll(struct sessions *s, const struct pollfd others[SESSIONS_OTHERS], int timeout_ms);
+/* Forks one for the sender at the other end of fd (borrowed). */
+int sessions_start(struct sessions *s, int fd, struct err *e);
+/* Takes notice of those that ended, and cleans up behind those that were killed. */
+void sessions_reap(struct sessions *s);
+void sessions_end(struct sessions *s); /* SIGTERM to each */
+void sessions_finish(struct sessions *s);
+
+/* One, here: serves the sender at the other end of fd into d. line: gets a byte when the set is published, before the sender knows; -1 none. */
+int session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e);
+/* The sender's address alone, as it becomes part of a path. */
+enum { SESSION_PEER_MAX = 80 };
+void session_peer(int fd, char host[SESSION_PEER_MAX]);
+
+#endif
