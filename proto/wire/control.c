@@ -11,10 +11,10 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
+#include "proto/wire/unpack.h"
 
 enum {
 	TRUSTED_LEN = 64 * 1024,        /* allocated on the header's word alone; more only as bytes arrive */
-	UNPACK_FACTOR = 16,             /* unpacked messages are larger than packed ones: vma_entry some four times */
 	UNPACK_MAX = 128 * 1024 * 1024, /* of one message, whatever it is made of */
 	ABORT_TEXT_MAX = 600,
 };
@@ -172,36 +172,6 @@ static int read_body(int fd, size_t len, const struct deadline *d, uint8_t **bod
 	return 0;
 }
 
-/* Memory from malloc, so that callers may free messages with the default allocator, up to a budget: packed bytes that unpack into
- * many times their size must not cost what they like. */
-struct budget {
-	size_t left;
-};
-
-static void *budget_alloc(void *data, size_t size)
-{
-	struct budget *b = data;
-
-	if (size > b->left)
-		return NULL;
-	b->left -= size;
-	return malloc(size);
-}
-
-static void budget_free(void *data, void *p)
-{
-	(void)data;
-	free(p);
-}
-
-static ProtobufCMessage *unpack(enum control_type type, const uint8_t *body, size_t len)
-{
-	struct budget b = { .left = len > UNPACK_MAX / UNPACK_FACTOR ? UNPACK_MAX : len * UNPACK_FACTOR + TRUSTED_LEN };
-	ProtobufCAllocator allocator = { .alloc = budget_alloc, .free = budget_free, .allocator_data = &b };
-
-	return protobuf_c_message_unpack(types[type].descriptor, &allocator, len, body);
-}
-
 /* What the peer wrote goes to terminals and logs: printable text only. UTF-8 beyond ASCII stays as it is. */
 static int abort_error(const Drayage__Abort *a, struct err *e)
 {
@@ -234,7 +204,7 @@ int control_receive(int fd, int timeout_ms, enum control_type *type, ProtobufCMe
 	rc = read_body(fd, h.length, &d, &body);
 	if (rc < 0)
 		return io_error(e, rc, "receive", types[h.type].name);
-	got = unpack((enum control_type)h.type, body, h.length);
+	got = unpack_capped(types[h.type].descriptor, body, h.length, UNPACK_MAX);
 	if (!got)
 		return err_set(e, ERR_PROTOCOL, 0, "receive %s: malformed, %u bytes", types[h.type].name, h.length);
 	if (h.type == CONTROL_ABORT) {
