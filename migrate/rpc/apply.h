@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* apply.h - from a request's options to open directories and checked values: everything that an operation needs from its client is taken here,
+ * before anything is done, and the client need not be there any more afterwards.
+ *
+ * Order: configuration file over fields; what the rows refuse; the client's rights; images directory (configuration file, images_dir_fd,
+ * images_dir); parent; work directory (work_dir_fd, else images directory); log file. The first failure stops.
+ * Threads: one; while a log file is applied, standard error is that file. Fails: err; what the client asked for wrongly is ERR_USAGE. */
+#ifndef DRAY_MIGRATE_RPC_APPLY_H
+#define DRAY_MIGRATE_RPC_APPLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "migrate/restore/restore.h"
+#include "migrate/rpc/options.h"
+#include "migrate/rpc/peer.h"
+
+struct rpc_applied {
+	enum rpc_op op;
+	const CriuOpts *opts; /* what counts: with the configuration file's; owned */
+	int images_dir, work_dir; /* owned; -1: op has no use for any */
+	pid_t pid;            /* dumps: the root of the tree */
+	bool self;            /* it is the client itself */
+	struct restore_inherit *inherit; /* owned with the descriptors in it */
+	size_t inherits;
+	int ps_fd;            /* ps.fd, owned; -1 */
+	int own_stderr;       /* what standard error was before the log file took its place; -1 */
+};
+
+/* opts: borrowed. peer is needed only here. */
+int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_peer *peer, struct rpc_applied *a, struct err *e);
+/* Gives everything back, standard error too; also after rpc_options_apply failed. */
+void rpc_applied_finish(struct rpc_applied *a);
+
+#endif
