@@ -10,6 +10,8 @@ int main(int argc, char **argv)
 		{ &agent_command, run_agent },
 		{ &recover_command, run_recover },
 		{ &page_server_command, run_page_server },
+		{ &service_command, run_service },
+		{ &swrk_command, run_swrk },
 		{ 0 },
 	};
 

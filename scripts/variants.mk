@@ -29,15 +29,20 @@ install: $(BUILD)/dray ## install below PREFIX (and DESTDIR)
 	install -D -m 755 $(BUILD)/dray $(DESTDIR)$(PREFIX)/bin/dray
 	install -D -m 644 docs/man/dray.1 $(DESTDIR)$(MANDIR)/man1/dray.1
 	install -D -m 644 docs/man/dray-agent.8 $(DESTDIR)$(MANDIR)/man8/dray-agent.8
+	install -D -m 644 docs/man/dray-service.8 $(DESTDIR)$(MANDIR)/man8/dray-service.8
 	install -d $(DESTDIR)$(UNITDIR)
 	sed 's|@PREFIX@|$(PREFIX)|' scripts/dray-agent.service.in > $(DESTDIR)$(UNITDIR)/dray-agent.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/dray-agent.service
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/dray $(DESTDIR)$(MANDIR)/man1/dray.1 $(DESTDIR)$(MANDIR)/man8/dray-agent.8 \
+		$(DESTDIR)$(MANDIR)/man8/dray-service.8 \
 		$(DESTDIR)$(UNITDIR)/dray-agent.service
 
 man: $(BUILD)/dray ## bring the man pages' options in line with the program's tables
 	$(Q)for p in docs/man/*.[1-8]; do scripts/man-options $(BUILD)/dray $$p > $(BUILD)/man.new && cp $(BUILD)/man.new $$p || exit 1; done
+docs-tables: $(BUILD)/dray ## bring the tables in docs/ in line with the program's own
+	$(Q)for p in $$(grep -l '^<!-- dray --doc ' docs/*.md); do \
+		scripts/doc-tables $(BUILD)/dray $$p > $(BUILD)/doc.new && cp $(BUILD)/doc.new $$p || exit 1; done
 format: ## clang-format on the lines changed since HEAD
 	$(Q)git diff -U0 HEAD -- '*.[ch]' | clang-format-diff -p1 -i
 compdb: ## compile_commands.json, by bear
@@ -45,4 +50,4 @@ compdb: ## compile_commands.json, by bear
 dist: ## drayage-VERSION.tar.gz of HEAD
 	$(Q)mkdir -p $(BUILD)
 	git archive --prefix=drayage-$(VERSION)/ -o $(BUILD)/drayage-$(VERSION).tar.gz HEAD
-.PHONY: check-asan check-ubsan check-tsan check-clang check-valgrind install uninstall man format compdb dist
+.PHONY: check-asan check-ubsan check-tsan check-clang check-valgrind install uninstall man docs-tables format compdb dist

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migrate/cli/doc_tables.h"
 #include "proto/base/cleanup.h"
 
 static void print_verbs(const struct verb *verbs, FILE *out)
@@ -85,6 +86,8 @@ int verbs_main(const struct verb *verbs, int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--man-options") == 0)
 		return man_options(verbs, argv[2]);
+	if (strcmp(argv[1], "--doc") == 0)
+		return argc == 3 && doc_table_print(argv[2], stdout) ? flushed() : unknown_verb(argv[1]);
 	v = find(verbs, argv[1]);
 	return v ? run(v, argc - 1, argv + 1) : unknown_verb(argv[1]);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verbs.h - from argv to the verb that does it: finds it in a table, parses its options, runs it, reports its error, gives the exit code.
- * Also --help, --version, `VERB --help`, and `--man-options VERB` for the man pages. Threads: the main one. */
+ * Also --help, --version, `VERB --help`, and for what is made from tables `--man-options VERB` (man pages) and `--doc NAME` (docs/). Threads: the main one. */
 #ifndef DRAY_MIGRATE_VERBS_H
 #define DRAY_MIGRATE_VERBS_H
 

@@ -154,3 +154,43 @@ int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value
 {
 	return set_value(rpc_option_field(o), opts, value, e) != 0 ? err_wrap(e, "option %s", o->name) : 0;
 }
+
+/* --- docs/rpc.md ---------------------------------------------------------------------------------------------------------------- */
+
+static void print_ops(const struct rpc_option *o, FILE *out)
+{
+	static const char letters[] = "DPRSCU";
+
+	if (o->ops == RPC_OPS_ALL) {
+		fputs("all", out);
+		return;
+	}
+	for (unsigned i = 0; letters[i]; i++) {
+		if (o->ops >> i & 1)
+			putc(letters[i], out);
+	}
+}
+
+static const char *type_text(const ProtobufCFieldDescriptor *f)
+{
+	static const char *const names[] = { [PROTOBUF_C_TYPE_INT32] = "int32", [PROTOBUF_C_TYPE_UINT32] = "uint32",
+					     [PROTOBUF_C_TYPE_BOOL] = "bool", [PROTOBUF_C_TYPE_STRING] = "string" };
+
+	if (f->type == PROTOBUF_C_TYPE_ENUM)
+		return ((const ProtobufCEnumDescriptor *)f->descriptor)->name;
+	return f->type == PROTOBUF_C_TYPE_MESSAGE ? ((const ProtobufCMessageDescriptor *)f->descriptor)->name : names[f->type];
+}
+
+void rpc_options_print(FILE *out)
+{
+	static const char *const standing[] = { [RPC_WORKS] = "works", [RPC_ACCEPTED] = "accepted", [RPC_REFUSED] = "refused" };
+
+	fputs("| # | Field | Type | For | Native engine | What it does, or why not |\n|---|---|---|---|---|---|\n", out);
+	for (const struct rpc_option *o = rpc_options; o->name; o++) {
+		const ProtobufCFieldDescriptor *f = rpc_option_field(o);
+
+		fprintf(out, "| %u | `%s` | %s%s | ", o->number, o->name, type_text(f), f->label == PROTOBUF_C_LABEL_REPEATED ? " *" : "");
+		print_ops(o, out);
+		fprintf(out, " | %s | %s |\n", standing[o->native], o->text);
+	}
+}

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "proto/base/err.h"
 #include "rpc.pb-c.h"
@@ -67,5 +68,6 @@ int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value
 int rpc_options_check(const CriuOpts *opts, enum rpc_op op, struct err *e);
 
 const char *rpc_op_name(enum rpc_op op); /* "dump" */
+void rpc_options_print(FILE *out);       /* the table in docs/rpc.md */
 
 #endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rpc_worker.h - serve one connection to its end, in a process of its own: request after request through the session's table.
+ * Threads: the only one of its process. */
+#ifndef DRAY_MIGRATE_RPC_WORKER_H
+#define DRAY_MIGRATE_RPC_WORKER_H
+
+#include <stdint.h>
+
+#include "migrate/rpc/options.h"
+#include "migrate/rpc/peer.h"
+
+struct swrk_config { /* of the verb */
+	uint64_t fd, ack_timeout_ms;
+};
+
+struct rpc_worker_config {
+	int sock; /* borrowed */
+	enum rpc_mode mode;
+	const CriuOpts *base; /* what requests leave unsaid; NULL: the protocol's defaults. swrk: from configuration files and command line */
+	int ack_timeout_ms;   /* for the acknowledgement of a notification; -1: none */
+};
+
+/* Says nothing before a request came. Returns the exit status of the process (rpc_session.h). */
+int rpc_worker_run(const struct rpc_worker_config *c);
+
+#endif
