@@ -12,7 +12,6 @@
 #include "migrate/rpc/request.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
-#include "proto/base/log.h"
 
 #define DEFAULT_LOG_FILE "criu.log"
 
@@ -225,7 +224,8 @@ static int apply_directories(const struct rpc_peer *peer, struct rpc_applied *a,
 
 int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_peer *peer, struct rpc_applied *a, struct err *e)
 {
-	*a = (struct rpc_applied){ .op = op, .images_dir = -1, .work_dir = -1, .ps_fd = -1, .own_stderr = -1 };
+	*a = (struct rpc_applied){ .op = op, .images_dir = -1, .work_dir = -1, .ps_fd = -1, .own_stderr = -1,
+				  .own_level = log_get_level() };
 	if (merge_config_file(opts, &a->opts, e) != 0 || rpc_options_check(a->opts, op, e) != 0 ||
 	    check_mode(a->opts, a, peer->mode, e) != 0)
 		return -1;
@@ -254,6 +254,7 @@ void rpc_applied_finish(struct rpc_applied *a)
 	if (a->own_stderr >= 0)
 		dup2(a->own_stderr, STDERR_FILENO);
 	drop_fd(&a->own_stderr);
+	log_set_level(a->own_level);
 	criu_opts__free_unpacked((CriuOpts *)(uintptr_t)a->opts, NULL);
 	a->opts = NULL;
 }

@@ -15,6 +15,7 @@
 #include "migrate/restore/restore.h"
 #include "migrate/rpc/options.h"
 #include "migrate/rpc/peer.h"
+#include "proto/base/log.h"
 
 struct rpc_applied {
 	enum rpc_op op;
@@ -26,6 +27,7 @@ struct rpc_applied {
 	size_t inherits;
 	int ps_fd;            /* ps.fd, owned; -1 */
 	int own_stderr;       /* what standard error was before the log file took its place; -1 */
+	enum log_level own_level;
 };
 
 /* opts: borrowed. peer is needed only here. */

@@ -23,12 +23,15 @@ static CriuReq *next_request(int sock)
 
 static void serve(struct rpc_worker *w, struct rpc_session *s, const CriuReq *req)
 {
+	const struct rpc_handler *h = rpc_handler_of(req->type);
 	struct rpc_answer a = { .pid = -1 };
 
 	rpc_handle(w, req, &a);
 	/* Who is gone meanwhile is found out by the next receive: what was done is done. */
 	if (!a.unheard)
 		rpc_answer_send(w->config->sock, req->type, &a);
+	if (a.success && h->answered)
+		h->answered(w, &a);
 	rpc_session_answered(s, req, a.success);
 }
 

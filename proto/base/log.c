@@ -17,6 +17,11 @@ void log_set_level(enum log_level level)
 	max_level = level;
 }
 
+enum log_level log_get_level(void)
+{
+	return max_level;
+}
+
 void log_set_role(const char *role)
 {
 	snprintf(role_name, sizeof(role_name), "%s", role);

@@ -9,6 +9,7 @@
 enum log_level { LOG_ERROR = 0, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
 /* Names this process in its lines ("agent", "session 4f2a"); copied. */
 void log_set_role(const char *role);
 bool log_level_parse(const char *name, enum log_level *level); /* error, warn, info, debug */

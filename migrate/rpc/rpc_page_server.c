@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* PAGE_SERVER and PAGE_SERVER_CHLD: a process that receives the pages of one dump. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "migrate/rpc/handlers.h"
+#include "pageserver/stock/server.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/log.h"
+#include "proto/base/sock.h"
+
+#define ANY_ADDRESS "0.0.0.0"
+/* A sender that says nothing for so long is gone; criu's own waits for ever. */
+enum { IDLE_MS = 3600 * 1000, FIRST_OWN_FD = 3 };
+
+static int open_listener(const CriuPageServerInfo *ps, struct err *e)
+{
+	const char *address = ps && ps->address && ps->address[0] ? ps->address : ANY_ADDRESS;
+	unsigned char any[sizeof(struct in6_addr)];
+
+	if (inet_pton(AF_INET, address, any) != 1 && inet_pton(AF_INET6, address, any) != 1)
+		return err_set(e, ERR_USAGE, 0, "ps.address \"%.80s\" must be an IPv4 or IPv6 address", address);
+	return page_server_listen(address, (uint16_t)(ps && ps->has_port ? ps->port : 0), e);
+}
+
+/* Whoever waits for the end of what the worker holds (its socket, a pipe on its output) must not wait for the page server. */
+static void keep_only(int a, int b)
+{
+	int low = a < b ? a : b, high = a < b ? b : a;
+	cleanup_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+	}
+	if (low > FIRST_OWN_FD)
+		close_range(FIRST_OWN_FD, (unsigned)low - 1, 0);
+	if (high > low + 1)
+		close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+	close_range((unsigned)high + 1, ~0u, 0);
+	null = -1;
+}
+
+static _Noreturn void serve(const struct rpc_applied *opts, int listener)
+{
+	struct page_server_config c = { .images_dir = opts->images_dir, .parent = opts->opts->parent_img,
+					.auto_dedup = opts->opts->auto_dedup, .limits = { .idle_ms = IDLE_MS } };
+	struct page_server_report report = { 0 };
+	struct err e = { 0 };
+	int rc;
+
+	setsid();
+	log_set_role("page-server");
+	keep_only(opts->images_dir, listener >= 0 ? listener : opts->ps_fd);
+	rc = listener >= 0 ? page_server_serve_first(listener, &c, &report, &e) :
+			     page_server_serve_one(opts->ps_fd, true, &c, &report, &e);
+	if (rc != 0)
+		log_event(LOG_ERROR, "page-server", "error=\"%s\"", e.text);
+	else
+		log_event(LOG_INFO, "page-server", "maps=%llu pages=%llu", (unsigned long long)report.maps, (unsigned long long)report.pages);
+	_exit(rc != 0);
+}
+
+static int start(const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+{
+	cleanup_fd int listener = -1;
+
+	if (opts->ps_fd < 0) {
+		listener = open_listener(opts->opts->ps, e);
+		if (listener < 0)
+			return -1;
+		a->port = sock_port(listener);
+	}
+	a->pid = fork();
+	if (a->pid == 0)
+		serve(opts, listener);
+	return a->pid < 0 ? err_sys(e, "fork") : 0;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGTERM); /* a child that was not waited for: the PID is its own */
+	waitpid(pid, NULL, 0);
+}
+
+int rpc_page_server(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+{
+	(void)w, (void)req;
+	return start(opts, a, e);
+}
+
+void rpc_page_server_answered(struct rpc_worker *w, const struct rpc_answer *a)
+{
+	struct err e;
+
+	if (rpc_notify(&w->notifier, "status-ready", 0, NULL, &e) == 0)
+		return;
+	log_event(LOG_WARN, "page-server-ended", "reason=\"%s\"", e.text);
+	end(a->pid);
+}
+
+int rpc_page_server_child(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+{
+	(void)req;
+	if (start(opts, a, e) != 0)
+		return -1;
+	if (rpc_notify(&w->notifier, "status-ready", 0, NULL, e) == 0)
+		return 0;
+	end(a->pid);
+	return -1;
+}
