@@ -12,6 +12,7 @@
 #include "proto/base/le.h"
 #include "proto/base/log.h"
 #include "proto/wire/ps_command.h"
+#include "proto/wire/ps_probe.h"
 #include "proto/wire/runs.h"
 
 enum { HANG_UP_MS = 10 * 1000 }; /* for the sender to end its connection behind the status */
@@ -199,9 +200,26 @@ static void skip_rest_of_header(struct receiver *r)
 		log_event(LOG_WARN, "page-server-rest", "errno=%d", errno);
 }
 
+/* The rest of a probe follows; its sender learns who we are, and goes on in whichever layout. */
+static int on_probe(struct receiver *r, struct err *e)
+{
+	uint8_t identity[PS_IDENTITY_SIZE];
+	const uint8_t *rest;
+	int rc = ps_input_take(&r->in, PS_PROBE_SIZE - PS_HEADER_MIN, &rest);
+
+	if (rc < 0)
+		return input_failed(r, rc == -ENODATA ? -EPIPE : rc, e);
+	if (!ps_is_rest_of_probe(rest))
+		return err_set(e, ERR_PROTOCOL, 0, "a probe that isn't one");
+	ps_identity_encode(0, identity);
+	return answer(r, identity, sizeof(identity), e);
+}
+
 /* A closing command with flags is answered and ends nothing. */
 static int on_close(struct receiver *r, const struct ps_command *c, struct err *e)
 {
+	if (r->layout == PS_LAYOUT_UNKNOWN && ps_begins_probe(c))
+		return on_probe(r, e);
 	if (!ps_ends(c))
 		return answer_int(r, 0, e);
 	if (r->inherited)
