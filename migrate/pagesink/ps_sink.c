@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/pagesink/ps_sink.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "proto/base/io.h"
+#include "proto/base/le.h"
+#include "proto/base/sock.h"
+#include "proto/wire/ps_probe.h"
+#include "proto/wire/runs.h"
+
+enum {
+	CONNECT_MS = 20 * 1000,
+	ANSWER_MS = 20 * 1000,  /* for a few bytes, of a server that has nothing to do for them */
+	STATUS_MS = 120 * 1000, /* for the status: everything may have to reach the server's disk first */
+	STALL_MS = 20 * 1000,   /* without room for one more byte */
+	SURPLUS_MS = 500,       /* for what a server is just about to send behind what came, beside two round trips */
+	FEW_PAGES = 1 << 20,    /* of one command: less than the 24 bytes' counter holds */
+};
+
+static_assert((int)PS_TASK == (int)PAGEMAP_TASK && (int)PS_SHMEM == (int)PAGEMAP_SHMEM, "kinds of page maps");
+static_assert((int)PS_IN_PARENT == (int)PAGE_IN_PARENT && (int)PS_LAZY == (int)PAGE_LAZY && (int)PS_PRESENT == (int)PAGE_PRESENT, "flags");
+
+struct ps_sink {
+	struct page_sink sink; /* first member */
+	int fd;
+	bool inherited, ours;
+	uint32_t features;
+	enum ps_layout layout;
+	uint64_t dst; /* of the page map that is open */
+};
+
+static struct ps_sink *sink_of(struct page_sink *s)
+{
+	return (struct ps_sink *)s;
+}
+
+/* --- the socket ----------------------------------------------------------------------------------------------------------------- */
+
+static int server_gone(int num, struct err *e)
+{
+	if (num == EPIPE || num == ECONNRESET || num == 0)
+		return err_set(e, ERR_PEER, 0, "the page server ended the session; its log says why");
+	return err_set(e, ERR_PEER, num, "the connection to the page server");
+}
+
+static int wait_writable(int fd, struct err *e)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	int n;
+
+	do
+		n = poll(&p, 1, STALL_MS);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return err_set(e, ERR_TIMEOUT, 0, "the page server took nothing for %d s", STALL_MS / 1000);
+	return n < 0 ? err_sys(e, "wait for the page server") : 0;
+}
+
+/* Moves a message on behind what was sent of it. */
+static void advance(struct msghdr *m, size_t sent)
+{
+	while (m->msg_iovlen > 0 && sent >= m->msg_iov->iov_len) {
+		sent -= m->msg_iov->iov_len;
+		m->msg_iov++;
+		m->msg_iovlen--;
+	}
+	if (m->msg_iovlen > 0) {
+		m->msg_iov->iov_base = (char *)m->msg_iov->iov_base + sent;
+		m->msg_iov->iov_len -= sent;
+	}
+}
+
+/* more: something follows at once, so that small headers travel with what is behind them. */
+static int send_all(int fd, struct iovec *iov, int count, bool more, struct err *e)
+{
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)count };
+
+	while (m.msg_iovlen > 0) {
+		ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+
+		if (n >= 0)
+			advance(&m, (size_t)n);
+		else if (errno != EAGAIN && errno != EINTR)
+			return server_gone(errno, e);
+		else if (wait_writable(fd, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* All of it within the time: 0, -ETIMEDOUT, -EPIPE, -errno. */
+static int receive(int fd, void *buf, size_t len, int timeout_ms)
+{
+	uint64_t deadline = clock_us() + (uint64_t)timeout_ms * 1000;
+	size_t have = 0;
+
+	while (have < len) {
+		uint64_t now = clock_us();
+		int rc = wait_readable(fd, now < deadline ? (int)((deadline - now) / 1000 + 1) : 0);
+		ssize_t n;
+
+		if (rc <= 0)
+			return rc < 0 ? rc : -ETIMEDOUT;
+		n = recv(fd, (char *)buf + have, len - have, MSG_DONTWAIT);
+		if (n == 0)
+			return -EPIPE;
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		have += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static int answer_failed(int rc, int timeout_ms, struct err *e)
+{
+	if (rc == -ETIMEDOUT)
+		return err_set(e, ERR_TIMEOUT, 0, "the page server did not answer in %d s", timeout_ms / 1000);
+	return server_gone(-rc, e);
+}
+
+static int answer(const struct ps_sink *s, void *buf, size_t len, int timeout_ms, struct err *e)
+{
+	int rc = receive(s->fd, buf, len, timeout_ms);
+
+	return rc < 0 ? answer_failed(rc, timeout_ms, e) : 0;
+}
+
+/* --- commands ------------------------------------------------------------------------------------------------------------------- */
+
+static int say(const struct ps_sink *s, const struct ps_command *c, const void *data, bool more, struct err *e)
+{
+	unsigned char header[PS_HEADER_MAX];
+	struct iovec iov[] = { { .iov_base = header, .iov_len = s->layout },
+			       { .iov_base = (void *)(uintptr_t)data, .iov_len = data ? pages_to_bytes(c->nr) : 0 } };
+
+	ps_encode(s->layout, c, header);
+	return send_all(s->fd, iov, data ? 2 : 1, more, e);
+}
+
+static int sink_has_parent(struct page_sink *sink, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
+{
+	struct ps_sink *s = sink_of(sink);
+	struct ps_command c = { .code = PS_PARENT, .dst = ps_dst_encode((enum ps_kind)kind, id) };
+	unsigned char bytes[PS_PARENT_ANSWER];
+
+	if (say(s, &c, NULL, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
+		return -1;
+	*parent = le32_get(bytes) != 0;
+	return 0;
+}
+
+static int sink_open(struct page_sink *sink, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
+{
+	struct ps_sink *s = sink_of(sink);
+	struct ps_command c = { .code = PS_OPEN2, .dst = ps_dst_encode((enum ps_kind)kind, id) };
+	unsigned char byte;
+
+	s->dst = c.dst;
+	if (say(s, &c, NULL, false, e) < 0 || answer(s, &byte, sizeof(byte), ANSWER_MS, e) < 0)
+		return -1;
+	*parent = byte != 0;
+	return 0;
+}
+
+/* Of contents as many at a time as the shorter header can count, and as a server may be expected to take at once. */
+static int say_range(struct ps_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e)
+{
+	const char *from = data;
+
+	while (nr > 0) {
+		uint64_t now = nr < FEW_PAGES ? nr : FEW_PAGES;
+		struct ps_command c = { .code = PS_ADD_F, .flags = (uint16_t)flags, .nr = now, .vaddr = vaddr, .dst = s->dst };
+
+		if (say(s, &c, from, true, e) < 0)
+			return err_wrap(e, "pages at 0x%" PRIx64, vaddr);
+		from = from ? from + pages_to_bytes(now) : NULL;
+		vaddr += pages_to_bytes(now);
+		nr -= now;
+	}
+	return 0;
+}
+
+static int sink_pages(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e)
+{
+	return say_range(sink_of(sink), vaddr, nr, flags, data, e);
+}
+
+static int sink_hole(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, struct err *e)
+{
+	return say_range(sink_of(sink), vaddr, nr, flags, NULL, e);
+}
+
+static int sink_finish(struct page_sink *sink, struct err *e)
+{
+	struct ps_sink *s = sink_of(sink);
+	struct ps_command c = { .code = s->inherited ? PS_FORCE_CLOSE : PS_CLOSE };
+	unsigned char bytes[PS_STATUS_ANSWER];
+
+	if (say(s, &c, NULL, false, e) < 0 || answer(s, bytes, sizeof(bytes), STATUS_MS, e) < 0)
+		return err_wrap(e, "close the session");
+	if (!s->inherited)
+		shutdown(s->fd, SHUT_WR);
+	if (le32_get(bytes))
+		return err_set(e, ERR_PEER, 0, "the page server could not keep what it was sent: status %" PRId32, (int32_t)le32_get(bytes));
+	return 0;
+}
+
+static void sink_destroy(struct page_sink *sink)
+{
+	free(sink ? sink_of(sink) : NULL);
+}
+
+static const struct page_sink_ops ps_sink_ops = {
+	.has_parent = sink_has_parent,
+	.open = sink_open,
+	.pages = sink_pages,
+	.hole = sink_hole,
+	.finish = sink_finish,
+	.destroy = sink_destroy,
+};
+
+/* --- which server --------------------------------------------------------------------------------------------------------------- */
+
+/* What answers three commands has the longer header, what answers four the shorter: it has read them all by the time that it answers one. */
+static int layout_from_surplus(struct ps_sink *s, struct err *e)
+{
+	unsigned char more[PS_PROBE_ANSWER_24 - PS_PROBE_ANSWER_32];
+	int timeout_ms = SURPLUS_MS + (int)(sock_rtt_us(s->fd) / 500);
+	int rc = receive(s->fd, more, sizeof(more), timeout_ms);
+
+	if (rc < 0 && rc != -ETIMEDOUT)
+		return answer_failed(rc, timeout_ms, e);
+	s->layout = rc < 0 ? PS_LAYOUT_32 : PS_LAYOUT_24;
+	return 0;
+}
+
+static int probe(struct ps_sink *s, struct err *e)
+{
+	unsigned char block[PS_PROBE_SIZE], bytes[PS_IDENTITY_SIZE];
+	static const unsigned char nothing[sizeof(bytes)];
+	struct iovec iov = { .iov_base = block, .iov_len = sizeof(block) };
+
+	ps_probe_encode(block);
+	if (send_all(s->fd, &iov, 1, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
+		return -1;
+	s->ours = ps_identity_decode(bytes, &s->features);
+	if (s->ours) {
+		s->layout = PS_LAYOUT_32;
+		return 0;
+	}
+	if (memcmp(bytes, nothing, sizeof(bytes)) != 0)
+		return err_set(e, ERR_PROTOCOL, 0, "what answers there is no page server");
+	return layout_from_surplus(s, e);
+}
+
+struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, struct err *e)
+{
+	struct sock_tuning tuning = { .congestion = "auto" };
+	struct ps_sink *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		err_sys(e, "memory for a page sink");
+		return NULL;
+	}
+	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = fd, .inherited = inherited, .layout = layout };
+	if (!inherited)
+		sock_tune(fd, &tuning, e);
+	if (layout != PS_LAYOUT_UNKNOWN || probe(s, e) == 0)
+		return &s->sink;
+	err_wrap(e, "ask the page server for its layout (--ps-layout names it)");
+	free(s);
+	return NULL;
+}
+
+enum ps_layout ps_sink_layout(const struct page_sink *s)
+{
+	return ((const struct ps_sink *)s)->layout;
+}
+
+bool ps_sink_is_ours(const struct page_sink *s, uint32_t *features)
+{
+	const struct ps_sink *p = (const struct ps_sink *)s;
+
+	*features = p->features;
+	return p->ours;
+}
+
+int ps_connect(const char *address, uint16_t port, struct err *e)
+{
+	bool bare_v6 = strchr(address, ':') && address[0] != '[';
+	char text[SOCK_HOST_MAX + 16];
+
+	if (snprintf(text, sizeof(text), bare_v6 ? "[%s]:%u" : "%s:%u", address, port) >= (int)sizeof(text))
+		return err_set(e, ERR_USAGE, 0, "\"%.64s...\" is no address", address);
+	return sock_connect(text, port, CONNECT_MS, e);
+}
