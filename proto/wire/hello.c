@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "proto/base/le.h"
+#include "proto/wire/late.h"
 
 enum {
 	AT_MAGIC = 0,
@@ -42,6 +43,12 @@ void hello_encode(const struct hello *h, void *buf)
 	le32_put(p + AT_MAX_CONTROL_LEN, h->max_control_len);
 }
 
+/* How many connections of a role a migration may have: their indexes stay below. */
+static uint32_t connections_of(enum hello_role role)
+{
+	return role == HELLO_STREAM ? STREAMS_MAX : role == HELLO_LATE ? LATE_CONNECTIONS : 1;
+}
+
 int hello_decode(const void *buf, struct hello *h)
 {
 	const uint8_t *p = buf;
@@ -59,11 +66,9 @@ int hello_decode(const void *buf, struct hello *h)
 	memcpy(h->id.byte, p + AT_ID, MIGRATION_ID_SIZE);
 	h->max_frame_pages = le32_get(p + AT_MAX_FRAME_PAGES);
 	h->max_control_len = le32_get(p + AT_MAX_CONTROL_LEN);
-	if (h->role < HELLO_CONTROL || h->role > HELLO_QUERY || h->status > HELLO_REFUSED)
+	if (h->role < HELLO_CONTROL || h->role > HELLO_LATE || h->status > HELLO_REFUSED)
 		return -EPROTO;
-	if (h->index >= (h->role == HELLO_STREAM ? STREAMS_MAX : 1))
-		return -EPROTO;
-	return 0;
+	return h->index < connections_of((enum hello_role)h->role) ? 0 : -EPROTO;
 }
 
 void migration_id_new(struct migration_id *id)

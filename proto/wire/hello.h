@@ -15,13 +15,15 @@ enum hello_role {
 	HELLO_CONTROL = 1, /* starts migration id */
 	HELLO_STREAM = 2,  /* data stream number index of migration id */
 	HELLO_QUERY = 3,   /* asks what became of migration id */
+	HELLO_LATE = 4,    /* post-copy of migration id: connection number index of late.h */
 };
 enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, HELLO_BUSY = 3, HELLO_REFUSED = 4 };
 
 #define HELLO_FEATURE_LZ4 (1ull << 0)
 #define HELLO_FEATURE_CHECKSUM (1ull << 1)
 #define HELLO_FEATURE_VERIFY (1ull << 2)
-#define HELLO_FEATURES_KNOWN (HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY)
+#define HELLO_FEATURE_POSTCOPY (1ull << 3) /* RoundBegin.late, connections of role HELLO_LATE, Outcome.late */
+#define HELLO_FEATURES_KNOWN (HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY | HELLO_FEATURE_POSTCOPY)
 
 struct migration_id { uint8_t byte[MIGRATION_ID_SIZE]; };
 
@@ -29,7 +31,7 @@ struct hello {
 	uint16_t version;
 	uint8_t role;   /* enum hello_role */
 	uint8_t status; /* enum hello_status, in answers */
-	uint32_t index; /* of a stream */
+	uint32_t index; /* of a stream, of a connection of post-copy */
 	uint64_t features;
 	struct migration_id id;
 	uint32_t max_frame_pages, max_control_len; /* caps of the sender of this hello */

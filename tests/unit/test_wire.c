@@ -302,7 +302,7 @@ static void hello_of_another_version_is_told_from_noise(void **state)
 	memcpy(noise, "GET / HTTP/1.1\r\n", 16);
 	assert_int_equal(hello_decode(noise, &out), -EPROTO);
 	h = stream_hello();
-	h.role = 4;
+	h.role = 5;
 	assert_int_equal(hello_refused(h, &version), -EPROTO);
 	h = stream_hello();
 	h.index = STREAMS_MAX;

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/late/late.h"
+
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "pageserver/late/late_map.h"
+#include "proto/base/log.h"
+
+#define FEATURES (UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP)
+enum { GAP_MAX_PAGES = 1 << 14 /* 64 MiB: a wider gap in what is missing is not worth bits of its own */ };
+
+/* One address space. */
+struct late_process {
+	int uffd;
+	struct late_map map;
+};
+struct late {
+	struct late_process process[LATE_PROCESSES_MAX]; /* the first is the one that moved, the others its children */
+	size_t count;
+	late_want *want;
+	void *arg;
+};
+
+static void process_finish(struct late_process *p)
+{
+	late_map_finish(&p->map);
+	close(p->uffd);
+}
+
+struct late *late_create(int uffd, late_want *want, void *arg, struct err *e)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
+	struct late *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
+		close(uffd);
+		return NULL;
+	}
+	l->want = want;
+	l->arg = arg;
+	l->process[l->count++].uffd = uffd;
+	if (ioctl(uffd, UFFDIO_API, &api) == 0)
+		return l;
+	err_sys(e, "userfaultfd that follows forks and mappings");
+	late_destroy(l);
+	return NULL;
+}
+
+void late_destroy(struct late *l)
+{
+	if (!l)
+		return;
+	for (size_t i = 0; i < l->count; i++)
+		process_finish(&l->process[i]);
+	free(l);
+}
+
+/* ---- what is missing ---- */
+
+int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e)
+{
+	struct uffdio_register r = { .range = { .start = start, .len = end - start }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct late_map *m = &l->process[0].map;
+
+	if (ioctl(l->process[0].uffd, UFFDIO_REGISTER, &r) < 0)
+		return err_sys(e, "watch %llx-%llx", (unsigned long long)start, (unsigned long long)end);
+	for (size_t i = 0, from; i < count;) {
+		from = i;
+		while (i + 1 < count && runs[i + 1].addr - run_end(&runs[i]) <= pages_to_bytes(GAP_MAX_PAGES))
+			i++;
+		if (late_map_add(m, runs[from].addr, bytes_to_pages(run_end(&runs[i]) - runs[from].addr)) < 0)
+			return err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
+		i++;
+	}
+	for (size_t i = 0; i < count; i++)
+		late_map_mark(m, runs[i].addr, runs[i].pages);
+	return 0;
+}
+
+void late_forget(struct late *l, uint64_t addr)
+{
+	late_map_clear(&l->process[0].map, addr, 1);
+}
+
+uint64_t late_missing(const struct late *l)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < l->count; i++)
+		n += l->process[i].map.missing;
+	return n;
+}
+
+static int by_source(const void *a, const void *b)
+{
+	uint64_t x = ((const struct late_stretch *)a)->source, y = ((const struct late_stretch *)b)->source;
+
+	return x < y ? -1 : x > y;
+}
+
+static int append_stretches(const struct late_map *m, struct late_stretch **v, size_t *count, size_t *capacity)
+{
+	struct late_cursor c = { 0 };
+	struct late_stretch s;
+
+	while (late_map_next(m, 0, UINT64_MAX >> DRAY_PAGE_SHIFT, &c, &s)) {
+		if (*count == *capacity) {
+			size_t more = *capacity ? *capacity * 2 : 256;
+			struct late_stretch *grown = realloc(*v, more * sizeof(*grown));
+
+			if (!grown)
+				return -ENOMEM;
+			*v = grown;
+			*capacity = more;
+		}
+		(*v)[(*count)++] = s;
+	}
+	return 0;
+}
+
+/* Where several processes miss a page it is named once. */
+static int merge(const struct late_stretch *v, size_t count, struct run_list *out)
+{
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t from = v[i].source > end ? v[i].source : end, to = v[i].source + pages_to_bytes(v[i].pages);
+
+		if (from >= to)
+			continue;
+		if (run_list_add(out, from, bytes_to_pages(to - from), RUN_DATA) < 0)
+			return -ENOMEM;
+		end = to;
+	}
+	return 0;
+}
+
+int late_list(const struct late *l, struct run_list *out)
+{
+	struct late_stretch *v = NULL;
+	size_t count = 0, capacity = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < l->count && rc == 0; i++)
+		rc = append_stretches(&l->process[i].map, &v, &count, &capacity);
+	if (rc == 0 && count > 0) {
+		qsort(v, count, sizeof(*v), by_source);
+		rc = merge(v, count, out);
+	}
+	free(v);
+	return rc;
+}
+
+/* ---- what the kernel tells ---- */
+
+size_t late_poll(const struct late *l, struct pollfd *p)
+{
+	for (size_t i = 0; i < l->count; i++)
+		p[i] = (struct pollfd){ .fd = l->process[i].uffd, .events = POLLIN };
+	return l->count;
+}
+
+/* Absent, and the source has nothing for it: what the kernel would have given it. */
+static int give_zero(struct late_process *p, uint64_t at)
+{
+	struct uffdio_zeropage z = { .range = { .start = at, .len = DRAY_PAGE_SIZE } };
+
+	if (ioctl(p->uffd, UFFDIO_ZEROPAGE, &z) == 0 || errno == ENOENT || errno == ESRCH || errno == EAGAIN)
+		return 0; /* unmapped or ended meanwhile; with EAGAIN its faulting thread comes again */
+	return errno == EEXIST && ioctl(p->uffd, UFFDIO_WAKE, &z.range) == 0 ? 0 : -errno;
+}
+
+static int on_fault(struct late *l, struct late_process *p, uint64_t address)
+{
+	uint64_t at = address & ~(DRAY_PAGE_SIZE - 1), source;
+	bool first = false;
+
+	source = late_map_want(&p->map, at, &first);
+	if (source == UINT64_MAX)
+		return give_zero(p, at);
+	if (first)
+		l->want(l->arg, source);
+	return 0;
+}
+
+static int on_fork(struct late *l, const struct late_process *parent, int uffd)
+{
+	struct late_process *child = &l->process[l->count];
+
+	if (l->count == LATE_PROCESSES_MAX)
+		return -EMFILE;
+	*child = (struct late_process){ .uffd = uffd };
+	if (late_map_copy(&parent->map, &child->map) < 0)
+		return -ENOMEM;
+	l->count++;
+	return 0;
+}
+
+static int on_event(struct late *l, struct late_process *p, const struct uffd_msg *m)
+{
+	uint64_t start = m->arg.remove.start, pages = bytes_to_pages(m->arg.remove.end - m->arg.remove.start);
+	int rc = 0;
+
+	switch (m->event) {
+	case UFFD_EVENT_PAGEFAULT:
+		return on_fault(l, p, m->arg.pagefault.address);
+	case UFFD_EVENT_FORK:
+		rc = on_fork(l, p, (int)m->arg.fork.ufd);
+		break;
+	case UFFD_EVENT_REMAP:
+		rc = late_map_move(&p->map, m->arg.remap.from, m->arg.remap.to, bytes_to_pages(m->arg.remap.len));
+		break;
+	case UFFD_EVENT_REMOVE:
+	case UFFD_EVENT_UNMAP:
+		rc = late_map_drop(&p->map, start, pages, m->event == UFFD_EVENT_UNMAP);
+		break;
+	}
+	return rc;
+}
+
+/* One process's events. */
+static int drain(struct late *l, size_t i)
+{
+	struct uffd_msg m;
+
+	for (;;) {
+		ssize_t n = read(l->process[i].uffd, &m, sizeof(m));
+		int rc;
+
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		if (n != (ssize_t)sizeof(m))
+			return 0; /* its memory is gone */
+		rc = on_event(l, &l->process[i], &m);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+/* A child that has ended misses nothing: its descriptor tells by an error that stays. */
+static void drop_ended(struct late *l)
+{
+	for (size_t i = l->count; i-- > 0;) {
+		struct pollfd p = { .fd = l->process[i].uffd, .events = POLLIN };
+
+		if (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLERR | POLLHUP)))
+			continue;
+		late_map_finish(&l->process[i].map);
+		if (i == 0)
+			continue; /* the slot stays, missing nothing */
+		process_finish(&l->process[i]);
+		l->process[i] = l->process[--l->count];
+	}
+}
+
+int late_events(struct late *l, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < l->count && rc == 0; i++)
+		rc = drain(l, i);
+	if (rc < 0)
+		return err_set(e, ERR_SYSTEM, -rc, "post-copy: what the process does to its memory");
+	drop_ended(l);
+	return 0;
+}
+
+void late_ask_again(const struct late *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		late_map_asked(&l->process[i].map, l->want, l->arg);
+}
+
+/* ---- pages that came ---- */
+
+/* Copies into place. Progress is in *done. */
+static int give(struct late_process *p, uint64_t at, uint64_t len, const void *data, uint64_t *done)
+{
+	struct uffdio_copy copy = { .dst = at, .src = (uint64_t)(uintptr_t)data, .len = len };
+	struct uffdio_zeropage zero = { .range = { .start = at, .len = len } };
+	int rc = data ? ioctl(p->uffd, UFFDIO_COPY, &copy) : ioctl(p->uffd, UFFDIO_ZEROPAGE, &zero);
+	int64_t got = data ? copy.copy : zero.zeropage;
+
+	*done = got > 0 ? (uint64_t)got : 0;
+	return rc == 0 ? 0 : -errno;
+}
+
+/* A page that is there although it counted as missing was given by the kernel as zeros to something that looked in before it was watched, or came
+ * twice. The first can't be: late_register and late_forget see to it. Whoever waits is woken. */
+static void wake(struct late_process *p, uint64_t at)
+{
+	struct uffdio_range r = { .start = at, .len = DRAY_PAGE_SIZE };
+
+	ioctl(p->uffd, UFFDIO_WAKE, &r);
+}
+
+static int place_stretch(struct late *l, size_t i, const struct late_stretch *s, const unsigned char *data)
+{
+	uint64_t len = pages_to_bytes(s->pages), off = 0;
+
+	while (off < len) {
+		struct late_process *p = &l->process[i];
+		uint64_t done;
+		int rc = give(p, s->at + off, len - off, data ? data + off : NULL, &done);
+
+		late_map_clear(&p->map, s->source + off, bytes_to_pages(done));
+		off += done;
+		if (rc == 0)
+			continue;
+		if (rc == -EAGAIN) {
+			/* The process is changing its mappings and waits for us to hear of it. Afterwards the stretch may be elsewhere. */
+			return drain(l, i) < 0 ? -EIO : 1;
+		}
+		if (rc == -ESRCH) { /* ended */
+			late_map_finish(&p->map);
+			return 0;
+		}
+		if (rc != -EEXIST && rc != -ENOENT)
+			return rc;
+		wake(p, s->at + off);
+		late_map_clear(&p->map, s->source + off, 1);
+		off += DRAY_PAGE_SIZE;
+	}
+	return 0;
+}
+
+static int place_in(struct late *l, size_t i, uint64_t addr, uint32_t pages, const unsigned char *data)
+{
+	struct late_cursor c = { 0 };
+	struct late_stretch s;
+
+	while (late_map_next(&l->process[i].map, addr, pages, &c, &s)) {
+		int rc = place_stretch(l, i, &s, data ? data + (s.source - addr) : NULL);
+
+		if (rc < 0)
+			return rc;
+		if (rc > 0) { /* from the start: what is done is not missing any more */
+			c = (struct late_cursor){ 0 };
+			sched_yield();
+		}
+	}
+	return 0;
+}
+
+int late_place(struct late *l, uint64_t addr, uint32_t pages, const void *data, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < l->count && rc == 0; i++)
+		rc = place_in(l, i, addr, pages, data);
+	if (rc < 0)
+		return err_set(e, ERR_SYSTEM, -rc, "post-copy: put %u pages to %llx", pages, (unsigned long long)addr);
+	return 0;
+}
