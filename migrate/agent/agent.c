@@ -274,6 +274,8 @@ static void on_hello(struct agent *a, const struct hello *h, int fd)
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
 	if (h->role == HELLO_STREAM)
 		status = session && h->index < STREAMS_MAX ? hand_over(session, AGENT_STREAM, h->index, fd) : HELLO_UNKNOWN_ID;
+	if (h->role == HELLO_LATE)
+		status = session ? HELLO_OK : HELLO_UNKNOWN_ID;
 	if (status != HELLO_OK) {
 		refuse(h, fd, status);
 		return;
@@ -284,6 +286,9 @@ static void on_hello(struct agent *a, const struct hello *h, int fd)
 		status = start_session(a, &h->id, fd);
 		break;
 	case HELLO_STREAM:
+		break;
+	case HELLO_LATE: /* both sides speak: as with a control connection, the answer goes first */
+		status = hand_over(session, AGENT_LATE, h->index, fd);
 		break;
 	case HELLO_QUERY:
 		status = session ? hand_over(session, AGENT_QUERY, 0, fd) : answer_from_record(a, &h->id, fd);

@@ -12,7 +12,7 @@
 
 enum channel_kind {
 	CHANNEL_STREAM = 1,  /* value: stream index; descriptor: its socket */
-	CHANNEL_ROUND_BEGIN, /* payload: packed RoundBegin */
+	CHANNEL_ROUND_BEGIN, /* payload: packed RoundBegin; answered with a userfaultfd where it announces late pages */
 	CHANNEL_ROUND_END,   /* value: round; answered with struct stream_recv_stats and resident bytes */
 	CHANNEL_VERIFY,      /* payload: packed Verify; answered with a packed VerifyReply */
 	CHANNEL_STATE,       /* payload: packed TreeState; answered with struct rebuild_handover */

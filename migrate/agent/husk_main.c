@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "control.pb-c.h"
@@ -26,12 +27,17 @@ struct husk_state {
 	struct err err;
 };
 
-static void answer(struct husk_state *s, const void *payload, size_t len)
+static void answer_with(struct husk_state *s, const void *payload, size_t len, int fd)
 {
 	struct err ignored;
 
-	if (channel_send(s->channel, CHANNEL_OK, 0, payload, len, -1, &ignored) < 0)
+	if (channel_send(s->channel, CHANNEL_OK, 0, payload, len, fd, &ignored) < 0)
 		_exit(1); /* the session is gone */
+}
+
+static void answer(struct husk_state *s, const void *payload, size_t len)
+{
+	answer_with(s, payload, len, -1);
 }
 
 static int on_stream(struct husk_state *s, struct channel_message *m)
@@ -47,19 +53,31 @@ static int on_stream(struct husk_state *s, struct channel_message *m)
 	return 0;
 }
 
+/* For pages that come when we are the target already: made now, with the privileges that the target may not have. Also the kernel's own
+ * accesses must wait for a page, so the variant for user mode alone won't do. */
+static int make_uffd(struct husk_state *s, int *uffd)
+{
+	*uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	return *uffd < 0 ? err_sys(&s->err, "post-copy: userfaultfd") : 0;
+}
+
 static int on_round_begin(struct husk_state *s, const struct channel_message *m)
 {
 	Drayage__RoundBegin *msg = drayage__round_begin__unpack(NULL, m->len, m->payload);
-	int rc;
+	int rc, uffd = -1;
 
 	if (!msg)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "a round's layout that can't be decoded");
 	rc = place_apply(s->place, msg, &s->err);
+	if (rc == 0 && msg->n_late > 0)
+		rc = make_uffd(s, &uffd);
 	if (rc == 0 && s->streams)
 		stream_recv_open_round(s->streams, msg->round);
 	drayage__round_begin__free_unpacked(msg, NULL);
 	if (rc == 0)
-		answer(s, NULL, 0);
+		answer_with(s, NULL, 0, uffd);
+	if (uffd >= 0)
+		close(uffd);
 	return rc;
 }
 

@@ -12,6 +12,7 @@
 #include "control.pb-c.h"
 #include "migrate/agent/channel.h"
 #include "migrate/agent/husk.h"
+#include "migrate/agent/late_session.h"
 #include "migrate/conduct/host_facts.h"
 #include "migrate/agent/session_answers.h"
 #include "migrate/conduct/journal.h"
@@ -34,7 +35,7 @@ enum {
 };
 
 /* In the order of a migration's life: before RUNNING it may be aborted, from there on it may not. */
-enum session_state { EXPECT_OFFER, BETWEEN_ROUNDS, IN_ROUND, LAST_PLACED, PREPARED, RUNNING, ENDED };
+enum session_state { EXPECT_OFFER, BETWEEN_ROUNDS, IN_ROUND, LAST_PLACED, PREPARED, RUNNING, LATE_PAGES, ENDED };
 
 struct session {
 	const struct session_config *config;
@@ -49,12 +50,14 @@ struct session {
 	unsigned streams, streams_given; /* offered; those that the husk has */
 	bool last_round;
 	bool outcome_learnt; /* the source asked, was told, and needs no record */
+	struct late_session *late; /* post-copy: until every page is there; else NULL */
+	int late_fd[LATE_CONNECTIONS]; /* connections for it that came before; -1 */
 	struct err err;
 };
 
 static const char *const state_names[] = {
 	[EXPECT_OFFER] = "expect-offer", [BETWEEN_ROUNDS] = "between-rounds", [IN_ROUND] = "in-round", [LAST_PLACED] = "last-placed",
-	[PREPARED] = "prepared",         [RUNNING] = "running",               [ENDED] = "ended",
+	[PREPARED] = "prepared",         [RUNNING] = "running",               [LATE_PAGES] = "late-pages",   [ENDED] = "ended",
 };
 
 static void change_state(struct session *s, enum session_state next, const char *cause)
@@ -116,26 +119,50 @@ static int answer_of_size(struct channel_message *m, size_t size, struct err *e)
 
 /* --- the agent's line ---------------------------------------------------------------------------------------------------------- */
 
-/* Somebody asks for the outcome while we live. Before Commit the asker's own control connection is lost: presumed abort, decided now. */
+/* Somebody asks for the outcome while we live. Before Commit the asker's own control connection is lost: presumed abort, decided now. While
+ * pages are missing the asker is told which, and comes back with them. */
 static void answer_query(struct session *s, int fd)
 {
 	Drayage__Outcome outcome = DRAYAGE__OUTCOME__INIT;
+	cleanup_free Drayage__Range **missing = NULL;
+	ProtobufCMessage *query, *done;
 	struct err ignored;
 
-	outcome.what = s->state == RUNNING ? DRAYAGE__OUTCOME__WHAT__RUNNING_HERE : DRAYAGE__OUTCOME__WHAT__ABORTED;
-	if (s->state == RUNNING) {
+	outcome.what = s->state >= RUNNING ? DRAYAGE__OUTCOME__WHAT__RUNNING_HERE : DRAYAGE__OUTCOME__WHAT__ABORTED;
+	if (s->state >= RUNNING) {
 		outcome.has_pid = 1;
 		outcome.pid = (uint32_t)s->husk.pid;
 	}
-	ProtobufCMessage *query = control_expect(fd, CONTROL_REST_MS, CONTROL_QUERY, &ignored);
-	if (query) {
-		protobuf_c_message_free_unpacked(query, NULL);
-		control_send(fd, CONTROL_OUTCOME, &outcome.base, &ignored);
-		query = control_expect(fd, DONE_MS, CONTROL_DONE, &ignored);
-		s->outcome_learnt = query != NULL;
-		if (query)
-			protobuf_c_message_free_unpacked(query, NULL);
+	if (s->state == LATE_PAGES) {
+		if (late_session_list(s->late, &missing, &outcome.n_late, &ignored) < 0)
+			return;
+		outcome.late = missing;
 	}
+	query = control_expect(fd, CONTROL_REST_MS, CONTROL_QUERY, &ignored);
+	if (!query)
+		return;
+	protobuf_c_message_free_unpacked(query, NULL);
+	if (control_send(fd, CONTROL_OUTCOME, &outcome.base, &ignored) < 0 || s->state == LATE_PAGES)
+		return;
+	done = control_expect(fd, DONE_MS, CONTROL_DONE, &ignored);
+	s->outcome_learnt = done != NULL;
+	if (done)
+		protobuf_c_message_free_unpacked(done, NULL);
+}
+
+static void on_late_connection(struct session *s, unsigned index, int fd)
+{
+	if (index >= LATE_CONNECTIONS || s->state == ENDED) {
+		close(fd);
+		return;
+	}
+	if (s->late) {
+		late_session_connect(s->late, (enum late_connection)index, fd);
+		return;
+	}
+	if (s->late_fd[index] >= 0)
+		close(s->late_fd[index]);
+	s->late_fd[index] = fd;
 }
 
 static int on_agent_message(struct session *s)
@@ -152,7 +179,7 @@ static int on_agent_message(struct session *s)
 		return 0;
 	}
 	if (m.kind == AGENT_QUERY && fd >= 0) {
-		if (s->state != RUNNING)
+		if (s->state < RUNNING)
 			err_set(&s->err, ERR_CANCELLED, 0, "the source asks on another connection what became of this");
 		answer_query(s, fd);
 		if (s->state == RUNNING && s->outcome_learnt) {
@@ -160,6 +187,10 @@ static int on_agent_message(struct session *s)
 			change_state(s, ENDED, "query");
 		}
 		return s->state >= RUNNING ? 0 : -1;
+	}
+	if (m.kind == AGENT_LATE && fd >= 0) {
+		on_late_connection(s, m.index, steal_fd(&fd));
+		return 0;
 	}
 	/* With all of them there it is not asked again: at a round's end the husk waits for its streams and hears nobody. */
 	if (m.kind != AGENT_STREAM || fd < 0 || s->state == EXPECT_OFFER || s->state > IN_ROUND || s->streams_given == s->streams)
@@ -243,6 +274,25 @@ static int on_offer(struct session *s, const ProtobufCMessage *base)
 	return 0;
 }
 
+/* Pages that come after the process runs. Finishes the husk's answer. */
+static int begin_late(struct session *s, const Drayage__RoundBegin *msg, struct channel_message *answer)
+{
+	int uffd = steal_fd(&answer->fd);
+
+	channel_message_finish(answer);
+	if (msg->n_late == 0)
+		return 0;
+	if (uffd < 0)
+		return err_set(&s->err, ERR_INTERNAL, 0, "post-copy: the husk gave no userfaultfd");
+	s->late = late_session_create(msg->late, msg->n_late, uffd, &s->err);
+	if (!s->late)
+		return -1;
+	for (unsigned i = 0; i < LATE_CONNECTIONS; i++)
+		if (s->late_fd[i] >= 0)
+			late_session_connect(s->late, (enum late_connection)i, steal_fd(&s->late_fd[i]));
+	return 0;
+}
+
 static int on_round_begin(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__RoundBegin *msg = (const Drayage__RoundBegin *)base;
@@ -256,9 +306,10 @@ static int on_round_begin(struct session *s, const ProtobufCMessage *base)
 	if (!packed)
 		return err_set(&s->err, ERR_SYSTEM, ENOMEM, "round %u", msg->round);
 	drayage__round_begin__pack(msg, packed);
-	if (ask_husk(s, CHANNEL_ROUND_BEGIN, 0, packed, len, -1, &answer, &s->err) < 0)
+	if (msg->n_late > 0 && !msg->last)
+		return err_set(&s->err, ERR_PROTOCOL, 0, "late pages before the last round");
+	if (ask_husk(s, CHANNEL_ROUND_BEGIN, 0, packed, len, -1, &answer, &s->err) < 0 || begin_late(s, msg, &answer) < 0)
 		return err_wrap(&s->err, "layout of round %u", msg->round);
-	channel_message_finish(&answer);
 	s->round = ready.round = msg->round;
 	s->last_round = msg->last;
 	fault_point("destination.round", s->control);
@@ -333,7 +384,9 @@ static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree,
 
 	if (husk_rebuild(&s->husk, &r, tree, h, e) < 0)
 		return -1;
-	rc = freezer_freeze(&s->freezer, e);
+	rc = s->late ? late_session_arm(s->late, s->husk.pid, tree->tasks[0]->mm, &s->freezer, e) : 0;
+	if (rc == 0)
+		rc = freezer_freeze(&s->freezer, e);
 	if (rc < 0)
 		kill(s->husk.pid, SIGKILL);
 	remote_release(&r);
@@ -379,6 +432,17 @@ static int on_state(struct session *s, const ProtobufCMessage *base)
 	return control_send(s->control, CONTROL_PREPARED, &prepared.base, &s->err);
 }
 
+/* It is on its own: whoever recovers has nothing to thaw, and its cgroup goes. */
+static void leave_alone(struct session *s)
+{
+	struct err e;
+
+	freezer_remove(&s->freezer);
+	s->record.freezer.kind = FREEZER_NONE;
+	if (journal_write(s->journal, &s->record, &e) < 0)
+		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+}
+
 static int on_commit(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__Commit *msg = (const Drayage__Commit *)base;
@@ -390,6 +454,7 @@ static int on_commit(struct session *s, const ProtobufCMessage *base)
 	if (!manifest_equal(&theirs, &s->manifest))
 		return err_set(&s->err, ERR_MISMATCH, 0, "the source commits other pages than were placed");
 	s->record.state = JOURNAL_COMMITTED;
+	s->record.late = s->late != NULL;
 	if (journal_write(s->journal, &s->record, &s->err) < 0)
 		return -1;
 	/* Decided. From here on nothing may take it back, whatever fails. */
@@ -404,11 +469,25 @@ static int on_commit(struct session *s, const ProtobufCMessage *base)
 	fault_point("destination.running", s->control);
 	log_event(LOG_INFO, "running", "pid=%d comm=\"%s\"", (int)s->freezer.pid, s->record.comm);
 	control_send(s->control, CONTROL_RUNNING, &running.base, &e); /* a source that doesn't hear it asks */
-	freezer_remove(&s->freezer);
-	s->record.freezer.kind = FREEZER_NONE; /* whoever recovers has nothing to thaw */
-	if (journal_write(s->journal, &s->record, &e) < 0)
-		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+	if (s->late) {
+		change_state(s, LATE_PAGES, "commit");
+		fault_point("destination.late", s->control);
+	} else {
+		leave_alone(s);
+	}
 	return 0;
+}
+
+/* Every page is there: from here on it is as if it had come before the commit. */
+static void late_pages_done(struct session *s)
+{
+	late_session_finish(s->late);
+	late_session_destroy(s->late);
+	s->late = NULL;
+	s->record.late = false;
+	leave_alone(s);
+	log_event(LOG_INFO, "late-pages-done", "pid=%d", (int)s->husk.pid);
+	change_state(s, RUNNING, "all-pages");
 }
 
 static int on_done(struct session *s, const ProtobufCMessage *base)
@@ -452,6 +531,7 @@ static int idle_limit_ms(const struct session *s)
 	case PREPARED:
 	case LAST_PLACED:
 		return FROZEN_MS;
+	case LATE_PAGES: /* the source comes back, however long it takes */
 	case IN_ROUND:
 	case BETWEEN_ROUNDS: /* as long as the source likes; that it lives is TCP's keepalive's to tell */
 	case ENDED:
@@ -460,26 +540,52 @@ static int idle_limit_ms(const struct session *s)
 	return -1;
 }
 
-static int serve_one(struct session *s)
+/* One message of the source's on the control connection. While pages are on their way it has nothing to say there: what comes is its end, and it
+ * comes back on other connections. */
+static int on_control(struct session *s)
 {
-	struct pollfd p[2] = { { .fd = s->control, .events = POLLIN }, { .fd = s->agent, .events = POLLIN } };
 	enum control_type type;
 	ProtobufCMessage *msg;
-	int n = poll(p, 2, idle_limit_ms(s));
+	int rc;
+
+	if (control_receive(s->control, CONTROL_REST_MS, &type, &msg, &s->err) < 0) {
+		if (s->state != LATE_PAGES)
+			return -1;
+		log_event(LOG_WARN, "control-lost", "error=\"%s\"", s->err.text);
+		err_clear(&s->err);
+		close(s->control);
+		s->control = -1;
+		return 0;
+	}
+	rc = dispatch(s, type, msg);
+	protobuf_c_message_free_unpacked(msg, NULL);
+	return rc;
+}
+
+static int serve_late(struct session *s)
+{
+	if (late_session_serve(s->late, &s->err) < 0)
+		return -1;
+	if (late_session_missing(s->late) == 0)
+		late_pages_done(s);
+	return 0;
+}
+
+static int serve_one(struct session *s)
+{
+	struct pollfd p[2 + LATE_POLL_MAX] = { { .fd = s->control, .events = POLLIN }, { .fd = s->agent, .events = POLLIN } };
+	size_t count = 2 + (s->state == LATE_PAGES ? late_session_poll(s->late, p + 2) : 0);
+	int n = poll(p, count, idle_limit_ms(s));
 
 	if (n < 0)
 		return errno == EINTR ? 0 : err_sys(&s->err, "poll");
 	if (n == 0)
 		return err_set(&s->err, ERR_TIMEOUT, 0, "nothing heard from the source in state %s", state_names[s->state]);
+	if (s->state == LATE_PAGES && serve_late(s) < 0)
+		return -1;
 	if (p[1].revents) /* first all that is there: streams that the source's next message relies on */
 		return on_agent_message(s);
-	if (!p[0].revents)
-		return 0;
-	if (control_receive(s->control, CONTROL_REST_MS, &type, &msg, &s->err) < 0)
-		return -1;
-	n = dispatch(s, type, msg);
-	protobuf_c_message_free_unpacked(msg, NULL);
-	return n;
+	return p[0].revents ? on_control(s) : 0;
 }
 
 /* Not committed: nothing of it stays, not even a record: to a source that asks later, none means that it never ran (settled.h). While
@@ -506,9 +612,26 @@ static void abort_session(struct session *s)
 	control_send(s->control, CONTROL_ABORT, &msg.base, &ignored);
 }
 
+/* It runs and can't be given its pages: it must not read zeros in their place. Its original, complete, stands frozen at the source, which hears
+ * from the record that it may let it run. */
+static void give_up_late(struct session *s)
+{
+	struct err e;
+
+	log_event(LOG_ERROR, "late-pages-lost", "pid=%d error=\"%s\"", (int)s->husk.pid, s->err.text);
+	if (freezer_kill(&s->freezer, &e) < 0 && e.kind != ERR_GONE)
+		log_event(LOG_ERROR, "kill", "error=\"%s\"", e.text);
+	s->record.state = JOURNAL_ABORTED;
+	freezer_remove(&s->freezer);
+	s->record.freezer.kind = FREEZER_NONE;
+	if (journal_write(s->journal, &s->record, &e) < 0)
+		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+}
+
 int session_run(const struct session_config *c)
 {
-	struct session s = { .config = c, .control = c->control, .agent = c->agent, .husk = { .channel = -1, .init_line = -1 } };
+	struct session s = { .config = c, .control = c->control, .agent = c->agent, .husk = { .channel = -1, .init_line = -1 },
+			     .late_fd = { -1, -1 } };
 	char role[48], hex[33];
 	int rc = 0;
 
@@ -522,7 +645,14 @@ int session_run(const struct session_config *c)
 		rc = serve_one(&s);
 	if (rc < 0 && s.state < RUNNING) /* after commit a lost source only means that the record stays */
 		abort_session(&s);
-	close(s.control);
+	if (rc < 0 && s.state == LATE_PAGES)
+		give_up_late(&s);
+	late_session_destroy(s.late);
+	for (unsigned i = 0; i < LATE_CONNECTIONS; i++)
+		if (s.late_fd[i] >= 0)
+			close(s.late_fd[i]);
+	if (s.control >= 0)
+		close(s.control);
 	journal_close(s.journal);
 	return rc < 0 && s.state < RUNNING ? 1 : 0;
 }

@@ -13,6 +13,7 @@
 enum agent_message_kind {
 	AGENT_STREAM = 1, /* to the session: descriptor of data stream `index` */
 	AGENT_QUERY,      /* to the session: descriptor of a connection that asks for the outcome, hello exchanged */
+	AGENT_LATE,       /* to the session: descriptor of post-copy connection `index` */
 	AGENT_RESERVE,    /* to the agent: may `value` bytes come in? answered by AGENT_GRANTED or AGENT_REFUSED */
 	AGENT_GRANTED,    /* value: the most that this session may place, 0 for no limit */
 	AGENT_REFUSED,    /* value: what is left */

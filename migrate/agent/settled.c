@@ -20,7 +20,9 @@ static void settle(struct journal *j, struct journal_record *r)
 {
 	struct err e;
 
-	if (r->state == JOURNAL_PREPARED) {
+	/* A tree that ran before it had all its pages, and lost who fed it, is ended by its guard (late_guard.h) and once more here: its original,
+	 * complete, stands frozen at the source. */
+	if (r->state == JOURNAL_PREPARED || (r->state == JOURNAL_COMMITTED && r->late)) {
 		r->state = JOURNAL_ABORTED; /* first the decision, then the deed: a second recovery does it again */
 		if (journal_write(j, r, &e) < 0) {
 			log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);

@@ -138,10 +138,10 @@ int journal_write(struct journal *j, const struct journal_record *r, struct err 
 	one_line(safe.comm);
 	one_line(safe.peer);
 	len = snprintf(text, sizeof(text),
-		       "state %s\nboot %s\nat %lld\npid %d\nstart %llu\nfreezer %d\nhome %s\ncgroup %s\npeer %s\ncomm %s\nkeep %d\nidentity %s\nend\n",
+		       "state %s\nboot %s\nat %lld\npid %d\nstart %llu\nfreezer %d\nhome %s\ncgroup %s\npeer %s\ncomm %s\nkeep %d\nlate %d\nidentity %s\nend\n",
 		       state_names[r->state], boot, (long long)time(NULL), (int)r->freezer.pid, r->freezer.start_time,
 		       (int)r->freezer.kind, r->freezer.home, r->freezer.cgroup, safe.peer, safe.comm, r->keep_source,
-		       r->identity);
+		       r->late, r->identity);
 	snprintf(tmp, sizeof(tmp), "%s.new", j->name);
 	fd = openat(j->dir, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -185,6 +185,8 @@ static void parse_line(struct journal_record *r, const char *key, const char *va
 		snprintf(r->identity, sizeof(r->identity), "%s", value);
 	} else if (strcmp(key, "keep") == 0) {
 		r->keep_source = atoi(value) != 0;
+	} else if (strcmp(key, "late") == 0) {
+		r->late = atoi(value) != 0;
 	} else if (strcmp(key, "end") == 0) {
 		*ended = true;
 	}

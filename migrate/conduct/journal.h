@@ -36,6 +36,7 @@ struct journal_record {
 	char comm[32];
 	char identity[33]; /* source: of the destination's state directory, as it named it in the offer */
 	bool keep_source;
+	bool late;            /* destination, committed: post-copy was under way. With its session dead its memory is not whole: abort */
 	bool this_boot;       /* out */
 	long long written_at; /* out: seconds since the epoch */
 };

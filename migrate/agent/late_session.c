@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/agent/late_session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "migrate/agent/late_guard.h"
+#include "migrate/remote/remote.h"
+#include "migrate/track/pagemap.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+#include "proto/wire/range_list.h"
+
+enum { FETCH_MS = 20 * 1000, STATUS_ANON_PRIVATE = 0x200, BURST = 16 /* messages of one connection before the others have their turn */ };
+
+/* A connection, as far as its next message has come. */
+struct late_conn {
+	int fd; /* -1: lost, or not made yet */
+	size_t have, got; /* of the header, of the contents */
+	unsigned char header[LATE_HEADER_SIZE];
+	struct late_message m;
+	unsigned char *data; /* LATE_MAX_PAGES */
+};
+
+struct late_session {
+	int uffd; /* until late_session_arm hands it on */
+	struct run_list runs;
+	struct late *late;
+	struct late_conn conn[LATE_CONNECTIONS];
+	struct late_guard guard;
+	/* While the process is held: pages that something has touched already, written from outside as they come. */
+	pid_t held;
+	uint64_t *touched; /* addresses; UINT64_MAX: done */
+	size_t touched_count, touched_capacity;
+};
+
+static void lose(struct late_conn *c, const char *why)
+{
+	log_event(LOG_WARN, "late-connection", "lost=\"%s\"", why);
+	close(c->fd);
+	c->fd = -1;
+	c->have = c->got = 0;
+}
+
+static void want(void *arg, uint64_t addr)
+{
+	struct late_session *s = arg;
+	struct late_conn *c = &s->conn[LATE_FAULTS];
+	const struct late_message m = { .addr = addr, .pages = 1, .kind = LATE_WANT };
+	unsigned char buf[LATE_HEADER_SIZE];
+
+	if (c->fd < 0)
+		return;
+	late_encode(&m, buf);
+	if (write_full(c->fd, buf, sizeof(buf)) < 0)
+		lose(c, "a question can't be sent");
+}
+
+struct late_session *late_session_create(Drayage__Range *const *range, size_t count, int uffd, struct err *e)
+{
+	struct late_session *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		close(uffd);
+		err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
+		return NULL;
+	}
+	s->uffd = uffd;
+	s->guard.line = -1;
+	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
+		s->conn[i].fd = -1;
+	for (size_t i = 0; i < LATE_CONNECTIONS; i++) {
+		s->conn[i].data = malloc(pages_to_bytes(LATE_MAX_PAGES));
+		if (!s->conn[i].data) {
+			err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
+			goto fail;
+		}
+	}
+	if (range_list_read(range, count, &s->runs, e) == 0)
+		return s;
+fail:
+	late_session_destroy(s);
+	return NULL;
+}
+
+void late_session_destroy(struct late_session *s)
+{
+	if (!s)
+		return;
+	late_guard_release(&s->guard);
+	late_destroy(s->late);
+	if (s->uffd >= 0)
+		close(s->uffd);
+	for (size_t i = 0; i < LATE_CONNECTIONS; i++) {
+		if (s->conn[i].fd >= 0)
+			close(s->conn[i].fd);
+		free(s->conn[i].data);
+	}
+	run_list_finish(&s->runs);
+	free(s->touched);
+	free(s);
+}
+
+void late_session_connect(struct late_session *s, enum late_connection which, int fd)
+{
+	struct late_conn *c = &s->conn[which];
+
+	if (c->fd >= 0)
+		lose(c, "replaced by a new one");
+	c->fd = fd;
+	if (which == LATE_FAULTS && s->late)
+		late_ask_again(s->late);
+}
+
+/* ---- pages that come ---- */
+
+/* Of a held process: what the kernel touched is there already and is written over. */
+static int write_touched(struct late_session *s, const struct late_message *m, const unsigned char *data, struct err *e)
+{
+	static const unsigned char zeros[DRAY_PAGE_SIZE];
+
+	for (size_t i = 0; i < s->touched_count; i++) {
+		uint64_t at = s->touched[i];
+
+		if (at < m->addr || at - m->addr >= pages_to_bytes(m->pages))
+			continue;
+		if (remote_write(s->held, at, data ? data + (at - m->addr) : zeros, DRAY_PAGE_SIZE, e) < 0)
+			return -1;
+		late_forget(s->late, at);
+		s->touched[i] = UINT64_MAX;
+	}
+	return 0;
+}
+
+static int take(struct late_session *s, struct late_conn *c, struct err *e)
+{
+	const unsigned char *data = c->m.kind == LATE_DATA ? c->data : NULL;
+
+	if (data && late_checksum(c->m.addr, data, c->m.pages) != c->m.checksum) {
+		lose(c, "contents whose checksum is another");
+		return 0;
+	}
+	if (s->held && write_touched(s, &c->m, data, e) < 0)
+		return -1;
+	return late_place(s->late, c->m.addr, c->m.pages, data, e);
+}
+
+/* More of a message, as far as it is there. 1: whole, 0: not yet, or the connection is lost. */
+static int more(struct late_conn *c, void *buf, size_t size, size_t *have)
+{
+	while (*have < size) {
+		ssize_t n = recv(c->fd, (unsigned char *)buf + *have, size - *have, MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return 0;
+		if (n <= 0) {
+			lose(c, n < 0 ? strerror(errno) : "closed by the source");
+			return 0;
+		}
+		*have += (size_t)n;
+	}
+	return 1;
+}
+
+/* 1: a message was taken, 0: nothing whole is there, -1. */
+static int receive(struct late_session *s, struct late_conn *c, struct err *e)
+{
+	size_t before = c->have;
+
+	if (!more(c, c->header, sizeof(c->header), &c->have))
+		return 0;
+	if (before < sizeof(c->header) && late_decode(c->header, true, &c->m) < 0) {
+		lose(c, "not what a source says");
+		return 0;
+	}
+	if (c->m.kind == LATE_DATA && !more(c, c->data, pages_to_bytes(c->m.pages), &c->got))
+		return 0;
+	c->have = c->got = 0;
+	return take(s, c, e) < 0 ? -1 : 1;
+}
+
+static int receive_all(struct late_session *s, struct late_conn *c, struct err *e)
+{
+	int rc = 1;
+
+	for (unsigned i = 0; i < BURST && rc > 0 && c->fd >= 0; i++)
+		rc = receive(s, c, e);
+	return rc < 0 ? -1 : 0;
+}
+
+size_t late_session_poll(const struct late_session *s, struct pollfd *p)
+{
+	size_t n = late_poll(s->late, p);
+
+	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
+		p[n++] = (struct pollfd){ .fd = s->conn[i].fd, .events = POLLIN };
+	return n;
+}
+
+/* Faults first: who waits for a page that has just come need not be asked about. */
+int late_session_serve(struct late_session *s, struct err *e)
+{
+	if (late_events(s->late, e) < 0)
+		return -1;
+	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
+		if (s->conn[i].fd >= 0 && receive_all(s, &s->conn[i], e) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- before it runs ---- */
+
+/* The runs inside [start, end), cut to it. */
+static int runs_inside(const struct run_list *all, uint64_t start, uint64_t end, struct run_list *out)
+{
+	for (size_t i = 0; i < all->count; i++) {
+		const struct page_run *r = &all->run[i];
+		uint64_t from = r->addr > start ? r->addr : start, to = run_end(r) < end ? run_end(r) : end;
+
+		if (from < to && run_list_add(out, from, bytes_to_pages(to - from), RUN_DATA) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int watch(struct late_session *s, const VmaEntry *v, uint64_t *watched, struct err *e)
+{
+	struct run_list runs = { 0 };
+	int rc = runs_inside(&s->runs, v->start, v->end, &runs) < 0 ? err_set(e, ERR_SYSTEM, ENOMEM, "post-copy") : 0;
+
+	if (rc == 0 && runs.count > 0)
+		rc = late_register(s->late, v->start, v->end, runs.run, runs.count, e);
+	*watched += runs.data_pages;
+	run_list_finish(&runs);
+	return rc;
+}
+
+static int note_touched(struct late_session *s, uint64_t at)
+{
+	if (s->touched_count == s->touched_capacity) {
+		size_t more = s->touched_capacity ? s->touched_capacity * 2 : 64;
+		uint64_t *v = realloc(s->touched, more * sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		s->touched = v;
+		s->touched_capacity = more;
+	}
+	s->touched[s->touched_count++] = at;
+	return 0;
+}
+
+/* Pages of what should be absent that are there: the kernel wrote to what threads have registered with it, or made a huge page around a hole. */
+static int find_touched(struct late_session *s, pid_t pid, struct err *e)
+{
+	cleanup_fd int fd = proc_pagemap_open(pid);
+
+	if (fd < 0)
+		return err_set(e, ERR_SYSTEM, -fd, "pages of process %d", (int)pid);
+	for (size_t i = 0; i < s->runs.count; i++) {
+		uint64_t end = run_end(&s->runs.run[i]);
+
+		for (uint64_t at = s->runs.run[i].addr; (at = pagemap_first(fd, at, end)) < end; at += DRAY_PAGE_SIZE) {
+			if (note_touched(s, at) < 0)
+				return err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
+			want(s, at);
+		}
+	}
+	return 0;
+}
+
+static int await_touched(struct late_session *s, struct err *e)
+{
+	uint64_t end = clock_us() + FETCH_MS * 1000ull;
+
+	for (size_t i = 0; i < s->touched_count; i++) {
+		while (s->touched[i] != UINT64_MAX) {
+			struct late_conn *c = &s->conn[LATE_FAULTS];
+			int left = (int)((int64_t)(end - clock_us()) / 1000);
+
+			if (c->fd < 0)
+				return err_set(e, ERR_PEER, 0, "post-copy: the source's connection is lost before the process runs");
+			if (left <= 0 || wait_readable(c->fd, left) == 0)
+				return err_set(e, ERR_TIMEOUT, 0, "post-copy: the source does not send page %llx",
+					       (unsigned long long)s->touched[i]);
+			if (receive_all(s, c, e) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, const struct freezer *freezer, struct err *e)
+{
+	uint64_t watched = 0;
+	int rc = 0;
+
+	if (s->conn[LATE_FAULTS].fd < 0 || s->conn[LATE_PUSH].fd < 0)
+		return err_set(e, ERR_PROTOCOL, 0, "post-copy without its connections");
+	if (late_guard_start(&s->guard, s->uffd, freezer, e) < 0)
+		return -1;
+	s->late = late_create(s->uffd, want, s, e);
+	s->uffd = -1;
+	if (!s->late)
+		return -1;
+	for (size_t i = 0; i < mm->n_vmas && rc == 0; i++)
+		if (mm->vmas[i]->status & STATUS_ANON_PRIVATE)
+			rc = watch(s, mm->vmas[i], &watched, e);
+	if (rc == 0 && watched != s->runs.data_pages)
+		rc = err_set(e, ERR_PROTOCOL, 0, "post-copy: %llu pages are to come late outside private anonymous memory",
+			     (unsigned long long)(s->runs.data_pages - watched));
+	if (rc < 0)
+		return -1;
+	s->held = pid;
+	rc = find_touched(s, pid, e);
+	if (rc == 0)
+		rc = await_touched(s, e);
+	s->held = 0;
+	return rc;
+}
+
+/* ---- the end ---- */
+
+uint64_t late_session_missing(const struct late_session *s)
+{
+	return late_missing(s->late);
+}
+
+void late_session_finish(struct late_session *s)
+{
+	const struct late_message m = { .kind = LATE_ALL };
+	unsigned char buf[LATE_HEADER_SIZE];
+
+	late_encode(&m, buf);
+	if (s->conn[LATE_FAULTS].fd >= 0)
+		write_full(s->conn[LATE_FAULTS].fd, buf, sizeof(buf)); /* a source that doesn't hear it asks */
+	late_guard_release(&s->guard);
+}
+
+int late_session_list(const struct late_session *s, Drayage__Range ***range, size_t *count, struct err *e)
+{
+	struct run_list l = { 0 };
+	int rc = late_list(s->late, &l) < 0 ? err_set(e, ERR_SYSTEM, ENOMEM, "post-copy") : range_list_make(&l, range, count, e);
+
+	run_list_finish(&l);
+	return rc;
+}

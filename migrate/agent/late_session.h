@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* late_session.h - the destination's side of post-copy: the session's connections to the source for pages that come after the process
+ * runs, and the process's memory that waits for them (pageserver/late/late.h).
+ *
+ * A connection that breaks is no failure: the process stands still where it needs a page until the source comes back with a new one.
+ * Threads: the session's only one. Nothing here blocks but late_session_arm. Fails: err. */
+#ifndef DRAY_MIGRATE_LATE_SESSION_H
+#define DRAY_MIGRATE_LATE_SESSION_H
+
+#include <poll.h>
+#include <stdbool.h>
+
+#include "control.pb-c.h"
+#include "migrate/freeze/freezer.h"
+#include "proto/wire/late.h"
+#include "pageserver/late/late.h"
+#include "state.pb-c.h"
+
+enum { LATE_POLL_MAX = LATE_PROCESSES_MAX + LATE_CONNECTIONS };
+
+struct late_session;
+
+/* ranges: what the last round announced as late. uffd: the husk's; taken, also on failure. */
+struct late_session *late_session_create(Drayage__Range *const *range, size_t count, int uffd, struct err *e);
+void late_session_destroy(struct late_session *s); /* accepts NULL */
+/* A connection of role HELLO_LATE; taken. Replaces the one before it: what is waited for is asked for again. */
+void late_session_connect(struct late_session *s, enum late_connection which, int fd);
+
+/* The process is rebuilt and held by ptrace. Its mappings are watched from here on; pages that the rebuild itself made the kernel touch are fetched
+ * and written now. freezer: what ends the process if this one is killed before all its pages are there. */
+int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, const struct freezer *freezer, struct err *e);
+
+uint64_t late_session_missing(const struct late_session *s);
+/* Entries for a poll, up to LATE_POLL_MAX. Returns how many were written. */
+size_t late_session_poll(const struct late_session *s, struct pollfd *p);
+/* Takes what is there. -1: the process can't be given its pages. */
+int late_session_serve(struct late_session *s, struct err *e);
+/* Says to the source that every page is there, and releases the guard. */
+void late_session_finish(struct late_session *s);
+/* The pages that are missing, for an Outcome (range_list_make). */
+int late_session_list(const struct late_session *s, Drayage__Range ***range, size_t *count, struct err *e);
+
+#endif
