@@ -11,7 +11,7 @@
 const struct opt_choice log_level_choices[] = {
 	{ "error", LOG_ERROR }, { "warn", LOG_WARN }, { "info", LOG_INFO }, { "debug", LOG_DEBUG }, { NULL, 0 },
 };
-static const struct opt_choice stall_choices[] = { { "force", STALL_FORCE }, { "abort", STALL_ABORT }, { NULL, 0 } };
+static const struct opt_choice stall_choices[] = { { "force", STALL_FORCE }, { "abort", STALL_ABORT }, { "postcopy", STALL_POSTCOPY }, { NULL, 0 } };
 static const struct opt_choice compress_choices[] = {
 	{ "auto", COMPRESS_AUTO }, { "lz4", COMPRESS_LZ4 }, { "none", COMPRESS_NONE }, { NULL, 0 },
 };
@@ -47,7 +47,10 @@ static const struct opt options[] = {
 	{ .name = "on-stall", .type = OPT_CHOICE, .offset = FIELD(on_stall), .argument = "HOW", .choices = stall_choices,
 	  .preset = "force",
 	  .help = "What to do when rounds no longer bring the blackout down: force freezes all the same at a moment when little is "
-		  "left, abort leaves the process where it is." },
+		  "left, abort leaves the process where it is, postcopy moves it at once and sends what is left afterwards." },
+	{ .name = "postcopy", .type = OPT_FLAG, .offset = FIELD(postcopy),
+	  .help = "Move the process after the first round, and send the pages that are left when it runs at the destination already: those first "
+		  "that it waits for. The blackout does not depend on how much it writes. Until its last page is there it needs both hosts." },
 	{ .name = "streams", .type = OPT_NUMBER, .offset = FIELD(streams), .argument = "N", .min = 1, .max = STREAMS_MAX, .preset = "2",
 	  .help = "Data connections, each with a thread at both ends." },
 	{ .name = "compress", .type = OPT_CHOICE, .offset = FIELD(compress), .argument = "HOW", .choices = compress_choices,
@@ -98,6 +101,8 @@ static int check(const void *config, struct err *e)
 		return err_wrap(e, "HOST[:PORT]");
 	if (port == 0 || !host[0])
 		return err_set(e, ERR_USAGE, 0, "HOST[:PORT]: '%.80s' names no host and port to connect to", c->destination);
+	if (c->verify && (c->postcopy || c->on_stall == STALL_POSTCOPY))
+		return err_set(e, ERR_USAGE, 0, "--verify compares memory inside the freeze: with post-copy it is not all there then");
 	if (c->extract == EXTRACT_SPLICE && c->compress == COMPRESS_LZ4)
 		return err_set(e, ERR_USAGE, 0, "--extract splice never sees the bytes, so --compress lz4 can't be had with it");
 	return 0;

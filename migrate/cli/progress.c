@@ -64,7 +64,7 @@ size_t progress_format(const struct progress *p, unsigned width, char *buf, size
 	if (width >= size)
 		width = (unsigned)size - 1;
 	make_parts(p, part);
-	len = (size_t)snprintf(line, sizeof(line), p->frozen ? "last round" : "round %u", p->round);
+	len = (size_t)snprintf(line, sizeof(line), p->late ? "post-copy" : p->frozen ? "last round" : "round %u", p->round);
 	while (n < PARTS && len + rest + strlen(part[n].text) <= width)
 		rest += strlen(part[n++].text);
 	if (len + rest + BAR_MIN + 4 <= width) {

@@ -84,6 +84,9 @@ static void print_blackout(const struct migration_report *r, FILE *out)
 	fprintf(out, ": freeze %s, collect %s, last pages %s, capture %s, rebuild %s, commit %s\n", human_time(p->freeze_us).text,
 		human_time(p->collect_us).text, human_time(p->last_pages_us).text, human_time(p->capture_us).text,
 		human_time(p->rebuild_us).text, human_time(p->commit_us).text);
+	if (r->late_us)
+		fprintf(out, "post-copy: %" PRIu64 " pages in %s, %" PRIu64 " of them waited for\n", r->late_pages, human_time(r->late_us).text,
+			r->late_faults);
 	if (r->verified)
 		fprintf(out, "verified: every byte equal, %s of the blackout\n", human_time(r->verify_us).text);
 }
@@ -159,6 +162,7 @@ static void json_progress(struct json *j, const struct progress *p)
 {
 	json_u64(j, "round", p->round);
 	json_bool(j, "last", p->frozen);
+	json_bool(j, "late", p->late);
 	json_u64(j, "pages_total", p->pages_total);
 	json_u64(j, "pages_left", p->pages_left);
 	json_real(j, "fraction", progress_fraction(p), 4);
@@ -183,6 +187,13 @@ static void json_blackout(struct json *j, const struct migration_report *r)
 	json_object_close(j);
 }
 
+static void json_late(struct json *j, const struct migration_report *r)
+{
+	json_u64(j, "late_pages", r->late_pages);
+	json_u64(j, "late_faults", r->late_faults);
+	json_ms(j, "late_ms", r->late_us);
+}
+
 static void json_result(struct json *j, const struct migration_report *r)
 {
 	json_string(j, "outcome", migration_outcome_name(r->outcome));
@@ -205,6 +216,7 @@ static void json_result(struct json *j, const struct migration_report *r)
 	json_ms(j, "cpu_ms", r->cpu_us);
 	json_ms(j, "arm_stopped_ms", r->arm_stopped_us);
 	json_blackout(j, r);
+	json_late(j, r);
 	json_bool(j, "kept_source", r->kept_source);
 	json_bool(j, "verified", r->verified);
 	json_ms(j, "verify_ms", r->verify_us);
@@ -241,6 +253,9 @@ static void json_details(struct json *j, enum migration_event event, const struc
 		break;
 	case EVENT_END:
 		json_result(j, r);
+		break;
+	case EVENT_LATE:
+		json_late(j, r);
 		break;
 	case EVENT_PREPARED:
 	case EVENT_COMMIT:

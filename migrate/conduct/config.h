@@ -39,6 +39,7 @@ struct migrate_config {
 	enum engine_kind engine;
 	Drayage__PidPolicy pid_policy;
 	bool tcp_close, keep_source, verify, dry_run;
+	bool postcopy;          /* after the first round, whatever is left */
 
 	const char *state_dir;
 	enum log_level log_level;

@@ -123,6 +123,8 @@ static int prepare(struct source *s)
 	uint64_t freezing = 0;
 	int rc = -1;
 
+	if (postcopy_connect(s) < 0)
+		return -1;
 	s->freeze_us = clock_us();
 	monitor_tell(s, EVENT_FREEZE, NULL);
 	if (keeper_freeze(s->keeper, &freezing, s->err) < 0)
@@ -147,22 +149,29 @@ static int await_running(struct source *s)
 	return 0;
 }
 
-static void moved(struct source *s)
+/* It runs there. Peers of its connections are to learn at once that they are gone. */
+static void runs_there(struct source *s)
 {
-	Drayage__Done done = DRAYAGE__DONE__INIT;
-	enum link_outcome outcome;
-	struct err ignored;
-	uint32_t pid;
-
-	s->report->outcome = MIGRATION_MOVED;
 	s->report->blackout_us = clock_us() - s->freeze_us;
 	monitor_tell(s, EVENT_RUNNING, NULL);
 	fault_point("source.running", s->control);
 	if (s->config->tcp_close && !s->config->keep_source)
 		target_end_connections(s->pid);
+}
+
+static void moved(struct source *s)
+{
+	Drayage__Done done = DRAYAGE__DONE__INIT;
+	enum link_outcome outcome;
+	struct run_list none = { 0 };
+	struct err ignored;
+	uint32_t pid;
+
+	s->report->outcome = MIGRATION_MOVED;
 	/* A destination that can't be told here is told by asking once more; one that isn't told keeps a small record. */
 	if (control_send(s->control, CONTROL_DONE, &done.base, &ignored) < 0)
-		link_query(&s->link, &outcome, &pid, &ignored);
+		link_query(&s->link, &outcome, &pid, &none, &ignored);
+	run_list_finish(&none);
 }
 
 /* Commit went out and no answer came. 0: it runs there; -1: it doesn't, or nobody knows. */
@@ -173,13 +182,14 @@ static int ask_outcome(struct source *s)
 	struct err lost = *s->err;
 
 	log_event(LOG_WARN, "commit-unanswered", "error=\"%s\"", lost.text);
-	if (settle_ask(&s->link, ASK_PATIENCE_US, &outcome, &pid, s->err) < 0) {
+	if (settle_ask(&s->link, s->pid, ASK_PATIENCE_US, &outcome, &pid, s->err) < 0) {
 		s->report->outcome = MIGRATION_UNDECIDED;
 		return -1;
 	}
 	if (outcome == LINK_RUNNING) {
 		err_clear(s->err);
 		s->report->destination_pid = (pid_t)pid;
+		runs_there(s);
 		moved(s);
 		return 0;
 	}
@@ -213,6 +223,9 @@ static int commit(struct source *s)
 	if (await_running(s) < 0)
 		return ask_outcome(s);
 	s->report->part.commit_us = clock_us() - begin;
+	runs_there(s);
+	if (postcopy_give(s) < 0)
+		return -1;
 	moved(s);
 	return 0;
 }

@@ -45,6 +45,9 @@ static void clear_message(Drayage__RoundBegin *m)
 	}
 	for (size_t i = 0; i < m->n_populate; i++)
 		free(m->populate[i]);
+	for (size_t i = 0; i < m->n_late; i++)
+		free(m->late[i]);
+	free(m->late);
 	free(m->vmas);
 	free(m->reset);
 	free(m->files);
@@ -222,6 +225,18 @@ int layout_build(struct layout *l, pid_t pid, const struct vma_list *vmas, const
 		if (add_range(&l->message.reset, &l->message.n_reset, c->reset.run[i].addr, run_end(&c->reset.run[i]), e) < 0)
 			return -1;
 	return round == 1 ? add_populate(l, vmas, &c->runs, e) : 0;
+}
+
+int layout_add_late(struct layout *l, const struct run_list *late, struct err *e)
+{
+	for (size_t i = 0; i < late->count; i++) {
+		uint64_t start = late->run[i].addr, end = run_end(&late->run[i]);
+
+		if (add_range(&l->message.reset, &l->message.n_reset, start, end, e) < 0 ||
+		    add_range(&l->message.late, &l->message.n_late, start, end, e) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 void layout_finish(struct layout *l)

@@ -28,6 +28,8 @@ struct layout {
 /* Replaces message and zero_ok. c: what the round carries. first: fresh memory, worth populating ahead. */
 int layout_build(struct layout *l, pid_t pid, const struct vma_list *vmas, const struct collected *c, uint32_t round, bool last,
 		 struct err *e);
+/* After layout_build of the last round: these pages come late. What was placed there before is void. */
+int layout_add_late(struct layout *l, const struct run_list *late, struct err *e);
 void layout_finish(struct layout *l);
 
 #endif

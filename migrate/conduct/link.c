@@ -9,6 +9,7 @@
 #include "proto/base/sock.h"
 #include "proto/wire/control.h"
 #include "proto/wire/frame.h"
+#include "proto/wire/range_list.h"
 
 enum { CONNECT_MS = 5000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000 };
 
@@ -65,13 +66,14 @@ int link_open(const struct link_config *c, enum hello_role role, uint32_t index,
 	return steal_fd(&fd);
 }
 
-int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct err *e)
+int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct run_list *missing, struct err *e)
 {
 	cleanup_fd int fd = link_open(c, HELLO_QUERY, 0, NULL, e);
 	Drayage__Query query = DRAYAGE__QUERY__INIT;
 	Drayage__Done done = DRAYAGE__DONE__INIT;
 	Drayage__Outcome *answer;
 	struct err ignored;
+	int rc;
 
 	if (fd < 0)
 		return -1;
@@ -87,7 +89,9 @@ int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t
 		   answer->what == DRAYAGE__OUTCOME__WHAT__ABORTED      ? LINK_ABORTED :
 									  LINK_UNKNOWN;
 	*pid = answer->has_pid ? answer->pid : 0;
+	rc = range_list_read(answer->late, answer->n_late, missing, e);
 	protobuf_c_message_free_unpacked(&answer->base, NULL);
-	control_send(fd, CONTROL_DONE, &done.base, &ignored);
-	return 0;
+	if (rc == 0 && missing->data_pages == 0)
+		control_send(fd, CONTROL_DONE, &done.base, &ignored);
+	return rc;
 }

@@ -8,6 +8,7 @@
 
 #include "proto/base/err.h"
 #include "proto/wire/hello.h"
+#include "proto/wire/runs.h"
 
 struct link_config {
 	const char *address;    /* HOST[:PORT] */
@@ -21,7 +22,8 @@ struct link_config {
 int link_open(const struct link_config *c, enum hello_role role, uint32_t index, uint64_t *features, struct err *e);
 
 enum link_outcome { LINK_UNKNOWN, LINK_ABORTED, LINK_RUNNING };
-/* Asks once what became of a migration and, when that is decided, lets the destination forget it. */
-int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct err *e);
+/* Asks once what became of a migration and, when that is decided, lets the destination forget it. missing: a zeroed list that gets the pages
+ * which the destination misses (post-copy): while there are any nothing is forgotten, and the original must stay. */
+int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct run_list *missing, struct err *e);
 
 #endif

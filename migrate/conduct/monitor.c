@@ -23,8 +23,9 @@ static void show(struct source *s)
 	struct progress p = {
 		.round = m->round,
 		.frozen = m->frozen,
+		.late = m->late,
 		.pages_total = m->pages_total,
-		.pages_left = sender_pages_left(s->sender),
+		.pages_left = m->late ? late_source_left(s->late) : sender_pages_left(s->sender),
 		.wire_bytes = sender_bytes_sent(s->sender),
 		.dirty_bytes_per_s = m->dirty_rate,
 		.bandwidth_bytes_per_s = m->bandwidth,

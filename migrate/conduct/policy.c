@@ -64,7 +64,7 @@ struct policy_decision policy_decide(struct policy *p, const struct policy_round
 		if (end || !worth_polishing(p, r))
 			d.verdict = POLICY_FREEZE;
 	} else if (end) {
-		d.verdict = p->limit.on_stall == STALL_FORCE ? POLICY_FREEZE : POLICY_GIVE_UP;
+		d.verdict = p->limit.on_stall == STALL_ABORT ? POLICY_GIVE_UP : POLICY_FREEZE;
 		d.reason = end;
 	} else {
 		p->rounds_within_limit = 0;

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum on_stall { STALL_FORCE, STALL_ABORT };
+enum on_stall { STALL_FORCE, STALL_ABORT, STALL_POSTCOPY };
 
 struct policy_limits {
 	uint64_t downtime_us;

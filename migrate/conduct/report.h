@@ -77,6 +77,10 @@ struct migration_report {
 	struct blackout_parts part;
 	uint64_t total_us;
 
+	/* Post-copy: pages that were sent when it ran at the destination already. Zero without. */
+	uint64_t late_pages, late_faults; /* faults: pages that it waited for */
+	uint64_t late_us;                 /* from the end of the blackout until it had them all */
+
 	bool kept_source;   /* --keep-source: the stopped original still stands */
 	bool verified;      /* --verify: every byte compared equal */
 	uint64_t verify_us; /* what that cost, inside the freeze */
@@ -90,6 +94,7 @@ void migration_report_add(struct migration_report *r, const struct round_report 
 struct progress {
 	unsigned round;
 	bool frozen;
+	bool late; /* post-copy: it runs at the destination */
 	uint64_t pages_total, pages_left; /* of this round */
 	uint64_t wire_bytes;              /* since the start */
 	uint64_t dirty_bytes_per_s;       /* of the round before; 0 unknown */
@@ -108,6 +113,7 @@ enum migration_event {
 	EVENT_PREPARED,    /* the destination holds a whole stopped copy */
 	EVENT_COMMIT,      /* from here on only the destination's copy may live */
 	EVENT_RUNNING,     /* the destination said so */
+	EVENT_LATE,        /* post-copy: every page is there, late_* are known */
 	EVENT_THAW,        /* the source runs on instead */
 	EVENT_END,         /* the report is final */
 	MIGRATION_EVENTS

@@ -11,7 +11,7 @@ static const char *const event_names[MIGRATION_EVENTS] = {
 	[EVENT_START] = "start",       [EVENT_ARMED] = "armed",         [EVENT_ROUND_BEGIN] = "round-begin",
 	[EVENT_PROGRESS] = "progress", [EVENT_ROUND_END] = "round-end", [EVENT_FREEZE] = "freeze",
 	[EVENT_PREPARED] = "prepared", [EVENT_COMMIT] = "commit",       [EVENT_RUNNING] = "running",
-	[EVENT_THAW] = "thaw",         [EVENT_END] = "end",
+	[EVENT_LATE] = "late-pages",   [EVENT_THAW] = "thaw",         [EVENT_END] = "end",
 };
 
 const char *migration_outcome_name(enum migration_outcome outcome)

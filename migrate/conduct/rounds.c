@@ -111,7 +111,8 @@ static int send_round(struct source *s, bool last, struct round_report *r)
 	struct sender_stats stats = { 0 };
 	uint64_t begin;
 
-	if (layout_build(&s->layout, s->pid, &s->vmas, &s->collected, s->round, last, s->err) < 0)
+	if (layout_build(&s->layout, s->pid, &s->vmas, &s->collected, s->round, last, s->err) < 0 ||
+	    (last && layout_add_late(&s->layout, &s->late_runs, s->err) < 0))
 		return -1;
 	s->monitor.round = s->round;
 	s->monitor.frozen = last;
@@ -152,6 +153,8 @@ static int run_round(struct source *s, bool last, struct round_report *r)
 	if (collect(s, last, r) < 0)
 		return -1;
 	s->last_collect_us = clock_us();
+	if (last && postcopy_hold_back(s) < 0)
+		return -1;
 	if (last)
 		s->report->part.collect_us = s->last_collect_us - begin;
 	if (since) {
@@ -204,7 +207,14 @@ int rounds_until_freeze(struct source *s)
 		migration_report_add(s->report, &r);
 		monitor_tell(s, EVENT_ROUND_END, NULL);
 		fault_point("source.round", s->control);
+		if (s->config->postcopy && d.verdict == POLICY_ROUND) {
+			d.verdict = POLICY_FREEZE;
+			s->report->stop_reason = "post-copy";
+		}
 	}
+	s->late_wanted = s->config->postcopy || (s->config->on_stall == STALL_POSTCOPY && d.predicted_us > limits.downtime_us);
+	if (s->late_wanted)
+		s->report->predicted_blackout_us = s->fixed_us;
 	if (d.verdict == POLICY_GIVE_UP)
 		return err_set(s->err, ERR_LIMIT, 0, "%s (predicted blackout %llu ms, --downtime-limit %llu ms)", d.reason,
 			       (unsigned long long)(d.predicted_us / 1000),

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "migrate/conduct/late_source.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -11,12 +12,14 @@
 #define RECOVER_PATIENCE_US (10ull * 1000000)
 enum { ASK_AGAIN_MS = 200, ASK_AGAIN_MAX_MS = 5000 };
 
-int settle_ask(const struct link_config *link, uint64_t patience_us, enum link_outcome *outcome, uint32_t *pid, struct err *e)
+int settle_ask(const struct link_config *link, pid_t original, uint64_t patience_us, enum link_outcome *outcome, uint32_t *there, struct err *e)
 {
-	uint64_t end = clock_us() + patience_us;
+	struct run_list missing = { 0 };
+	uint64_t end = clock_us() + patience_us, pages;
 	int wait = ASK_AGAIN_MS;
 
-	while (link_query(link, outcome, pid, e) < 0) {
+	while (link_query(link, outcome, there, &missing, e) < 0) {
+		run_list_clear(&missing);
 		log_event(LOG_INFO, "ask-again", "destination=%s error=\"%s\"", link->address, e->text);
 		if (clock_us() >= end) {
 			char last[sizeof(e->text)];
@@ -27,7 +30,9 @@ int settle_ask(const struct link_config *link, uint64_t patience_us, enum link_o
 		poll(NULL, 0, wait); /* a peer that is away: nothing to wait for but time */
 		wait = wait * 2 > ASK_AGAIN_MAX_MS ? ASK_AGAIN_MAX_MS : wait * 2;
 	}
-	return 0;
+	pages = missing.data_pages;
+	run_list_finish(&missing);
+	return pages > 0 ? late_source_resume(NULL, original, link, patience_us, outcome, there, e) : 0;
 }
 
 static enum keeper_verdict verdict_of(enum link_outcome outcome, bool keep_source)
@@ -56,7 +61,7 @@ static enum keeper_verdict judge(const struct journal_record *r, struct link_con
 	if (r->state != JOURNAL_COMMITTING)
 		return KEEPER_THAW;
 	link->identity = r->identity;
-	if (settle_ask(link, patience_us, &outcome, &pid, e) < 0) {
+	if (settle_ask(link, r->freezer.pid, patience_us, &outcome, &pid, e) < 0) {
 		*decided = false;
 		return KEEPER_STAY_FROZEN;
 	}

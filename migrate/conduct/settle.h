@@ -12,8 +12,10 @@
 #include "migrate/keeper/keeper.h"
 #include "proto/base/err.h"
 
-/* Asks again and again for up to patience_us. LINK_UNKNOWN is an answer too. -1 with ERR_UNDECIDED: nobody could be asked. */
-int settle_ask(const struct link_config *link, uint64_t patience_us, enum link_outcome *outcome, uint32_t *pid, struct err *e);
+/* Asks again and again for up to patience_us. LINK_UNKNOWN is an answer too. A destination that misses pages of the original (post-copy) gets them
+ * first. -1 with ERR_UNDECIDED: nobody could be asked, or not all pages could be given. original: the frozen process; there: out, its number
+ * at the destination. */
+int settle_ask(const struct link_config *link, pid_t original, uint64_t patience_us, enum link_outcome *outcome, uint32_t *there, struct err *e);
 
 /* What a keeper whose migrating process is gone does: reads the record, asks if it must. */
 struct settle_facts {

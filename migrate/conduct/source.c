@@ -283,6 +283,8 @@ static void finish(struct source *s)
 		close(s->armed.uffd);
 	if (s->control >= 0)
 		close(s->control);
+	late_source_destroy(s->late);
+	run_list_finish(&s->late_runs);
 	layout_finish(&s->layout);
 	collected_finish(&s->collected);
 	vma_list_finish(&s->vmas);
@@ -311,7 +313,9 @@ static int prepare_migration(struct source *s, struct target_facts *t, struct se
 /* With no tracker every page is sent in the freeze, and rounds before it would be for nothing. */
 static int conduct(struct source *s)
 {
-	if (tracker_kind_of(s->tracker) != TRACKER_NONE && rounds_until_freeze(s) < 0)
+	if (tracker_kind_of(s->tracker) == TRACKER_NONE)
+		s->late_wanted = s->config->postcopy;
+	else if (rounds_until_freeze(s) < 0)
 		return -1;
 	return handover(s);
 }

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "migrate/conduct/journal.h"
+#include "migrate/conduct/late_source.h"
 #include "migrate/conduct/layout.h"
 #include "migrate/conduct/link.h"
 #include "migrate/conduct/report.h"
@@ -36,6 +37,7 @@ struct monitor {
 	/* What the progress line shows; written by the conductor. */
 	_Atomic unsigned round;
 	_Atomic bool frozen;
+	_Atomic bool late; /* post-copy is under way */
 	_Atomic uint64_t pages_total, dirty_rate, bandwidth, predicted_us;
 };
 
@@ -61,6 +63,9 @@ struct source {
 	struct layout layout;
 	struct vma_list vmas;
 	struct collected collected;
+	struct late_source *late; /* post-copy: from right before the freeze on; else NULL */
+	bool late_wanted;         /* the freeze is to be followed by post-copy */
+	struct run_list late_runs;
 	struct monitor monitor;
 
 	unsigned round;
@@ -75,6 +80,10 @@ struct source {
 /* rounds.c */
 int rounds_until_freeze(struct source *s);
 int round_frozen(struct source *s);
+/* postcopy.c: before the freeze; in it, between collecting and sending; after the destination runs. Each does nothing without post-copy. */
+int postcopy_connect(struct source *s);
+int postcopy_hold_back(struct source *s);
+int postcopy_give(struct source *s);
 /* handover.c: from the freeze to the outcome. */
 int handover(struct source *s);
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """cutter.py LISTEN TARGET WHEN TYPE - a wire between two hosts that breaks at a chosen message.
 
-LISTEN, TARGET: host:port. TYPE: number of a control message (proto/wire/control.h), or "data" for the first bytes of a data stream, or
-"hello". WHEN: before (the message is swallowed) or after (it is let through). At that moment every connection is reset in both
+LISTEN, TARGET: host:port. TYPE: number of a control message (proto/wire/control.h), or "data" for the first bytes of a data stream, "late" for
+those of pages that come by post-copy, or "hello". WHEN: before (the message is swallowed) or after (it is let through). At that moment every connection is reset in both
 directions; connections that come later are let through, as after an outage. Prints "ready", then "cut" when it has.
 """
 import socket
@@ -11,7 +11,7 @@ import struct
 import sys
 import threading
 
-HELLO, ROLE_AT, CONTROL, STREAM = 64, 10, 1, 2
+HELLO, ROLE_AT, INDEX_AT, CONTROL, STREAM, LATE = 64, 10, 12, 1, 2, 4
 
 
 class Wire:
@@ -74,7 +74,7 @@ def pump(wire, source, to, role):
                         break
             else:
                 data = source.recv(1 << 16)
-                if not data or not wire.send(to, data, role == STREAM and wire.kind == "data"):
+                if not data or not wire.send(to, data, (role, wire.kind) in ((STREAM, "data"), (LATE, "late"))):
                     break
     except OSError:
         pass
@@ -100,6 +100,8 @@ def serve(wire, client, target):
             return
         client.sendall(answer)
         role = hello[ROLE_AT]
+        if role == LATE and not hello[INDEX_AT]:
+            role = 0  # questions and answers begin before the commit, the pages that nobody asked for after it
         back = threading.Thread(target=pump, args=(wire, server, client, role if role == CONTROL else 0))
         back.start()
         pump(wire, client, server, role)

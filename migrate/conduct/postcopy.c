@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Post-copy, as the conductor sees it: what is held back in the freeze, and given when the process runs at the destination. */
+#include "migrate/conduct/source_priv.h"
+#include "proto/base/fault.h"
+#include "proto/base/io.h"
+#include "proto/base/log.h"
+
+#define GIVE_PATIENCE_US (10ull * 60 * 1000000) /* without a connection; then it is `dray recover`'s */
+
+int postcopy_connect(struct source *s)
+{
+	if (!s->late_wanted)
+		return 0;
+	if (!(s->features & HELLO_FEATURE_POSTCOPY))
+		return err_set(s->err, ERR_UNSUPPORTED, 0, "%s does not know post-copy", s->config->destination);
+	s->late = late_source_create(s->pid, s->err);
+	return s->late ? late_source_connect(s->late, &s->link, s->err) : -1;
+}
+
+/* Private anonymous memory can come late; what files and shared memory hold can't be waited for by userfaultfd, or not by all who share it. The first
+ * thread's stack is needed at once. */
+static bool may_come_late(const struct vma *v)
+{
+	return v->kind == VMA_ANON && !v->stack;
+}
+
+/* Moves what may come late from runs to late. Runs and mappings both ascend, runs never leave the mappings. */
+static int divide(const struct vma_list *vmas, const struct run_list *runs, struct run_list *now, struct run_list *late)
+{
+	size_t v = 0;
+
+	for (size_t i = 0; i < runs->count; i++) {
+		const struct page_run *r = &runs->run[i];
+
+		for (uint64_t at = r->addr; at < run_end(r);) {
+			uint64_t end = run_end(r);
+			bool wait;
+
+			while (v < vmas->count && vmas->vma[v].end <= at)
+				v++;
+			wait = v < vmas->count && r->kind == RUN_DATA && may_come_late(&vmas->vma[v]);
+			if (v < vmas->count && vmas->vma[v].end < end)
+				end = vmas->vma[v].end;
+			if (run_list_add(wait ? late : now, at, bytes_to_pages(end - at), (enum run_kind)r->kind) < 0)
+				return -1;
+			at = end;
+		}
+	}
+	return 0;
+}
+
+int postcopy_hold_back(struct source *s)
+{
+	struct run_list now = { 0 };
+
+	if (!s->late)
+		return 0;
+	run_list_clear(&s->late_runs);
+	if (divide(&s->vmas, &s->collected.runs, &now, &s->late_runs) < 0) {
+		run_list_finish(&now);
+		return err_set(s->err, ERR_SYSTEM, 0, "out of memory");
+	}
+	run_list_finish(&s->collected.runs);
+	s->collected.runs = now;
+	if (s->late_runs.data_pages == 0) { /* nothing is left: as without post-copy */
+		late_source_destroy(s->late);
+		s->late = NULL;
+		return 0;
+	}
+	/* From now on, for the destination may need some before it says Prepared. */
+	return late_source_answer(s->late, &s->late_runs, s->err);
+}
+
+/* The destination ended its copy: the original may run, from where it was frozen. */
+static int taken_back(struct source *s)
+{
+	return err_set(s->err, ERR_PEER, 0, "%s could not give the process all its memory and ended it there; it goes on here from where it was "
+		       "frozen, and what it did there meanwhile is not undone", s->config->destination);
+}
+
+/* A lost connection is waited out. */
+static int give_again(struct source *s)
+{
+	enum link_outcome outcome = LINK_UNKNOWN;
+	uint32_t there = 0;
+
+	log_event(LOG_WARN, "late-pages-interrupted", "error=\"%s\" left=%llu", s->err->text, (unsigned long long)late_source_left(s->late));
+	err_clear(s->err);
+	if (late_source_resume(s->late, s->pid, &s->link, GIVE_PATIENCE_US, &outcome, &there, s->err) < 0 || outcome == LINK_UNKNOWN) {
+		s->report->outcome = MIGRATION_UNDECIDED;
+		if (!err_is_set(s->err))
+			err_set(s->err, ERR_UNDECIDED, 0, "%s has no record of this migration", s->config->destination);
+		return -1;
+	}
+	return outcome == LINK_RUNNING ? 0 : taken_back(s);
+}
+
+int postcopy_give(struct source *s)
+{
+	uint64_t begin = clock_us();
+	struct late_stats stats;
+
+	if (!s->late)
+		return 0;
+	s->monitor.pages_total = s->late_runs.data_pages;
+	s->monitor.late = true;
+	fault_point("source.late", s->control);
+	if (late_source_push(s->late, s->err) < 0 && give_again(s) < 0)
+		return -1;
+	stats = late_source_stats(s->late);
+	s->report->late_pages = stats.pages;
+	s->report->late_faults = stats.faults;
+	s->report->wire_bytes += stats.wire_bytes;
+	s->report->raw_bytes += pages_to_bytes(stats.pages);
+	s->report->late_us = clock_us() - begin;
+	monitor_tell(s, EVENT_LATE, NULL);
+	return 0;
+}

@@ -1,0 +1,29 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A process that writes faster than the link carries never converges; with --on-stall postcopy it moves all the same, and so it does at once with
+# --postcopy: it runs at the destination before all its pages are there, gets those first that it waits for, and every byte is right.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
+faults_begin
+moves_late() { # what, option...
+	local what=$1
+	shift
+	subject_start --size 64M --rate 0
+	migrate "$@" || fail "$what: $(tail -n 3 "$T/migrate.err")"
+	[ "$(field outcome)" = moved ] || fail "$what: $(field outcome)"
+	[ "$(field late_pages)" -gt 100 ] || fail "$what: only $(field late_pages) pages came late"
+	[ "$(field late_faults)" -gt 0 ] || fail "$what: nobody waited for any page"
+	event_seen late-pages || fail "$what: no event says that the pages are there"
+	settled b
+	report "$what: $(field late_pages) pages late, $(field late_faults) waited for"
+}
+moves_late "at once" --postcopy
+moves_late "no tracker, so everything" --postcopy --tracker none
+moves_late "at a stall" --on-stall postcopy --downtime-limit 5 --max-rounds 4
+
+# Nothing is late where rounds do.
+subject_start --size 8M --rate 1
+migrate --on-stall postcopy
+[ "$(field late_pages)" = 0 ] || fail "a quiet process had $(field late_pages) late pages"
+settled b
