@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* late_session.h - the destination's side of post-copy: the session's connections to the source for pages that come after the process
- * runs, and the process's memory that waits for them (pageserver/late/late.h).
+ * runs, and the process's memory that waits for them (pageserver/late/late_memory.h).
  *
  * A connection that breaks is no failure: the process stands still where it needs a page until the source comes back with a new one.
  * Threads: the session's only one. Nothing here blocks but late_session_arm. Fails: err. */
@@ -13,7 +13,7 @@
 #include "control.pb-c.h"
 #include "migrate/freeze/freezer.h"
 #include "proto/wire/late.h"
-#include "pageserver/late/late.h"
+#include "pageserver/late/late_memory.h"
 #include "state.pb-c.h"
 
 enum { LATE_POLL_MAX = LATE_PROCESSES_MAX + LATE_CONNECTIONS };

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "pageserver/late/late.h"
+#include "pageserver/late/late_memory.h"
 
 enum { PAGES = 512, ABSENT_FROM = 448 /* pages that the source never had */ };
 #define SIZE ((size_t)PAGES << DRAY_PAGE_SHIFT)

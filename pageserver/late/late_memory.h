@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* late.h - memory of a running process whose pages are still on their way (post-copy): which are missing, who waits for one, and how
+/* late_memory.h - memory of a running process whose pages are still on their way (post-copy): which are missing, who waits for one, and how
  * one that comes is put into its place, by userfaultfd.
  *
  * Ranges are registered with the process's userfaultfd before it runs. From then on a thread that touches an absent page of them sleeps
@@ -15,8 +15,8 @@
  *
  * Threads: one. Lifetime: late_create (takes the descriptor) / late_destroy. Fails: err, or negative errno where said.
  * Kernel interface: userfaultfd(2), ioctl_userfaultfd(2), Documentation/admin-guide/mm/userfaultfd.rst. */
-#ifndef DRAY_PAGESERVER_LATE_H
-#define DRAY_PAGESERVER_LATE_H
+#ifndef DRAY_PAGESERVER_LATE_MEMORY_H
+#define DRAY_PAGESERVER_LATE_MEMORY_H
 
 #include <poll.h>
 #include <stdbool.h>

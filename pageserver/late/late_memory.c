@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pageserver/late/late.h"
+#include "pageserver/late/late_memory.h"
 
 #include <errno.h>
 #include <linux/userfaultfd.h>
