@@ -15,8 +15,9 @@ lint-headers: $(GEN_H) ## each header compiles alone
 	done
 lint-text: ## licence line, whitespace, words that don't belong into a commit
 	$(Q)scripts/lint-text
-lint-names: ## no two objects of the library may share a name, an archive keeps only one
+lint-names: $(LIB) ## no two objects or symbols of the library may share a name, an archive keeps or links only one
 	$(Q)! printf '%s\n' $(notdir $(LIB_OBJ)) | sort | uniq -d | grep . || { echo "share a name"; exit 1; }
+	$(Q)! nm --defined-only -g $(LIB) | awk 'NF == 3 { print $$3 }' | sort | uniq -d | grep . || { echo "defined twice"; exit 1; }
 lint-functions: ## functions above 100 lines are listed
 	$(Q)scripts/lint-functions $(LIB_SRC) migrate/main.c
 lint-shell:

@@ -158,7 +158,7 @@ static int serve_once(struct server *s, struct err *e)
 	n.peer = peer;
 	if (made && session_dir_make(s->sessions.template, &n, &s->dir, e) < 0)
 		return -1;
-	rc = session_run(s->options, fd, &s->dir, s->options->prev_images_dir, -1, e);
+	rc = stock_session_run(s->options, fd, &s->dir, s->options->prev_images_dir, -1, e);
 	session_dir_close(&s->dir, made && rc < 0);
 	return rc;
 }

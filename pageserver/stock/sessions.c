@@ -44,7 +44,7 @@ static void log_report(enum log_level level, const char *event, const struct pag
 		  r->header_size, r->maps, r->ranges, r->pages, r->in_parent, r->us / 1000, reason);
 }
 
-int session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e)
+int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e)
 {
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable,
 					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms },
@@ -141,7 +141,7 @@ static _Noreturn void session_process(const struct sessions *s, int fd, struct s
 	close_in_child(s);
 	snprintf(role, sizeof(role), "session %" PRIu64, s->number);
 	log_set_role(role);
-	rc = session_run(s->options, fd, d, parent, line, &e);
+	rc = stock_session_run(s->options, fd, d, parent, line, &e);
 	session_dir_close(d, rc < 0);
 	_exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

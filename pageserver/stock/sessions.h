@@ -39,7 +39,7 @@ void sessions_end(struct sessions *s); /* SIGTERM to each */
 void sessions_finish(struct sessions *s);
 
 /* One, here: serves the sender at the other end of fd into d. line: gets a byte when the set is published, before the sender knows; -1 none. */
-int session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e);
+int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e);
 /* The sender's address alone, as it becomes part of a path. */
 enum { SESSION_PEER_MAX = 80 };
 void session_peer(int fd, char host[SESSION_PEER_MAX]);

@@ -195,7 +195,7 @@ static void every_event_is_one_valid_json_line(void **state)
 	static const char script[] =
 		"import json,sys\n"
 		"lines=[json.loads(l) for l in sys.stdin]\n"
-		"assert len(lines)==11, lines\n"
+		"assert len(lines)==12, lines\n"
 		"last=lines[-1]\n"
 		"for key in \"outcome tracker engine rounds pages bytes_on_wire compression_ratio blackout_ms "
 		"predicted_blackout_ms total_ms error\".split(): assert key in last, key\n"
