@@ -20,7 +20,9 @@
 
 /* Results of interrupted system calls that the kernel keeps to itself (linux/errno.h, not exported). */
 enum { KERNEL_ERESTARTNOHAND = 514, KERNEL_ERESTART_RESTARTBLOCK = 516 };
-enum { EVENT_STOP = PTRACE_EVENT_STOP };
+enum { EVENT_STOP = PTRACE_EVENT_STOP, MOV_EAX = 0xb8 };
+/* Those that the kernel goes on with by restart_syscall. */
+static const int restartable[] = { SYS_poll, SYS_nanosleep, SYS_clock_nanosleep, SYS_futex };
 
 int remote_ptrace(int request, const char *name, pid_t tid, uintptr_t addr, uintptr_t data, struct err *e)
 {
@@ -104,10 +106,28 @@ static void mend_interrupted(struct user_regs_struct *regs)
 	}
 }
 
+/* A sleep that was stopped before goes on as restart_syscall, whose number has taken the place of its own. Which one it was the code tells, in the
+ * instruction before: a constant into eax, as every C library makes these calls. Here it changes nothing: the kernel goes by what it remembers. */
+static void name_restarted(pid_t pid, struct user_regs_struct *regs)
+{
+	struct __attribute__((packed)) { uint8_t mov; int32_t number; uint8_t syscall[2]; } code;
+	struct err ignored = { 0 };
+
+	if (regs->orig_rax != SYS_restart_syscall || (int64_t)regs->rax != -KERNEL_ERESTART_RESTARTBLOCK ||
+	    remote_read(pid, regs->rip - sizeof(code), &code, sizeof(code), &ignored) < 0)
+		return;
+	if (code.mov != MOV_EAX || code.syscall[0] != 0x0f || code.syscall[1] != 0x05)
+		return;
+	for (size_t i = 0; i < sizeof(restartable) / sizeof(restartable[0]); i++)
+		if (code.number == restartable[i])
+			regs->orig_rax = (uint64_t)code.number;
+}
+
 void remote_regs_for_elsewhere(struct user_regs_struct *regs)
 {
-	if ((int64_t)regs->orig_rax >= 0 && (int64_t)regs->rax == -KERNEL_ERESTART_RESTARTBLOCK)
-		regs->rax = (uint64_t)-KERNEL_ERESTARTNOHAND;
+	if ((int64_t)regs->orig_rax < 0 || (int64_t)regs->rax != -KERNEL_ERESTART_RESTARTBLOCK)
+		return;
+	regs->rax = (uint64_t)(regs->orig_rax == SYS_restart_syscall ? -EINTR : -KERNEL_ERESTARTNOHAND);
 }
 
 static int read_regs(struct remote_thread *t, struct err *e)
@@ -116,6 +136,7 @@ static int read_regs(struct remote_thread *t, struct err *e)
 		return -1;
 	t->regs = t->priv.live;
 	mend_interrupted(&t->regs);
+	name_restarted(t->tid, &t->regs);
 	return 0;
 }
 

@@ -73,7 +73,8 @@ int remote_wait_born(pid_t tid, struct err *e);
 void remote_release(struct remote *r);
 
 /* A system call that was cut short by the stop and would go on from kernel state that exists only in this process
- * (ERESTART_RESTARTBLOCK: nanosleep, poll, futex with a timeout) is made to start anew. For registers that resume elsewhere. */
+ * (ERESTART_RESTARTBLOCK: nanosleep, poll, futex with a timeout) is made to start anew; one that was restarted before and can't be told which it
+ * was gives EINTR. For registers that resume elsewhere. */
 void remote_regs_for_elsewhere(struct user_regs_struct *regs);
 
 /* bytes: data area wanted. fixed_addr: where (fails if anything is there), 0: the kernel chooses. Children forked don't get it. */

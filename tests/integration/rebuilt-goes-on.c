@@ -152,6 +152,17 @@ static void move_python(void)
 	expect_verdict("python3", "\"right\"");
 }
 
+/* Rounds of a tracker that needs stops, before the freeze: sleeps with a timeout are then no more the calls that they were. */
+static void stop_for_a_moment(void)
+{
+	struct remote r = { 0 };
+	struct err e = { 0 };
+
+	CHECK(remote_seize(&r, child, 0, &e) == 0, "%s", e.text);
+	remote_release(&r);
+	await(asleep, NULL, "its threads to sleep on");
+}
+
 static void move_it(const char *program, bool as_user)
 {
 	char path[64];
@@ -159,6 +170,8 @@ static void move_it(const char *program, bool as_user)
 
 	start(program, as_user);
 	for (int i = 0; i < MOVES; i++) {
+		if (i > 0)
+			stop_for_a_moment();
 		aborted += rebuild_rig_move(child);
 		await(asleep, NULL, "its threads to sleep again");
 	}
