@@ -15,7 +15,7 @@
 struct tree_images_options {
 	uint64_t dump_uptime_us; /* 0: not recorded (no track_mem) */
 	bool tcp_close;          /* recorded: a restore must repeat it */
-	uint32_t network_lock_method; /* as the inventory numbers it */
+	uint32_t network_lock_method; /* as the inventory numbers it; 0 the default. Where nothing is locked it matters to nobody */
 	uint8_t *set_id;              /* IMAGES_SET_ID bytes, borrowed; NULL: none. images_ext.h */
 	const uint64_t *start_times;  /* of each task, in the tree's order; borrowed; NULL: unknown */
 };

@@ -9,7 +9,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/image/image.h"
 
-enum { IMG_VERSION = 2 };
+enum { IMG_VERSION = 2, OWN_OBJECTS = 1 };
 
 static int write_pstree(int dirfd, const Drayage__TreeState *tree, struct err *e)
 {
@@ -26,9 +26,9 @@ static int write_pstree(int dirfd, const Drayage__TreeState *tree, struct err *e
 	return image_close(o, false, e);
 }
 
-static int write_descriptors(int dirfd, const Drayage__TaskState *task, struct err *e)
+static int write_descriptors(int dirfd, const Drayage__TaskState *task, uint32_t files_id, struct err *e)
 {
-	struct image_out *o = image_create(dirfd, IMAGE_FDINFO, task->ids->files_id, e);
+	struct image_out *o = image_create(dirfd, IMAGE_FDINFO, files_id, e);
 
 	if (!o)
 		return -1;
@@ -41,13 +41,28 @@ static int write_descriptors(int dirfd, const Drayage__TaskState *task, struct e
 	return image_close(o, false, e);
 }
 
-static int write_task(int dirfd, const Drayage__TaskState *task, struct err *e)
+/* Stock wants small numbers, each namespace its own. The objects of the dumping process are numbered too, as if it were a task. Every
+ * namespace of the tree is that of its mover, or it would have been refused: so it has the number that the inventory gives, and who restores keeps his own. */
+static TaskKobjIdsEntry make_ids(uint32_t objects)
 {
+	TaskKobjIdsEntry ids = TASK_KOBJ_IDS_ENTRY__INIT;
+
+	ids.vm_id = ids.files_id = ids.fs_id = ids.sighand_id = objects;
+	ids.has_pid_ns_id = ids.has_net_ns_id = ids.has_ipc_ns_id = ids.has_uts_ns_id = true;
+	ids.has_time_ns_id = ids.has_mnt_ns_id = ids.has_user_ns_id = ids.has_cgroup_ns_id = true;
+	ids.pid_ns_id = 1, ids.net_ns_id = 2, ids.ipc_ns_id = 3, ids.uts_ns_id = 4;
+	ids.time_ns_id = 5, ids.mnt_ns_id = 6, ids.user_ns_id = 7, ids.cgroup_ns_id = 8;
+	return ids;
+}
+
+static int write_task(int dirfd, const Drayage__TaskState *task, uint32_t objects, struct err *e)
+{
+	TaskKobjIdsEntry ids = make_ids(objects);
 	uint32_t pid = task->ps->pid;
 
-	return image_write_one(dirfd, IMAGE_IDS, pid, &task->ids->base, e) < 0 || tree_write_cores(dirfd, task, e) < 0 ||
+	return image_write_one(dirfd, IMAGE_IDS, pid, &ids.base, e) < 0 || tree_write_cores(dirfd, task, e) < 0 ||
 	       image_write_one(dirfd, IMAGE_MM, pid, &task->mm->base, e) < 0 || image_write_one(dirfd, IMAGE_FS, pid, &task->fs->base, e) < 0 ?
-		       -1 : write_descriptors(dirfd, task, e);
+		       -1 : write_descriptors(dirfd, task, objects, e);
 }
 
 /* ---- drayage.img ---- */
@@ -105,15 +120,15 @@ static int write_ext(int dirfd, const Drayage__TreeState *tree, const struct tre
 
 /* ---- the inventory: last, since no set can be restored without one ---- */
 
-static int write_inventory(int dirfd, const Drayage__TreeState *tree, const struct tree_images_options *o, struct err *e)
+static int write_inventory(int dirfd, const struct tree_images_options *o, struct err *e)
 {
 	InventoryEntry v = INVENTORY_ENTRY__INIT;
+	TaskKobjIdsEntry ids = make_ids(OWN_OBJECTS);
 
 	v.img_version = IMG_VERSION;
 	v.has_fdinfo_per_id = v.fdinfo_per_id = true;
 	v.has_ns_per_id = v.ns_per_id = true;
-	/* Equal to the tasks': they stay in the namespaces of whoever restores them. */
-	v.root_ids = tree->tasks[0]->ids;
+	v.root_ids = &ids;
 	v.has_root_cg_set = true;
 	v.root_cg_set = TREE_CGROUP_SET;
 	v.has_lsmtype = true;
@@ -133,7 +148,7 @@ int tree_images_write(int dirfd, const Drayage__TreeState *tree, const struct tr
 	if (write_pstree(dirfd, tree, e) < 0)
 		return -1;
 	for (size_t i = 0; i < tree->n_tasks; i++)
-		if (write_task(dirfd, tree->tasks[i], e) < 0)
+		if (write_task(dirfd, tree->tasks[i], OWN_OBJECTS + 1 + (uint32_t)i, e) < 0)
 			return -1;
-	return tree_write_files(dirfd, tree, e) < 0 || write_ext(dirfd, tree, o, e) < 0 ? -1 : write_inventory(dirfd, tree, o, e);
+	return tree_write_files(dirfd, tree, e) < 0 || write_ext(dirfd, tree, o, e) < 0 ? -1 : write_inventory(dirfd, o, e);
 }

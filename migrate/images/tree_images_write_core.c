@@ -3,8 +3,8 @@
  * the extended state by its parts, the empty segments, the control group set. The tree is left as it is; the additions live on the stack. */
 #include "migrate/images/tree_images_write_priv.h"
 
-#include <string.h>
-#include <sys/user.h>
+#include <errno.h>
+#include <sys/syscall.h>
 
 #include "migrate/images/xstate.h"
 #include "proto/image/image.h"
@@ -14,13 +14,18 @@
 enum { ERESTARTSYS_ = 512, ERESTARTNOINTR_ = 513, ERESTARTNOHAND_ = 514, ERESTART_RESTARTBLOCK_ = 516 };
 enum { SYSCALL_LENGTH = 2, TLS_FIRST = 12, TLS_SLOTS = 3 };
 
-/* Back to the system call instruction, so that the call is made anew; of a sleep with its whole time. */
+/* Back to the system call instruction, so that the call is made anew; of a sleep with its whole time. One of which nobody knows any more which it
+ * was is interrupted. */
 static void make_call_anew(UserX86RegsEntry *g)
 {
 	int64_t result = (int64_t)g->ax;
 
 	if ((int64_t)g->orig_ax < 0)
 		return;
+	if (g->orig_ax == SYS_restart_syscall && result == -ERESTART_RESTARTBLOCK_) {
+		g->ax = (uint64_t)-EINTR;
+		return;
+	}
 	if (result != -ERESTARTSYS_ && result != -ERESTARTNOINTR_ && result != -ERESTARTNOHAND_ && result != -ERESTART_RESTARTBLOCK_)
 		return;
 	g->ax = g->orig_ax;

@@ -53,8 +53,8 @@ struct part {
 	{ number, sizeof(((struct xstate_words *)0)->words), sizeof(((struct xstate_words *)0)->words[0]), offsetof(UserX86XsaveEntry, n_##field), \
 	  offsetof(UserX86XsaveEntry, field), offsetof(struct xstate_words, words) }
 static const struct part parts[] = {
-	PART(XSTATE_YMM, ymmh_space, ymmh), PART(XSTATE_OPMASK, opmask_reg, opmask), PART(XSTATE_ZMM_HI256, zmm_upper, zmm_upper),
-	PART(XSTATE_HI16_ZMM, hi16_zmm, hi16_zmm), PART(XSTATE_PKRU, pkru, pkru),
+	PART(XSTATE_YMM, ymmh_space, ymmh), PART(XSTATE_BNDREGS, bndreg_state, bndregs), PART(XSTATE_BNDCSR, bndcsr_state, bndcsr),
+	PART(XSTATE_OPMASK, opmask_reg, opmask), PART(XSTATE_ZMM_HI256, zmm_upper, zmm_upper), PART(XSTATE_HI16_ZMM, hi16_zmm, hi16_zmm), PART(XSTATE_PKRU, pkru, pkru),
 };
 enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
 

@@ -13,7 +13,7 @@
 #include "proto/base/err.h"
 
 /* Numbers of the components, as in XCR0. */
-enum xstate_component { XSTATE_X87 = 0, XSTATE_SSE = 1, XSTATE_YMM = 2, XSTATE_OPMASK = 5, XSTATE_ZMM_HI256 = 6, XSTATE_HI16_ZMM = 7, XSTATE_PKRU = 9,
+enum xstate_component { XSTATE_X87 = 0, XSTATE_SSE = 1, XSTATE_YMM = 2, XSTATE_BNDREGS = 3, XSTATE_BNDCSR = 4, XSTATE_OPMASK = 5, XSTATE_ZMM_HI256 = 6, XSTATE_HI16_ZMM = 7, XSTATE_PKRU = 9,
 	XSTATE_COMPONENTS = 19 };
 enum { XSTATE_LEGACY = 512, XSTATE_HEADER = 64, XSTATE_MAX = 64 * 1024 };
 
@@ -27,7 +27,7 @@ void xstate_layout_host(struct xstate_layout *l);
 /* Room for what a user_x86_xsave_entry points to, so that nothing is allocated. */
 struct xstate_words {
 	uint32_t ymmh[64], pkru[2];
-	uint64_t opmask[8], zmm_upper[64], hi16_zmm[128];
+	uint64_t bndregs[8], bndcsr[8], opmask[8], zmm_upper[64], hi16_zmm[128];
 };
 /* What area says beyond the legacy part. out borrows room. False: the area has no header (legacy only); out is not to be used then. */
 bool xstate_to_entry(const struct xstate_layout *l, const void *area, size_t len, struct xstate_words *room, UserX86XsaveEntry *out);
