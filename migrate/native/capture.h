@@ -36,6 +36,9 @@ Drayage__TreeState *capture_tree(struct remote *r, const struct capture_options 
  * what is locked is noticed and has all read again. Advice that was given since, to all of a mapping at once, is not carried. */
 Drayage__TreeState *capture_tree_seen(struct remote *r, const struct capture_options *opt, const struct vma_list *seen, struct err *e);
 
+/* The inode of the socket that fd, a connected unix socket of ours, is connected to. */
+int capture_socket_peer(int fd, uint32_t *inode, struct err *e);
+
 /* vma_entry for a mapping as RoundBegin and mm_entry carry it, without shmid. */
 void capture_vma_entry(const struct vma *v, VmaEntry *out);
 

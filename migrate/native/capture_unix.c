@@ -94,6 +94,20 @@ int unix_read(struct capture *c, struct fd_desc *d)
 	return ask_kernel(c, d);
 }
 
+int capture_socket_peer(int fd, uint32_t *inode, struct err *e)
+{
+	struct capture c = { .pid = getpid(), .diag = -1, .e = e };
+	struct fd_desc d = { .fd = fd };
+	int rc;
+
+	if (fstat(fd, &d.st) < 0)
+		return err_sys(e, "socket");
+	rc = ask_kernel(&c, &d);
+	cleanup_fd_(&c.diag);
+	*inode = d.sock.peer;
+	return rc == 0 && !d.sock.peer ? err_set(e, ERR_GONE, 0, "the connection has no other end") : rc;
+}
+
 static const struct fd_desc *peer_inside(const struct capture *c, const struct fd_desc *d)
 {
 	for (size_t i = 0; i < c->fds; i++) {
