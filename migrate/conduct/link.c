@@ -57,9 +57,9 @@ int link_open(const struct link_config *c, enum hello_role role, uint32_t index,
 	struct hello h = { .version = HELLO_VERSION, .role = (uint8_t)role, .index = index, .features = c->features, .id = c->id,
 			   .max_frame_pages = FRAME_MAX_PAGES, .max_control_len = CONTROL_MAX };
 	struct sock_tuning tuning = { .congestion = c->congestion, .dead_after_ms = DEAD_AFTER_MS };
-	cleanup_fd int fd = sock_connect(c->address, DRAY_DEFAULT_PORT, CONNECT_MS, e);
+	cleanup_fd int fd = sock_connect_tuned(c->address, DRAY_DEFAULT_PORT, CONNECT_MS, &tuning, e);
 
-	if (fd < 0 || sock_tune(fd, &tuning, e) < 0 || exchange(c, fd, &h, e) < 0)
+	if (fd < 0 || exchange(c, fd, &h, e) < 0)
 		return -1;
 	if (features)
 		*features = h.features & c->features;

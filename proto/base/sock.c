@@ -113,14 +113,36 @@ static int finish_connect(int fd, int timeout_ms)
 	return -error;
 }
 
-/* A descriptor or -errno. */
-static int connect_one(const struct addrinfo *a, int timeout_ms)
+static int set_congestion(int fd, const char *name)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) < 0 ? -errno : 0;
+}
+
+/* An unprivileged process may set what tcp_allowed_congestion_control lists, and reno is always there. */
+static void set_loss_based(int fd)
+{
+	if (set_congestion(fd, "cubic") < 0)
+		set_congestion(fd, "reno");
+}
+
+static bool is_auto(const char *congestion)
+{
+	return congestion && strcmp(congestion, "auto") == 0;
+}
+
+/* A descriptor or -errno. A connection that began with a congestion control that paces (bbr) goes on pacing whatever it is given later. So
+ * what it is to have it has from the start, and where the choice waits for the round trip, one that does not pace. */
+static int connect_one(const struct addrinfo *a, const struct sock_tuning *t, int timeout_ms)
 {
 	cleanup_fd int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
 	int rc;
 
 	if (fd < 0)
 		return -errno;
+	if (t && is_auto(t->congestion))
+		set_loss_based(fd);
+	else if (t && t->congestion)
+		set_congestion(fd, t->congestion); /* whether there is such a one sock_tune says */
 	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
 		if (errno != EINPROGRESS)
 			return -errno;
@@ -133,7 +155,7 @@ static int connect_one(const struct addrinfo *a, int timeout_ms)
 	return steal_fd(&fd);
 }
 
-int sock_connect(const char *address, uint16_t default_port, int timeout_ms, struct err *e)
+static int connect_any(const char *address, uint16_t default_port, int timeout_ms, const struct sock_tuning *t, struct err *e)
 {
 	uint64_t deadline = clock_us() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * 1000;
 	struct addrinfo *list = resolve(address, default_port, 0, e);
@@ -146,12 +168,26 @@ int sock_connect(const char *address, uint16_t default_port, int timeout_ms, str
 
 		if (timeout_ms >= 0 && now >= deadline && a != list)
 			break;
-		fd = connect_one(a, timeout_ms < 0 ? -1 : (int)((deadline > now ? deadline - now : 0) / 1000));
+		fd = connect_one(a, t, timeout_ms < 0 ? -1 : (int)((deadline > now ? deadline - now : 0) / 1000));
 	}
 	freeaddrinfo(list);
 	if (fd == -ETIMEDOUT)
 		return err_set(e, ERR_TIMEOUT, 0, "connect to %s: no answer", address);
 	return fd < 0 ? err_set(e, ERR_PEER, -fd, "connect to %s", address) : fd;
+}
+
+int sock_connect(const char *address, uint16_t default_port, int timeout_ms, struct err *e)
+{
+	return connect_any(address, default_port, timeout_ms, NULL, e);
+}
+
+int sock_connect_tuned(const char *address, uint16_t default_port, int timeout_ms, const struct sock_tuning *t, struct err *e)
+{
+	cleanup_fd int fd = connect_any(address, default_port, timeout_ms, t, e);
+
+	if (fd < 0 || sock_tune(fd, t, e) < 0)
+		return -1;
+	return steal_fd(&fd);
 }
 
 static int listen_on(const struct addrinfo *a)
@@ -268,23 +304,26 @@ void sock_congestion(int fd, char name[16])
 		name[0] = '\0';
 }
 
-static int set_congestion(int fd, const char *name)
+/* What a socket of the same family is born with. */
+static void set_system_congestion(int fd)
 {
-	return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) < 0 ? -errno : 0;
+	union address a;
+	char name[16];
+	cleanup_fd int newborn = address_of(fd, false, &a) < 0 ? -1 : socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	sock_congestion(newborn, name);
+	if (name[0])
+		set_congestion(fd, name);
 }
 
-/* An unprivileged process may set what tcp_allowed_congestion_control lists, and reno is always there. */
 static void choose_congestion(int fd)
 {
-	static const char *const loss_based[] = { "cubic", "reno" };
 	unsigned rtt = sock_rtt_us(fd);
 
-	if (rtt == 0 || rtt >= SHORT_LINK_US)
-		return;
-	for (unsigned i = 0; i < sizeof(loss_based) / sizeof(loss_based[0]); i++) {
-		if (set_congestion(fd, loss_based[i]) == 0)
-			return;
-	}
+	if (rtt > 0 && rtt < SHORT_LINK_US)
+		set_loss_based(fd);
+	else
+		set_system_congestion(fd);
 }
 
 /* Keepalive notices a peer that is gone while we wait for it, the user timeout one that is gone while we send. */
@@ -312,7 +351,7 @@ int sock_tune(int fd, const struct sock_tuning *t, struct err *e)
 	}
 	if (t->dead_after_ms)
 		set_dead_after(fd, t->dead_after_ms);
-	if (t->congestion && strcmp(t->congestion, "auto") == 0) {
+	if (is_auto(t->congestion)) {
 		choose_congestion(fd);
 	} else if (t->congestion) {
 		int rc = set_congestion(fd, t->congestion);

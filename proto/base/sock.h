@@ -36,6 +36,8 @@ struct sock_tuning {
 };
 /* Sets TCP_NODELAY and the above on a connected socket; no-op for a socket that isn't TCP. Fails only for a congestion control asked for by name. */
 int sock_tune(int fd, const struct sock_tuning *t, struct err *e);
+/* sock_connect and sock_tune in one, which is better than the two by themselves: what pacing a connection begins with it keeps. */
+int sock_connect_tuned(const char *address, uint16_t default_port, int timeout_ms, const struct sock_tuning *t, struct err *e);
 /* The congestion control in use; "" for a socket that isn't TCP. */
 void sock_congestion(int fd, char name[16]);
 /* The smoothed round trip in microseconds, 0 unknown. */

@@ -73,12 +73,16 @@ static void connects(const char *address)
 	assert_true(fd >= 0);
 	sock_name(fd, true, name);
 	assert_string_equal(name, target);
-	assert_int_equal(sock_tune(fd, &(struct sock_tuning){ .congestion = "auto", .dead_after_ms = 5000 }, &e), 0);
+	close(fd);
+	fd = sock_connect_tuned(target, 1, 1000, &(struct sock_tuning){ .congestion = "auto", .dead_after_ms = 5000 }, &e);
+	assert_true(fd >= 0);
 	sock_congestion(fd, congestion);
 	assert_true(strcmp(congestion, "cubic") == 0 || strcmp(congestion, "reno") == 0);
 	assert_int_equal(sock_tune(fd, &(struct sock_tuning){ .congestion = "nosuch" }, &e), -1);
 	assert_int_equal(e.kind, ERR_USAGE);
 	close(fd);
+	assert_int_equal(sock_connect_tuned(target, 1, 1000, &(struct sock_tuning){ .congestion = "nosuch" }, &e), -1);
+	assert_int_equal(e.kind, ERR_USAGE);
 	close(listener);
 }
 
