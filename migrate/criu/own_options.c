@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of criu's command line that have no field in criu_opts. */
+#include "migrate/criu/command.h"
+
+#define D RPC_OP_DUMP
+#define P RPC_OP_PRE_DUMP
+#define R RPC_OP_RESTORE
+#define S RPC_OP_PAGE_SERVER
+#define C RPC_OP_CHECK
+#define SERVICE CRIU_OP_SERVICE
+#define SWRK CRIU_OP_SWRK
+#define FIELD(name) offsetof(struct criu_command, name)
+
+const struct criu_own_option criu_own_options[] = {
+	{ "work-dir", 'W', "DIR", CRIU_OPS_ALL, CRIU_STRING, FIELD(work_dir), RPC_WORKS,
+	  "Where logs, PID files and statistics go. Default: the images directory." },
+	{ "restore-detached", 'd', NULL, R, CRIU_FLAG, FIELD(detach), RPC_WORKS,
+	  "Ends once the tree is restored. Without it the command ends when the root does, with its exit status." },
+	{ "daemon", 'd', NULL, S | SERVICE, CRIU_FLAG, FIELD(detach), RPC_WORKS, "Goes on in the background once the socket listens." },
+	{ "pidfile", 0, "FILE", R | S | SERVICE, CRIU_STRING, FIELD(pidfile), RPC_WORKS,
+	  "Gets the PID of the restored root, the page server or the service. Relative to the work directory; must not exist." },
+	{ "action-script", 0, "FILE", D | R | SWRK, CRIU_LIST, FIELD(scripts), RPC_WORKS,
+	  "A program that is run at every stage, which CRTOOLS_SCRIPT_ACTION names: pre-dump, post-dump, pre-restore, post-restore, pre-resume, "
+	  "post-resume. It also finds CRTOOLS_IMAGE_DIR and, where there is a root, CRTOOLS_INIT_PID. Another exit status than 0 ends a dump or "
+	  "a restore that can still end. Any number of them, run in the order given." },
+	{ "page-server", 0, NULL, D | P, CRIU_FLAG, FIELD(page_server), RPC_WORKS, "Pages go to the page server at --address and --port." },
+	{ "address", 0, "ADDRESS", D | P | S | SERVICE, CRIU_STRING, FIELD(address), RPC_WORKS,
+	  "Of the page server; of the service: the path of its socket." },
+	{ "port", 0, "PORT", D | P | S, CRIU_NUMBER, FIELD(port), RPC_WORKS, "Of the page server." },
+	{ "ps-socket", 0, "FD", D | P | S, CRIU_NUMBER, FIELD(ps_socket), RPC_WORKS,
+	  "A connected socket to or from the page server, instead of --address and --port." },
+	{ "status-fd", 0, "FD", S | SERVICE, CRIU_NUMBER, FIELD(status_fd), RPC_WORKS, "Gets a NUL byte, and is closed, once the socket listens." },
+	{ "feature", 0, "NAME", C, CRIU_STRING, FIELD(feature), RPC_WORKS, "Checks this one alone. The name list lists them." },
+	{ "all", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "Checks also what only some trees need." },
+	{ "extra", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "The same as --all." },
+	{ "experimental", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "The same as --all." },
+	{ "no-default-config", 0, NULL, CRIU_OPS_ALL, CRIU_FLAG, FIELD(no_default_config), RPC_WORKS,
+	  "Leaves /etc/criu/default.conf and $HOME/.criu/default.conf unread." },
+	{ "close", 0, "FD", CRIU_OPS_ALL, CRIU_LIST, FIELD(close_fds), RPC_WORKS, "Closes this descriptor before anything else." },
+	{ "stream", 0, NULL, D | R, CRIU_FLAG, FIELD(stream), RPC_REFUSED, "Images are files in a directory here. Leave it out." },
+	{ "log-pid", 0, NULL, CRIU_OPS_ALL, CRIU_LIST, FIELD(ignored), RPC_ACCEPTED, "There is one log." },
+	{ "libdir", 'L', "DIR", CRIU_OPS_ALL, CRIU_LIST, FIELD(ignored), RPC_ACCEPTED, "There are no plugins." },
+	{ "file-validation", 0, "METHOD", D | R, CRIU_LIST, FIELD(ignored), RPC_ACCEPTED,
+	  "Files are compared by build ID where they have one and by size else, whatever the method." },
+	{ .name = NULL },
+};
