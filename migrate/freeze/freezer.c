@@ -18,7 +18,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 
-enum { WAIT_MS = 10 * 1000, SMALL_FILE = 1 << 20 };
+enum { WAIT_MS = 10 * 1000, SMALL_FILE = 1 << 20, LOOK_AGAIN_US = 200 * 1000 };
 
 /* ---- the process ---- */
 
@@ -172,13 +172,15 @@ static int await_event(const struct freezer *f, const char *line, struct err *e)
 		uint64_t now = clock_us();
 		struct pollfd p = { .fd = fd, .events = POLLPRI };
 
+		/* Somebody else may remove it meanwhile, and can only once nobody is in it. */
 		if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-			return err_sys(e, "read %s", path);
+			return errno == ENODEV ? 0 : err_sys(e, "read %s", path);
 		if (strstr(text, line))
 			return 0;
 		if (now >= until)
 			return err_set(e, ERR_TIMEOUT, 0, "process %d: \"%s\" has not come true within %d s", f->pid, line, WAIT_MS / 1000);
-		poll(&p, 1, (int)((until - now) / 1000u) + 1);
+		/* A removal wakes nobody who waits for a change: so not for the whole time at once. */
+		poll(&p, 1, until - now > LOOK_AGAIN_US ? (int)(LOOK_AGAIN_US / 1000u) : (int)((until - now) / 1000u) + 1);
 	}
 }
 
