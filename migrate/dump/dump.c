@@ -147,7 +147,7 @@ static int dump_frozen(struct dump_round *r, const struct capture_options *captu
 	drayage__tree_state__free_unpacked(tree, NULL);
 	if (rc < 0)
 		return -1;
-	if (ask(r, DUMP_POST_DUMP, e) < 0) {
+	if (ask(r, DUMP_POST_DUMP, e) < 0 || (r->q->lazy && (ask(r, DUMP_LAZY_READY, e) < 0 || dump_serve_lazy(r, e) < 0))) {
 		unlinkat(r->q->images_dir, "inventory.img", 0);
 		return -1;
 	}

@@ -17,7 +17,7 @@
 #include "proto/base/err.h"
 
 /* When the caller is asked or told; names are those of CRIU's notifications. A hook that fails (-1, e set) fails the dump. */
-enum dump_moment { DUMP_PRE_DUMP, DUMP_NETWORK_LOCK, DUMP_QUERY_EXT_FILES, DUMP_POST_DUMP, DUMP_NETWORK_UNLOCK };
+enum dump_moment { DUMP_PRE_DUMP, DUMP_NETWORK_LOCK, DUMP_QUERY_EXT_FILES, DUMP_POST_DUMP, DUMP_LAZY_READY, DUMP_NETWORK_UNLOCK };
 typedef int dump_hook(void *arg, enum dump_moment when, struct err *e);
 
 enum dump_final_state { DUMP_KILL, DUMP_RUN_ON, DUMP_STOPPED };
@@ -34,6 +34,10 @@ struct dump_request {
 	struct page_sink *sink; /* pages go there (a page server); NULL: into images_dir. Borrowed; finished by the dump */
 	const char *freeze_cgroup; /* freeze by it; NULL: by ptrace */
 	unsigned timeout_s;   /* for stopping the tasks; 0: 10 */
+	bool lazy;            /* pages that may come late are not stored, but served to one lazy-pages client (docs/page-server.md), the task standing
+				 still, before it gets its final state; DUMP_LAZY_READY says that the client may come */
+	int lazy_listener;    /* with lazy: where it comes, a listening socket. Borrowed */
+	unsigned lazy_timeout_s; /* how long it may let us wait; 0: 600 */
 	int requester_socket; /* self dump: the caller's connection to us, which the images shall know as such; -1 */
 	dump_hook *hook;      /* NULL: nobody asks */
 	void *hook_arg;
@@ -41,7 +45,7 @@ struct dump_request {
 
 struct dump_stats { /* as stats-dump has them; times in microseconds */
 	uint64_t freezing_us, frozen_us, memdump_us, memwrite_us;
-	uint64_t pages_scanned, pages_skipped_parent, pages_written;
+	uint64_t pages_scanned, pages_skipped_parent, pages_written, pages_lazy;
 };
 
 struct dumper;

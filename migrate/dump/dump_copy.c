@@ -84,10 +84,12 @@ static int put_pages(struct dump_copier *c, const struct dump_item *item, uint64
 
 static int put_hole(struct dump_copier *c, const struct dump_item *item, uint64_t from, uint64_t to)
 {
+	bool left = item->bits & ITEM_LEFT;
+
 	if (from == to)
 		return 0;
-	c->out->holes += to - from;
-	return c->sink->ops->hole(c->sink, item->addr + pages_to_bytes(from), to - from, PAGE_IN_PARENT, &c->write_error);
+	c->out->holes += left ? 0 : to - from;
+	return c->sink->ops->hole(c->sink, item->addr + pages_to_bytes(from), to - from, left ? PAGE_LAZY : PAGE_IN_PARENT, &c->write_error);
 }
 
 enum fate { STORE, LEAVE, OMIT };

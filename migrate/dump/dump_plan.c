@@ -8,7 +8,7 @@ static int add(struct dump_plan *p, uint64_t addr, uint64_t pages, uint32_t bits
 {
 	struct dump_item *last = p->count ? &p->item[p->count - 1] : NULL;
 
-	*(bits & ITEM_DATA ? &p->data_pages : &p->hole_pages) += pages;
+	*(bits & ITEM_DATA ? &p->data_pages : bits & ITEM_LEFT ? &p->left_pages : &p->hole_pages) += pages;
 	if (last && last->bits == bits && last->addr + pages_to_bytes(last->pages) == addr && last->pages + pages <= UINT32_MAX) {
 		last->pages += (uint32_t)pages;
 		return 0;
@@ -64,7 +64,7 @@ static bool may_be_late(const struct vma *v)
 struct planning {
 	struct dump_plan *plan;
 	struct cursor changed, held, covered;
-	bool tracked, compare;
+	bool tracked, compare, leave_lazy;
 };
 
 /* The vdso is the kernel's: always there, never written, and no tracker looks at it. */
@@ -91,6 +91,8 @@ static int plan_mapping(struct planning *k, const struct vma *v)
 		covered = k->covered.list ? cursor_in(&k->covered, at, &until) : k->tracked;
 		if (there && k->tracked && !changed && covered)
 			rc = add(k->plan, at, bytes_to_pages(until - at), late);
+		else if (there && late && k->leave_lazy)
+			rc = add(k->plan, at, bytes_to_pages(until - at), late | ITEM_LEFT);
 		else if (there)
 			rc = add(k->plan, at, bytes_to_pages(until - at), late | ITEM_DATA | (k->compare && covered ? ITEM_COMPARE : 0));
 		if (rc < 0)
@@ -102,11 +104,11 @@ static int plan_mapping(struct planning *k, const struct vma *v)
 int dump_plan_make(struct dump_plan *p, const struct dump_findings *f)
 {
 	struct planning k = { .plan = p, .changed = { f->changed, 0 }, .held = { f->held, 0 }, .covered = { f->covered, 0 },
-		.tracked = f->held != NULL, .compare = f->compare };
+		.tracked = f->held != NULL, .compare = f->compare, .leave_lazy = f->leave_lazy };
 	int rc = 0;
 
 	p->count = 0;
-	p->data_pages = p->hole_pages = 0;
+	p->data_pages = p->hole_pages = p->left_pages = 0;
 	for (size_t i = 0; rc == 0 && i < f->vmas->count; i++) {
 		const struct vma *v = &f->vmas->vma[i];
 

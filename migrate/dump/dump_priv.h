@@ -80,6 +80,9 @@ void dump_track_forget(struct dumper *d);
 /* dump_shm.c: the contents of shared memory, whole, a page map for each object. */
 int dump_shared_memory(const struct dump_task *task, const Drayage__TreeState *tree, struct page_sink *sink, struct err *e);
 
+/* dump_lazy.c: serves the pages that the plan left to one client, until it says that it needs no more. -1: it ended before it had them all. */
+int dump_serve_lazy(const struct dump_round *r, struct err *e);
+
 /* dump_sequences.c: registers of threads inside a restartable sequence are set to its abort handler. */
 void dump_leave_sequences(const struct dump_task *task, Drayage__TreeState *tree);
 

@@ -139,6 +139,7 @@ static int make_plan(struct dump_round *r, bool parent, struct err *e)
 		f.held = &r->held;
 	else if (r->trust == TRUST_TRACKER)
 		f.changed = &r->held;
+	f.leave_lazy = r->q->lazy;
 	f.compare = r->trust == TRUST_CONTENTS && parent;
 	f.covered = parent && r->parent.pages ? &r->parent.covered : NULL;
 	return dump_plan_make(&r->plan, &f) < 0 ? err_set(e, ERR_SYSTEM, ENOMEM, "pages of process %d", r->task.pid) : 0;
@@ -153,7 +154,8 @@ int dump_round_pages(struct dump_round *r, struct err *e)
 		return -1;
 	if (dump_copy(r->d->copier, r->task.pid, &r->plan, r->sink, r->parent.pages, &copied, e) < 0)
 		return -1;
-	r->stats.pages_scanned = r->plan.data_pages + r->plan.hole_pages;
+	r->stats.pages_scanned = r->plan.data_pages + r->plan.hole_pages + r->plan.left_pages;
+	r->stats.pages_lazy = r->plan.left_pages;
 	r->stats.pages_skipped_parent = copied.holes;
 	r->stats.pages_written = copied.pages_written;
 	r->stats.memwrite_us = copied.write_us;

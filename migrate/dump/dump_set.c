@@ -73,6 +73,7 @@ int dump_write_stats(int work_dir, const struct dump_stats *s, struct err *e)
 	d.pages_scanned = s->pages_scanned;
 	d.pages_skipped_parent = s->pages_skipped_parent;
 	d.pages_written = s->pages_written;
+	d.pages_lazy = s->pages_lazy;
 	entry.dump = &d;
 	return image_write_one(work_dir, IMAGE_STATS_DUMP, 0, &entry.base, e);
 }

@@ -8,6 +8,7 @@
  *     track          track_mem                tcp-close       auto-dedup
  *     run, stop      final state (else killed)
  *     cgroup=DIR     freeze by it
+ *     lazy=PATH      what may be fetched late is served to one client at this unix socket
  *     refuse=NAME    the hook of that name (pre-dump, query-ext-files, post-dump) says no
  *     pause=NAME     the hook of that name writes its name to stdout and waits for a byte on stdin
  *
@@ -17,13 +18,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "migrate/dump/dump.h"
 
 static const char *const moments[] = { [DUMP_PRE_DUMP] = "pre-dump", [DUMP_NETWORK_LOCK] = "network-lock",
-	[DUMP_QUERY_EXT_FILES] = "query-ext-files", [DUMP_POST_DUMP] = "post-dump", [DUMP_NETWORK_UNLOCK] = "network-unlock" };
+	[DUMP_QUERY_EXT_FILES] = "query-ext-files", [DUMP_POST_DUMP] = "post-dump",
+	[DUMP_LAZY_READY] = "status-ready", [DUMP_NETWORK_UNLOCK] = "network-unlock" };
 
 struct step {
 	struct dump_request q;
@@ -53,6 +57,19 @@ static const char *value_of(const char *word, const char *key)
 	return strncmp(word, key, len) == 0 && word[len] == '=' ? word + len + 1 : NULL;
 }
 
+static int listen_at(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0) {
+		fprintf(stderr, "imager: %s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+	return fd;
+}
+
 static void take_word(struct step *s, const char *word)
 {
 	const char *v;
@@ -63,7 +80,10 @@ static void take_word(struct step *s, const char *word)
 		s->work = v;
 	else if ((v = value_of(word, "cgroup")))
 		s->q.freeze_cgroup = v;
-	else if ((v = value_of(word, "refuse")))
+	else if ((v = value_of(word, "lazy"))) {
+		s->q.lazy = true;
+		s->q.lazy_listener = listen_at(v);
+	} else if ((v = value_of(word, "refuse")))
 		s->refuse = v;
 	else if ((v = value_of(word, "pause")))
 		s->pause = v;
@@ -113,6 +133,8 @@ static int take_step(struct dumper *d, pid_t pid, char *text)
 	rc = (strcmp(s.verb, "dump") == 0 ? dumper_dump : dumper_pre_dump)(d, &s.q, &stats, &e);
 	close(s.q.images_dir);
 	close(s.q.work_dir);
+	if (s.q.lazy)
+		close(s.q.lazy_listener);
 	if (rc < 0) {
 		fprintf(stderr, "imager: %s\n", e.text);
 		return -1;
