@@ -24,7 +24,11 @@ struct tree_images_options {
 int tree_images_write(int dirfd, const Drayage__TreeState *tree, const struct tree_images_options *o, struct err *e);
 
 struct tree_images_facts { bool tcp_close; uint32_t img_version; };
-/* Reads a complete set, written here or by stock criu (3.x, 4.x). The tree is the caller's (drayage__tree_state__free_unpacked). */
+/* Reads a complete set, written here or by stock criu (3.4 to 4.2). The tree is the caller's (drayage__tree_state__free_unpacked): one process,
+ * whose parts are all there and refer to each other rightly. What no tree can say is refused by name; whether the rest of it can be rebuilt
+ * here is restore's to tell. Files and descriptors ascend by their numbers; all shared memory has an entry in memfds, whose shmid names its page map. */
 Drayage__TreeState *tree_images_read(int dirfd, struct tree_images_facts *facts, struct err *e);
+/* Of a tree that was read so: the open file of that id, or NULL. */
+FileEntry *tree_images_file(const Drayage__TreeState *tree, uint64_t id);
 
 #endif

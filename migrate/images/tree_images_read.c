@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/images/tree_images.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "migrate/images/images_ext.h"
+#include "migrate/images/tree_images_read_priv.h"
+
+enum { ENTRIES_MAX = 1 << 20, STATE_ALIVE = 1, STATE_STOPPED = 3 };
+
+/* ---- helpers ---- */
+
+void *tree_new(struct tree_read *r, const ProtobufCMessageDescriptor *d)
+{
+	void *msg = malloc(d->sizeof_message);
+
+	if (msg)
+		protobuf_c_message_init(d, msg);
+	else
+		err_set(r->e, ERR_SYSTEM, ENOMEM, "%s", d->name);
+	return msg;
+}
+
+/* The array doubles at each power of two, so its capacity needs no place. */
+int tree_push(struct tree_read *r, void *array, size_t *n, void *msg)
+{
+	void **at = *(void ***)array;
+
+	if (!msg)
+		return -1;
+	if ((*n & (*n - 1)) == 0) {
+		at = realloc(at, (*n ? *n * 2 : 1) * sizeof(*at));
+		if (!at) {
+			protobuf_c_message_free_unpacked(msg, NULL);
+			return err_set(r->e, ERR_SYSTEM, ENOMEM, "images");
+		}
+		*(void ***)array = at;
+	}
+	at[(*n)++] = msg;
+	return 0;
+}
+
+int tree_read_list(struct tree_read *r, enum image_type type, uint64_t id, const ProtobufCMessageDescriptor *d, void *array, size_t *n)
+{
+	struct image_in *in = image_open(r->dirfd, type, id, r->e);
+	ProtobufCMessage *entry;
+	int rc;
+
+	if (!in) {
+		if (r->e->kind != ERR_GONE)
+			return -1;
+		err_clear(r->e);
+		return 0;
+	}
+	while ((rc = image_get(in, d, &entry, r->e)) == 1) {
+		rc = tree_push(r, array, n, entry);
+		if (rc == 0 && *n > ENTRIES_MAX)
+			rc = err_set(r->e, ERR_LIMIT, 0, "more than %d entries of type %s", ENTRIES_MAX, d->name);
+		if (rc < 0)
+			break;
+	}
+	image_in_close(in);
+	return rc;
+}
+
+FileEntry *tree_images_file(const Drayage__TreeState *tree, uint64_t id)
+{
+	size_t low = 0, high = tree->n_files;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (tree->files[mid]->id < id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < tree->n_files && tree->files[low]->id == id ? tree->files[low] : NULL;
+}
+
+FileEntry *tree_file(const struct tree_read *r, uint64_t id)
+{
+	return tree_images_file(r->tree, id);
+}
+
+void tree_file_name(const struct tree_read *r, uint32_t id, char out[64])
+{
+	const Drayage__TaskState *t = r->task;
+
+	for (size_t i = 0; i < t->n_fds; i++) {
+		if (t->fds[i]->id == id) {
+			snprintf(out, 64, "fd %u", t->fds[i]->fd);
+			return;
+		}
+	}
+	for (size_t i = 0; i < t->mm->n_vmas; i++) {
+		if (t->mm->vmas[i]->shmid == id) {
+			snprintf(out, 64, "mapping %llx-%llx", (unsigned long long)t->mm->vmas[i]->start, (unsigned long long)t->mm->vmas[i]->end);
+			return;
+		}
+	}
+	snprintf(out, 64, "%s", t->mm->exe_file_id == id ? "executable" : t->fs->cwd_id == id ? "working directory" : "open file");
+}
+
+/* ---- the set ---- */
+
+static int read_inventory(struct tree_read *r, struct tree_images_facts *facts)
+{
+	const InventoryEntry *v;
+
+	r->inventory = (InventoryEntry *)image_read_one(r->dirfd, IMAGE_INVENTORY, 0, &inventory_entry__descriptor, r->e);
+	if (!r->inventory)
+		return -1;
+	v = r->inventory;
+	if (v->img_version == 0)
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "inventory.img: written by a pre-dump, which holds memory only");
+	if (v->img_version > 2)
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "inventory.img: images of version %u", v->img_version);
+	if (!v->has_fdinfo_per_id || !v->fdinfo_per_id)
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "inventory.img: descriptors are not kept by table (criu before 1.0)");
+	if (!v->root_ids)
+		return err_set(r->e, ERR_PROTOCOL, 0, "inventory.img: no root_ids");
+	*facts = (struct tree_images_facts){ .tcp_close = v->has_tcp_close && v->tcp_close, .img_version = v->img_version };
+	return 0;
+}
+
+/* Absent in a set of stock criu's. */
+static int read_ext(struct tree_read *r)
+{
+	r->ext = images_ext_read(r->dirfd, r->e);
+	if (r->ext)
+		return 0;
+	if (r->e->kind != ERR_GONE)
+		return -1;
+	err_clear(r->e);
+	return 0;
+}
+
+/* ---- the task ---- */
+
+static int check_pstree(struct tree_read *r, PstreeEntry *const *ps, size_t n)
+{
+	if (n == 0)
+		return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: no process in it");
+	if (n > 1)
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "task %u: it has a child, process %u; one process without children can be restored", ps[0]->pid, ps[1]->pid);
+	if (ps[0]->pid == 0 || ps[0]->pid > INT32_MAX || ps[0]->n_threads == 0)
+		return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: process %u of %zu threads", ps[0]->pid, ps[0]->n_threads);
+	if (ps[0]->threads[0] == 0)
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "task %u: it had ended (zombie)", ps[0]->pid);
+	if (ps[0]->threads[0] != ps[0]->pid)
+		return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: the first thread of process %u is %u", ps[0]->pid, ps[0]->threads[0]);
+	for (size_t i = 0; i < ps[0]->n_threads; i++)
+		if (ps[0]->threads[i] == 0 || ps[0]->threads[i] > INT32_MAX)
+			return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: process %u has a thread %u", ps[0]->pid, ps[0]->threads[i]);
+	return 0;
+}
+
+static int read_pstree(struct tree_read *r)
+{
+	PstreeEntry **ps = NULL;
+	size_t n = 0;
+	int rc = tree_read_list(r, IMAGE_PSTREE, 0, &pstree_entry__descriptor, &ps, &n);
+
+	if (rc == 0)
+		rc = check_pstree(r, ps, n);
+	if (rc == 0) {
+		r->task->ps = ps[0];
+		ps[0] = ps[--n];
+	}
+	for (size_t i = 0; i < n; i++)
+		pstree_entry__free_unpacked(ps[i], NULL);
+	free(ps);
+	return rc;
+}
+
+/* Stock: an id that only one side has counts as another namespace, except where one of the two kinds may be missing for its age. */
+static int check_namespaces(struct tree_read *r)
+{
+	const TaskKobjIdsEntry *a = r->inventory->root_ids, *b = r->task->ids;
+	const struct { const char *name; bool has[2]; uint32_t id[2]; bool young; } kind[] = {
+		{ "PID", { a->has_pid_ns_id, b->has_pid_ns_id }, { a->pid_ns_id, b->pid_ns_id }, false },
+		{ "network", { a->has_net_ns_id, b->has_net_ns_id }, { a->net_ns_id, b->net_ns_id }, false },
+		{ "IPC", { a->has_ipc_ns_id, b->has_ipc_ns_id }, { a->ipc_ns_id, b->ipc_ns_id }, false },
+		{ "UTS", { a->has_uts_ns_id, b->has_uts_ns_id }, { a->uts_ns_id, b->uts_ns_id }, false },
+		{ "mount", { a->has_mnt_ns_id, b->has_mnt_ns_id }, { a->mnt_ns_id, b->mnt_ns_id }, false },
+		{ "user", { a->has_user_ns_id, b->has_user_ns_id }, { a->user_ns_id, b->user_ns_id }, false },
+		{ "cgroup", { a->has_cgroup_ns_id, b->has_cgroup_ns_id }, { a->cgroup_ns_id, b->cgroup_ns_id }, true },
+		{ "time", { a->has_time_ns_id, b->has_time_ns_id }, { a->time_ns_id, b->time_ns_id }, true },
+	};
+
+	for (size_t i = 0; i < sizeof(kind) / sizeof(kind[0]); i++) {
+		if (kind[i].has[0] && kind[i].has[1] ? kind[i].id[0] == kind[i].id[1] : kind[i].young || kind[i].has[0] == kind[i].has[1])
+			continue;
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "task %u: a %s namespace of its own", r->task->ps->pid, kind[i].name);
+	}
+	return 0;
+}
+
+static int read_task_images(struct tree_read *r)
+{
+	Drayage__TaskState *t = r->task;
+	uint32_t pid = t->ps->pid;
+
+	t->ids = (TaskKobjIdsEntry *)image_read_one(r->dirfd, IMAGE_IDS, pid, &task_kobj_ids_entry__descriptor, r->e);
+	if (!t->ids || check_namespaces(r) < 0)
+		return -1;
+	t->mm = (MmEntry *)image_read_one(r->dirfd, IMAGE_MM, pid, &mm_entry__descriptor, r->e);
+	if (!t->mm)
+		return -1;
+	t->fs = (FsEntry *)image_read_one(r->dirfd, IMAGE_FS, pid, &fs_entry__descriptor, r->e);
+	return t->fs ? 0 : -1;
+}
+
+/* ---- what CRIU's messages lack ---- */
+
+static Drayage__TaskExt *take_task_ext(struct tree_read *r)
+{
+	for (size_t i = 0; r->ext && i < r->ext->n_tasks; i++)
+		if (r->ext->tasks[i]->pid == r->task->ps->pid && r->ext->tasks[i]->ext) {
+			Drayage__TaskExt *x = r->ext->tasks[i]->ext;
+
+			r->ext->tasks[i]->ext = NULL;
+			return x;
+		}
+	return TREE_NEW(r, drayage__task_ext);
+}
+
+static int set_task_ext(struct tree_read *r)
+{
+	const TaskCoreEntry *tc = r->task->threads[0]->tc;
+	Drayage__TaskExt *x = take_task_ext(r);
+
+	r->task->ext = x;
+	if (!x)
+		return -1;
+	if (tc->task_state != STATE_ALIVE && tc->task_state != STATE_STOPPED)
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "task %u: it had ended (state %u)", r->task->ps->pid, tc->task_state);
+	if (tc->task_state == STATE_STOPPED) {
+		x->has_main_stop_signal = true;
+		x->main_stop_signal = tc->has_stop_signo && tc->stop_signo ? (int32_t)tc->stop_signo : 19 /* SIGSTOP */;
+	}
+	return 0;
+}
+
+static int read_tree(struct tree_read *r, struct tree_images_facts *facts)
+{
+	r->task = TREE_NEW(r, drayage__task_state);
+	if (tree_push(r, &r->tree->tasks, &r->tree->n_tasks, r->task) < 0)
+		return -1;
+	if (read_inventory(r, facts) < 0 || read_ext(r) < 0 || read_pstree(r) < 0 || read_task_images(r) < 0)
+		return -1;
+	if (tree_read_threads(r) < 0 || set_task_ext(r) < 0)
+		return -1;
+	return tree_read_files(r) < 0 || tree_read_memory(r) < 0 ? -1 : tree_check_links(r);
+}
+
+Drayage__TreeState *tree_images_read(int dirfd, struct tree_images_facts *facts, struct err *e)
+{
+	struct tree_read r = { .dirfd = dirfd, .e = e };
+
+	err_clear(e);
+	r.tree = TREE_NEW(&r, drayage__tree_state);
+	if (r.tree && read_tree(&r, facts) < 0) {
+		drayage__tree_state__free_unpacked(r.tree, NULL);
+		r.tree = NULL;
+	}
+	if (r.inventory)
+		inventory_entry__free_unpacked(r.inventory, NULL);
+	if (r.ext)
+		drayage__images_ext__free_unpacked(r.ext, NULL);
+	return r.tree;
+}
