@@ -15,6 +15,8 @@ enum channel_kind {
 	CHANNEL_ROUND_BEGIN, /* payload: packed RoundBegin; answered with a userfaultfd where it announces late pages */
 	CHANNEL_ROUND_END,   /* value: round; answered with struct stream_recv_stats and resident bytes */
 	CHANNEL_VERIFY,      /* payload: packed Verify; answered with a packed VerifyReply */
+	CHANNEL_LOAD,        /* payload: struct load_request; descriptor: the image directory; answered with the pages read, uint64_t */
+	CHANNEL_GIVE,        /* value: id of an open file of the tree that will come; descriptor: what takes its place */
 	CHANNEL_STATE,       /* payload: packed TreeState; answered with struct rebuild_handover */
 	CHANNEL_OK,
 	CHANNEL_FAILED, /* payload: struct err */

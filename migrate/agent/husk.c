@@ -186,6 +186,7 @@ static void kill_sibling(pid_t *pid)
 	kill(*pid, SIGKILL);
 	while (pidfd >= 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
+	waitpid(*pid, NULL, __WALL | WNOHANG); /* where we traced it: its parent is told only now */
 	*pid = 0;
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,11 +20,15 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
+enum { GIVEN_MAX = 256, LOAD_THREADS_MAX = 4 };
+
 struct husk_state {
 	int channel;
 	bool ready;
 	struct place *place;
 	struct stream_recv *streams; /* NULL: pages come from files */
+	struct rebuild_options rebuild;
+	struct rebuild_given given[GIVEN_MAX];
 	struct err err;
 };
 
@@ -112,6 +117,36 @@ static int on_verify(struct husk_state *s, const struct channel_message *m)
 	return rc;
 }
 
+static int on_load(struct husk_state *s, const struct channel_message *m)
+{
+	struct load_request q;
+	struct load_options o = { .dirfd = m->fd, .threads = LOAD_THREADS_MAX, .skip = q.skip };
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t pages = 0;
+
+	if (m->len != sizeof(q) || m->fd < 0)
+		return err_set(&s->err, ERR_INTERNAL, 0, "a request to load of %zu bytes", m->len);
+	memcpy(&q, m->payload, sizeof(q));
+	o.punch = q.punch;
+	o.skips = q.skips;
+	if (cpus > 0 && cpus < LOAD_THREADS_MAX)
+		o.threads = (unsigned)cpus;
+	if (load_pages(s->place, &q.map, &o, &pages, &s->err) < 0)
+		return -1;
+	answer(s, &pages, sizeof(pages));
+	return 0;
+}
+
+static int on_give(struct husk_state *s, struct channel_message *m)
+{
+	if (m->fd < 0 || s->rebuild.givens == GIVEN_MAX)
+		return err_set(&s->err, ERR_LIMIT, 0, "more than %d descriptors given", GIVEN_MAX);
+	s->given[s->rebuild.givens++] = (struct rebuild_given){ (uint32_t)m->value, m->fd };
+	m->fd = -1;
+	answer(s, NULL, 0);
+	return 0;
+}
+
 /* After the answer the husk does nothing more of its own: it waits to be seized. */
 static int on_state(struct husk_state *s, const struct channel_message *m)
 {
@@ -124,7 +159,7 @@ static int on_state(struct husk_state *s, const struct channel_message *m)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "a tree state that can't be decoded");
 	stream_recv_destroy(s->streams);
 	s->streams = NULL;
-	rc = rebuild_inside(tree, s->place, s->channel, &h, &s->err);
+	rc = rebuild_inside(tree, s->place, &s->rebuild, s->channel, &h, &s->err);
 	if (h.channel_fd >= 0) /* moved out of the target's way, also where something failed later */
 		s->channel = h.channel_fd;
 	if (rc < 0)
@@ -146,6 +181,10 @@ static int serve(struct husk_state *s, struct channel_message *m)
 		return on_round_end(s, m);
 	case CHANNEL_VERIFY:
 		return on_verify(s, m);
+	case CHANNEL_LOAD:
+		return on_load(s, m);
+	case CHANNEL_GIVE:
+		return on_give(s, m);
 	case CHANNEL_STATE:
 		return on_state(s, m);
 	case CHANNEL_OK:
@@ -183,6 +222,7 @@ _Noreturn void husk_main(int channel, const struct husk_request *q)
 	sigprocmask(SIG_BLOCK, &all, NULL); /* receiver threads inherit it; the target's own mask comes with its state */
 	if (drop_descriptors(&s.channel) < 0)
 		_exit(1);
+	s.rebuild = (struct rebuild_options){ .given = s.given, .keep_session = q->keep_session, .staged_by_file = q->streams == 0 };
 	s.place = place_create(q->max_bytes, &s.err);
 	if (s.place && q->streams)
 		s.streams = stream_recv_create(s.place, q->streams, &s.err);

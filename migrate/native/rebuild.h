@@ -31,9 +31,21 @@ struct rebuild_handover {
 	int channel_fd;  /* in the husk: its line to the session; closed by the outside half. -1: none */
 };
 
+/* A descriptor that takes an open file's place: what was asked for instead of what the tree describes. Borrowed; the target gets a copy. */
+struct rebuild_given { uint32_t file_id; int fd; };
+struct rebuild_options {
+	const struct rebuild_given *given;
+	size_t givens;
+	bool keep_session;    /* it stays in the session and group that the husk is in; otherwise it leads a session of its own */
+	bool staged_by_file;  /* the ids of place's files are those of the tree's: memory files that no mapping has are found there too */
+};
+
 /* channel_fd is moved out of the way of the target's descriptors; the number it has afterwards stands in out, and whenever that is not -1 it
  * is the one to use, also to say what failed. On success every other descriptor is the target's, 0 to 2 included: nothing may be logged. */
-int rebuild_inside(const Drayage__TreeState *tree, struct place *place, int channel_fd, struct rebuild_handover *out, struct err *e);
+int rebuild_inside(const Drayage__TreeState *tree, struct place *place, const struct rebuild_options *o, int channel_fd, struct rebuild_handover *out,
+		   struct err *e);
+/* Counts, sizes and addresses make sense, nothing overlaps. Both halves check it before they act on anything. */
+int rebuild_check_tree(const Drayage__TreeState *tree, struct err *e);
 /* r: the husk, seized with REMOTE_EXITKILL, one thread. tree as given to the inside half. */
 int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e);
 

@@ -104,7 +104,7 @@ int rebuild_pipe(struct rebuild *r, struct built *b)
 		uint32_t access;
 		int fd;
 
-		if (m->first < 0 || m->f->type != FD_TYPES__FD_PIPE || m->f->pipe->pipe_id != b->f->pipe->pipe_id)
+		if (m->first < 0 || m->fd >= 0 || m->f->type != FD_TYPES__FD_PIPE || m->f->pipe->pipe_id != b->f->pipe->pipe_id)
 			continue;
 		access = m->f->pipe->flags & O_ACCMODE;
 		fd = access < 2 && end[access] >= 0 ? steal_fd(&end[access]) : rebuild_reopen(spare0, m->f->pipe->flags | O_NONBLOCK);

@@ -149,11 +149,17 @@ static int index_files(struct rebuild *r)
 			return err_set(r->e, ERR_PROTOCOL, 0, "details of open file %u, which is not described", tree->files_ext[i]->id);
 		b->x = tree->files_ext[i];
 	}
+	for (size_t i = 0; i < r->opt->givens; i++) {
+		struct built *b = rebuild_find(r, r->opt->given[i].file_id);
+
+		if (b)
+			b->given = true;
+	}
 	for (size_t i = 0; i < r->task->n_fds; i++) {
 		const FdinfoEntry *d = r->task->fds[i];
 		struct built *b = rebuild_find(r, d->id);
 
-		if (!b || !has_body(b->f, b->x) || d->fd >= MAX_FD)
+		if (!b || !(b->given || has_body(b->f, b->x)) || d->fd >= MAX_FD)
 			return err_set(r->e, ERR_PROTOCOL, 0, "task %u fd %u: no open file %u is described", r->task->ps->pid, d->fd, d->id);
 		if (b->first < 0 || (int)d->fd < b->first)
 			b->first = (int)d->fd;
@@ -224,8 +230,30 @@ static int set_flags(struct rebuild *r, const struct built *b)
 	return fcntl(b->fd, F_SETFL, (int)flags) < 0 ? rebuild_fail_sys(r, b, "flags") : 0;
 }
 
+/* With the access that the target's had: an end of a pipe given for both is opened once more as the other. */
+static int take_given(struct rebuild *r)
+{
+	for (size_t i = 0; i < r->opt->givens; i++) {
+		const struct rebuild_given *g = &r->opt->given[i];
+		struct built *b = rebuild_find(r, g->file_id);
+		int flags = fcntl(g->fd, F_GETFL), fd;
+
+		if (!b || b->first < 0 || b->fd >= 0)
+			continue;
+		if (b->f->pipe && (flags & O_ACCMODE) != O_RDWR && (uint32_t)(flags & O_ACCMODE) != (b->f->pipe->flags & O_ACCMODE))
+			fd = rebuild_reopen(g->fd, b->f->pipe->flags);
+		else
+			fd = fcntl(g->fd, F_DUPFD_CLOEXEC, r->base);
+		if (rebuild_take(r, b, fd, "descriptor given for it") < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int build_files(struct rebuild *r)
 {
+	if (take_given(r) < 0)
+		return -1;
 	for (size_t i = 0; i < r->files; i++) {
 		struct built *b = &r->file[i];
 		int (*build)(struct rebuild *, struct built *) = builder(b->f->type);
@@ -240,7 +268,7 @@ static int build_files(struct rebuild *r)
 	for (size_t i = 0; i < r->files; i++) {
 		struct built *b = &r->file[i];
 
-		if (b->first < 0)
+		if (b->first < 0 || b->given)
 			continue;
 		if (b->f->type == FD_TYPES__FD_UNIXSK && rebuild_unix_connect(r, b) < 0)
 			return -1;
@@ -280,7 +308,7 @@ static int place_files(struct rebuild *r, int *keep, size_t n)
 	}
 	close_range(from, ~0u, 0);
 	for (size_t i = 0; i < r->files; i++)
-		if (r->file[i].first >= 0 && r->file[i].f->type == FD_TYPES__FD_EVENTPOLL &&
+		if (r->file[i].first >= 0 && !r->file[i].given && r->file[i].f->type == FD_TYPES__FD_EVENTPOLL &&
 		    rebuild_epoll_fill(r, &r->file[i], r->file[i].first) < 0)
 			return -1;
 	return 0;
@@ -343,6 +371,16 @@ static int set_handlers(struct rebuild *r)
 	return 0;
 }
 
+static int enter_session(struct rebuild *r)
+{
+	if (r->opt->keep_session) {
+		if (r->task->ps->pgid == r->task->ps->pid && setpgid(0, 0) < 0)
+			return err_sys(r->e, "task %u: process group of its own", r->task->ps->pid);
+		return 0;
+	}
+	return setsid() < 0 && getsid(0) != getpid() ? err_sys(r->e, "task %u: session of its own", r->task->ps->pid) : 0;
+}
+
 static int do_inside(struct rebuild *r, int channel_fd, struct rebuild_handover *out)
 {
 	int cwd, root, keep[2];
@@ -363,9 +401,7 @@ static int do_inside(struct rebuild *r, int channel_fd, struct rebuild_handover 
 	root = cwd < 0 ? -1 : open_named(r, r->task->fs->root_id, O_PATH | O_DIRECTORY, false, "root directory");
 	if (root < 0 || build_files(r) < 0)
 		return -1;
-	if (setsid() < 0 && getsid(0) != getpid())
-		return err_sys(r->e, "task %u: session of its own", r->task->ps->pid);
-	if (enter_fs(r, cwd, root) < 0)
+	if (enter_session(r) < 0 || enter_fs(r, cwd, root) < 0)
 		return -1;
 	keep[0] = out->exe_fd;
 	keep[1] = out->channel_fd;
@@ -374,9 +410,10 @@ static int do_inside(struct rebuild *r, int channel_fd, struct rebuild_handover 
 	return set_handlers(r);
 }
 
-int rebuild_inside(const Drayage__TreeState *tree, struct place *place, int channel_fd, struct rebuild_handover *out, struct err *e)
+int rebuild_inside(const Drayage__TreeState *tree, struct place *place, const struct rebuild_options *o, int channel_fd, struct rebuild_handover *out,
+		   struct err *e)
 {
-	struct rebuild r = { .tree = tree, .e = e };
+	struct rebuild r = { .tree = tree, .opt = o, .place = place, .e = e };
 	sigset_t all;
 	int rc;
 

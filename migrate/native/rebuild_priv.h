@@ -17,12 +17,15 @@ struct built {
 	const FileEntry *f;
 	const Drayage__FileExt *x; /* NULL: none */
 	int fd;    /* above r->base; -1 until built. O_CLOEXEC for the time being */
+	bool given; /* by the caller: it stays as it is */
 	int first; /* lowest descriptor number of the target that names it; -1: only mappings, the executable, cwd, root do */
 };
 
 struct rebuild {
 	const Drayage__TreeState *tree;
 	const Drayage__TaskState *task;
+	const struct rebuild_options *opt;
+	struct place *place;
 	uint64_t stage_bit;
 	int base; /* above every descriptor of the target */
 	struct built *file; /* ascending by id */
@@ -117,8 +120,6 @@ int outside_signals(struct outside *o); /* pending ones */
 int outside_limits(struct outside *o);
 int outside_creds(struct outside *o, size_t i);
 int outside_registers(struct outside *o, size_t i);
-/* Counts, sizes and addresses make sense, nothing overlaps: before any of it is acted on. */
-int rebuild_check_tree(const Drayage__TreeState *tree, struct err *e);
 bool rebuild_vma_special(const VmaEntry *v); /* vdso, vvar, vsyscall: the kernel's, never staged */
 
 #endif

@@ -111,6 +111,20 @@ static int make_object(struct rebuild *r, const MemfdInodeEntry *m)
 	return fd < 0 ? err_sys(r->e, "shared memory %s", m->name) : fd;
 }
 
+/* Memory that no mapping has: staged all the same where it came from images, made here otherwise. */
+static int open_placed(struct rebuild *r, const MemfdInodeEntry *m)
+{
+	int fd = -1;
+
+	for (size_t i = 0; r->opt->staged_by_file && fd < 0 && i < r->files; i++)
+		if (r->file[i].f->memfd && r->file[i].f->memfd->inode_id == m->inode_id)
+			fd = place_file_fd(r->place, r->file[i].f->id);
+	if (fd < 0)
+		return make_object(r, m);
+	fd = rebuild_reopen(fd, O_RDWR);
+	return fd < 0 ? err_sys(r->e, "shared memory %s", m->name) : fd;
+}
+
 /* Another description of the same memory is at hand when one was built before. */
 static int open_object(struct rebuild *r, const MemfdInodeEntry *m, const VmaEntry *v, const struct built *b)
 {
@@ -123,7 +137,7 @@ static int open_object(struct rebuild *r, const MemfdInodeEntry *m, const VmaEnt
 			return fd < 0 ? err_sys(r->e, "shared memory %s", m->name) : fd;
 		}
 	}
-	return v ? open_staged(r, v, O_RDWR) : make_object(r, m);
+	return v ? open_staged(r, v, O_RDWR) : open_placed(r, m);
 }
 
 int rebuild_memfd(struct rebuild *r, struct built *b)

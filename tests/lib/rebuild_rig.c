@@ -387,7 +387,7 @@ static void __attribute__((noreturn)) husk(struct rebuild_rig *g, int line)
 	a.h.channel_fd = -1;
 	a.rc = p ? stage(g, p, &a.e) : -1;
 	if (a.rc == 0)
-		a.rc = rebuild_inside(g->tree, p, line, &a.h, &a.e);
+		a.rc = rebuild_inside(g->tree, p, &(struct rebuild_options){ 0 }, line, &a.h, &a.e);
 	if (a.h.channel_fd >= 0)
 		line = a.h.channel_fd;
 	if (write(line, &a, sizeof(a)) == sizeof(a) && a.rc == 0)
