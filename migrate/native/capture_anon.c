@@ -204,6 +204,20 @@ static int open_mount(const struct mark *m)
 	return -1;
 }
 
+static bool handle_bytes(const struct mark *m, unsigned char *bytes)
+{
+	if (m->bytes == 0 || m->bytes > HANDLE_MAX || strlen(m->hex) != 2 * (size_t)m->bytes)
+		return false;
+	for (unsigned i = 0; i < m->bytes; i++) {
+		unsigned byte;
+
+		if (sscanf(m->hex + (size_t)2 * i, "%2x", &byte) != 1)
+			return false;
+		bytes[i] = (unsigned char)byte;
+	}
+	return true;
+}
+
 static bool mark_path(const struct mark *m, char *path, size_t size)
 {
 	_Alignas(struct file_handle) unsigned char room[sizeof(struct file_handle) + HANDLE_MAX];
@@ -214,17 +228,10 @@ static bool mark_path(const struct mark *m, char *path, size_t size)
 	struct stat opened, named;
 	ssize_t len;
 
-	if (m->bytes == 0 || m->bytes > HANDLE_MAX || strlen(m->hex) != 2 * (size_t)m->bytes)
+	if (!handle_bytes(m, h->f_handle))
 		return false;
 	h->handle_bytes = m->bytes;
 	h->handle_type = m->type;
-	for (unsigned i = 0; i < m->bytes; i++) {
-		unsigned byte;
-
-		if (sscanf(m->hex + (size_t)2 * i, "%2x", &byte) != 1)
-			return false;
-		h->f_handle[i] = (unsigned char)byte;
-	}
 	mount = open_mount(m);
 	if (mount < 0 || (fd = open_by_handle_at(mount, h, O_PATH | O_CLOEXEC)) < 0)
 		return false;
@@ -255,29 +262,61 @@ int inotify_check(struct capture *c, struct fd_desc *d)
 	return 0;
 }
 
+/* As CRIU has it: the handle in 16 words, and the path for where handles can't be opened. */
+static int save_watch(struct capture *c, const struct mark *m, const char *path, InotifyFileEntry *ify)
+{
+	InotifyWdEntry *w = CAPTURE_NEW(c, inotify_wd_entry);
+	unsigned char handle[HANDLE_MAX] = { 0 };
+	FhEntry *h;
+
+	if (capture_push(c, &ify->wd, &ify->n_wd, w) < 0 || !(w->f_handle = h = CAPTURE_NEW(c, fh_entry)))
+		return -1;
+	w->i_ino = m->ino;
+	w->mask = m->mask;
+	w->s_dev = m->dev;
+	w->wd = m->wd;
+	handle_bytes(m, handle);
+	h->bytes = m->bytes;
+	h->type = (uint32_t)m->type;
+	h->path = strdup(path);
+	h->handle = malloc(sizeof(handle));
+	if (!h->path || !h->handle)
+		return err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
+	memcpy(h->handle, handle, sizeof(handle));
+	h->n_handle = sizeof(handle) / sizeof(*h->handle);
+	return 0;
+}
+
+static int save_watch_ext(struct capture *c, const struct mark *m, const char *path, Drayage__FileExt *x)
+{
+	Drayage__InotifyWatch *w = CAPTURE_NEW(c, drayage__inotify_watch);
+
+	if (capture_push(c, &x->inotify, &x->n_inotify, w) < 0)
+		return -1;
+	w->wd = m->wd;
+	w->mask = m->mask;
+	w->path = strdup(path);
+	return w->path ? 0 : err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
+}
+
 int inotify_save(struct capture *c, struct fd_desc *d, FileEntry *f)
 {
+	cleanup_fd int local = capture_fd_open(c, d);
 	Drayage__FileExt *x = capture_file_ext(c, f->id);
 	char path[4096];
 	struct mark m;
 
-	if (!x)
+	if (local < 0 || !x || !(f->ify = CAPTURE_NEW(c, inotify_file_entry)) || !(f->ify->fown = capture_fown(c, d, local)))
 		return -1;
+	f->ify->id = f->id;
+	f->ify->flags = d->flags;
 	x->has_inotify_flags = true;
 	x->inotify_flags = d->flags;
 	for (const char *at = next_mark(d->info, &m); at; at = next_mark(next_line(at), &m)) {
-		Drayage__InotifyWatch *w;
-
 		if (!mark_path(&m, path, sizeof(path)))
 			return err_set(c->e, ERR_UNSUPPORTED, 0, "task %d fd %d: inotify watch %u has no path", c->pid, d->fd, m.wd);
-		w = CAPTURE_NEW(c, drayage__inotify_watch);
-		if (capture_push(c, &x->inotify, &x->n_inotify, w) < 0)
+		if (save_watch(c, &m, path, f->ify) < 0 || save_watch_ext(c, &m, path, x) < 0)
 			return -1;
-		w->wd = m.wd;
-		w->mask = m.mask;
-		w->path = strdup(path);
-		if (!w->path)
-			return err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
 	}
 	return 0;
 }

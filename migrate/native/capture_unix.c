@@ -299,6 +299,7 @@ static int save_peer(struct capture *c, const struct fd_desc *d, UnixSkEntry *u,
 		if (capture_bytes(c, &x->peer_name, un.sun_path, len) < 0)
 			return -1;
 		x->has_peer_name = true;
+		u->peer = d->sock.peer;
 		return 0;
 	}
 	x->has_socketpair = true;

@@ -196,7 +196,8 @@ int rebuild_unix(struct rebuild *r, struct built *b)
 
 	if (peer == b)
 		peer = NULL;
-	if (peer && peer->fd < 0 && peer->f->usk->peer == u->ino)
+	/* Two that were bound and connected to each other's names are no pair. */
+	if (peer && peer->fd < 0 && peer->f->usk->peer == u->ino && !u->name.len && !peer->f->usk->name.len)
 		return build_pair(r, b, peer);
 	/* A datagram socket that others are connected to counts as connected itself, and has a name. */
 	if (connected || (b->x && b->x->has_socketpair && b->x->socketpair && !peer && !u->name.len))
@@ -222,7 +223,7 @@ int rebuild_unix_connect(struct rebuild *r, struct built *b)
 		return 0;
 	if (b->x && b->x->has_peer_name && b->x->peer_name.len)
 		name = &b->x->peer_name;
-	else if (peer && (peer->f->usk->peer != u->ino || peer == b) && peer->f->usk->name.len)
+	else if (peer && peer->f->usk->name.len)
 		name = &peer->f->usk->name;
 	if (!name)
 		return 0;

@@ -161,7 +161,7 @@ static void sockets(void)
 		}
 		if (s && s->proto == IPPROTO_UDP && s->state == TCP_ESTABLISHED)
 			CHECK(s->dst_port && s->dst_addr[0]);
-		if (u && u->peer) {
+		if (u && u->peer && !ext_of(u->id)->has_peer_name) {
 			bool found = false;
 
 			pairs++;
