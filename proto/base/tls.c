@@ -14,8 +14,6 @@
 #include "proto/base/io.h"
 #include "proto/base/tls_priv.h"
 
-enum { READ_AHEAD = 256 * 1024 };
-
 /* What a call that returned rc comes to: -EAGAIN with s->events set, 0 at the end, or a failure that is kept. */
 static ssize_t outcome(struct tls_session *s, int rc)
 {
@@ -91,6 +89,21 @@ static int meet_client(struct tls_session *s, uint64_t deadline, struct err *e)
 	return err_set(e, ERR_PROTOCOL, 0, "TLS: the other side does not speak it");
 }
 
+/* Records are gathered on their way out, and go when tls_flush says so; what comes in is gathered by OpenSSL (tls_read_ahead). */
+static bool lay_pipes(struct tls_session *s)
+{
+	BIO *sock = BIO_new_socket(s->fd, BIO_NOCLOSE), *gather = BIO_new(BIO_f_buffer());
+
+	if (!sock || !gather || BIO_set_write_buffer_size(gather, TLS_BATCH) != 1 || BIO_up_ref(sock) != 1) {
+		BIO_free(sock);
+		BIO_free(gather);
+		return false;
+	}
+	SSL_set0_rbio(s->ssl, sock);
+	SSL_set0_wbio(s->ssl, BIO_push(gather, sock));
+	return true;
+}
+
 static int set_up(struct tls_session *s, struct err *e)
 {
 	int flags = fcntl(s->fd, F_GETFL);
@@ -98,7 +111,7 @@ static int set_up(struct tls_session *s, struct err *e)
 	if (flags < 0 || fcntl(s->fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		return err_sys(e, "TLS: socket");
 	s->ssl = SSL_new(s->context->ssl);
-	if (!s->ssl || SSL_set_app_data(s->ssl, s) != 1 || SSL_set_fd(s->ssl, s->fd) != 1)
+	if (!s->ssl || SSL_set_app_data(s->ssl, s) != 1 || !lay_pipes(s))
 		return err_set(e, ERR_SYSTEM, 0, "TLS: %s", tls_library_words());
 	if (s->role == TLS_CLIENT)
 		SSL_set_connect_state(s->ssl);
@@ -165,6 +178,22 @@ ssize_t tls_write(struct tls_session *s, const void *buf, size_t len)
 	return rc > 0 ? rc : outcome(s, rc);
 }
 
+int tls_flush(struct tls_session *s)
+{
+	BIO *out = SSL_get_wbio(s->ssl);
+
+	ERR_clear_error();
+	errno = 0;
+	if (BIO_flush(out) > 0)
+		return 0;
+	if (BIO_should_retry(out)) {
+		s->events = POLLOUT;
+		return -EAGAIN;
+	}
+	err_set(&s->failure, ERR_PEER, errno, "TLS");
+	return errno ? -errno : -EPIPE;
+}
+
 short tls_events(const struct tls_session *s)
 {
 	return s->events;
@@ -178,7 +207,6 @@ bool tls_buffered(const struct tls_session *s)
 void tls_read_ahead(struct tls_session *s)
 {
 	SSL_set_read_ahead(s->ssl, 1);
-	SSL_set_default_read_buffer_len(s->ssl, READ_AHEAD);
 }
 
 int tls_bye(struct tls_session *s)
@@ -188,7 +216,7 @@ int tls_bye(struct tls_session *s)
 	ERR_clear_error();
 	errno = 0;
 	rc = SSL_shutdown(s->ssl);
-	return rc >= 0 ? 0 : (int)outcome(s, rc);
+	return rc >= 0 ? tls_flush(s) : (int)outcome(s, rc);
 }
 
 int tls_explain(const struct tls_session *s, struct err *e)

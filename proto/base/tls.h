@@ -50,8 +50,10 @@ void tls_close(struct tls_session *s); /* accepts NULL; says nothing to the peer
 const char *tls_peer_name(const struct tls_session *s);
 
 /* Bytes moved, 0 at the peer's end (said or not), -EAGAIN: poll for tls_events, -EPROTO: broken, -errno. */
-ssize_t tls_read(struct tls_session *s, void *buf, size_t len);
-ssize_t tls_write(struct tls_session *s, const void *buf, size_t len); /* up to len; one record of up to 16 KiB */
+ssize_t tls_read(struct tls_session *s, void *buf, size_t len); /* at most a record */
+/* All of it, in a record for each 16 KiB begun; after -EAGAIN the same bytes again. Goes out by and by, at the latest with a flush. */
+ssize_t tls_write(struct tls_session *s, const void *buf, size_t len);
+int tls_flush(struct tls_session *s); /* 0, -EAGAIN, -errno */
 short tls_events(const struct tls_session *s); /* what the last -EAGAIN waits for: POLLIN or POLLOUT */
 bool tls_buffered(const struct tls_session *s); /* tls_read has something without the socket */
 /* Lets reads take more than a record off the socket. Before the first read, and never on a session that goes to the kernel. */

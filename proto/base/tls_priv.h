@@ -7,7 +7,10 @@
 
 #include "proto/base/tls.h"
 
-enum { TLS_SECRET_MAX = 48 };
+enum {
+	TLS_SECRET_MAX = 48,
+	TLS_BATCH = 256 * 1024, /* records are 16 KiB: so many of them to a system call, either way */
+};
 
 struct tls_context {
 	SSL_CTX *ssl;

@@ -13,13 +13,14 @@
 #include "proto/base/sandbox.h"
 #include "proto/base/tls_relay_priv.h"
 
-enum { LINGER_MS = 1000 }; /* for what the peer had on its way when the user left */
+enum { LOOK_EVERY = 16, LINGER_MS = 1000 }; /* for what the peer had on its way when the user left */
 
 struct flow { /* one direction */
 	uint8_t *buf;
 	size_t start, end; /* what is in it */
 	bool ended;        /* its source will give nothing more */
 	bool shut;         /* and its sink was told so: over */
+	bool waits;        /* for what poll will say */
 	bool discard;      /* its sink is gone: what comes is dropped */
 };
 
@@ -27,6 +28,7 @@ struct carrier {
 	const struct relay *relay;
 	struct tls_session *tls;
 	struct flow out, in; /* plain to TLS, TLS to plain */
+	bool unflushed;      /* there is more of out in the session */
 	struct pollfd plain, tcp;
 	bool gone;             /* the user */
 	uint64_t linger_until; /* 0: for ever */
@@ -77,7 +79,16 @@ static bool give_tls(struct carrier *c)
 		n = -EPIPE;
 	if (n > 0)
 		c->out.start += (size_t)n;
+	c->unflushed = c->unflushed || n > 0;
 	return tls_result(c, n);
+}
+
+static bool flush_tls(struct carrier *c)
+{
+	int rc = tls_flush(c->tls);
+
+	c->unflushed = rc == -EAGAIN;
+	return tls_result(c, rc);
 }
 
 /* Between our own ends of a migration a half-closed connection says it all; a socket in the kernel's hands couldn't read more (EIO). */
@@ -98,6 +109,8 @@ static bool move_out(struct carrier *c)
 		return false;
 	if (!empty(&c->out))
 		return give_tls(c);
+	if (c->unflushed)
+		return flush_tls(c);
 	return c->out.ended ? shut_tls(c) : take_plain(c);
 }
 
@@ -181,15 +194,17 @@ static bool wait_for_either(struct carrier *c)
 	return n > 0 || (n < 0 && errno == EINTR);
 }
 
+/* One that waits is not tried again before poll has returned; while the other is busy, that is looked at now and then. */
 static void carry(struct carrier *c)
 {
 	bool more = true;
 
-	while (more && !c->broken && !(c->out.shut && c->in.shut)) {
-		c->plain.events = c->tcp.events = 0;
-		/* Both, whatever the first says. */
-		more = move_out(c) | move_in(c);
-		if (!more && !c->broken)
+	for (unsigned turn = 1; more && !c->broken && !(c->out.shut && c->in.shut); turn++) {
+		if (turn % LOOK_EVERY == 0 || (c->out.waits && c->in.waits))
+			c->plain.events = c->tcp.events = c->out.waits = c->in.waits = 0;
+		c->out.waits = c->out.waits || !move_out(c);
+		c->in.waits = c->in.waits || (!c->broken && !move_in(c));
+		if (c->out.waits && c->in.waits && !c->broken)
 			more = wait_for_either(c);
 	}
 }
