@@ -58,8 +58,9 @@ static int handshake(struct tls_session *s, uint64_t deadline, struct err *e)
 		if (rc == 1)
 			return 0;
 		how = outcome(s, rc);
-		if (how == 0)
-			return err_set(e, ERR_PEER, 0, "TLS: the other side ended the connection instead of a handshake; does it speak TLS?");
+		if (how == 0 || how == -ECONNRESET || how == -EPIPE)
+			return err_set(e, ERR_PEER, 0, "TLS: the other side ended the connection in the handshake%s",
+				       s->role == TLS_CLIENT ? "; does it speak TLS?" : "");
 		if (how != -EAGAIN)
 			return tls_explain(s, e);
 		n = wait_for(s, deadline);

@@ -61,10 +61,10 @@ static int refusal_words(const struct tls_session *s, struct err *e)
 	const char *allow = s->context->config->allow;
 
 	if (verdict != X509_V_ERR_HOSTNAME_MISMATCH)
-		return err_set(e, ERR_PERMISSION, 0, "TLS: the certificate of \"%s\" is refused: %s", s->peer, X509_verify_cert_error_string(verdict));
+		return err_set(e, ERR_PERMISSION, 0, "TLS: the certificate of %s is refused: %s", s->peer, X509_verify_cert_error_string(verdict));
 	if (allow)
-		return err_set(e, ERR_PERMISSION, 0, "TLS: the certificate is of \"%s\", not of any that --tls-allow names", s->peer);
-	return err_set(e, ERR_PERMISSION, 0, "TLS: the certificate is of \"%s\", not of \"%s\" (--tls-allow names others that will do)", s->peer,
+		return err_set(e, ERR_PERMISSION, 0, "TLS: the certificate is of %s, not of any that --tls-allow names", s->peer);
+	return err_set(e, ERR_PERMISSION, 0, "TLS: the certificate is of %s, not of %s (--tls-allow names others that will do)", s->peer,
 		       s->name ? s->name : "");
 }
 
