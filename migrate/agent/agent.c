@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "migrate/agent/hellos.h"
 #include "migrate/agent/session.h"
 #include "migrate/agent/settled.h"
 #include "proto/base/cleanup.h"
@@ -23,19 +24,7 @@
 #include "proto/wire/frame.h"
 #include "proto/wire/control.h"
 
-enum {
-	MAX_PENDING = 256, /* connections that have not said hello */
-	HELLO_MS = 5000,    /* for the 64 bytes of a hello */
-	DEAD_AFTER_MS = 20 * 1000,
-};
-
-/* A connection before its hello is complete. */
-struct pending {
-	int fd; /* -1: free */
-	uint64_t deadline_us;
-	size_t have;
-	unsigned char buf[HELLO_SIZE];
-};
+enum { AT_SIGNALS, AT_LISTENER, AT_HELLOS, AT_CHILDREN = AT_HELLOS + HELLOS_MAX }; /* in what is polled */
 
 struct child {
 	pid_t pid; /* 0: free */
@@ -49,10 +38,11 @@ struct agent {
 	int listener, signals;
 	bool draining;
 	uint64_t drain_deadline_us; /* 0: none */
-	struct pending pending[MAX_PENDING];
+	struct tls_gate *tls; /* NULL: plain text */
+	struct hellos *hellos;
 	struct child *child; /* as many as there ever were at once: nothing limits them but memory and process ids */
 	size_t children;
-	struct pollfd *polled; /* 2 + MAX_PENDING + children */
+	struct pollfd *polled; /* AT_CHILDREN + children */
 };
 
 /* --- sessions ------------------------------------------------------------------------------------------------------------------- */
@@ -82,7 +72,7 @@ static struct child *free_child(struct agent *a)
 	if (!child)
 		return NULL;
 	a->child = child;
-	polled = realloc(a->polled, (2 + MAX_PENDING + more) * sizeof(*polled));
+	polled = realloc(a->polled, (AT_CHILDREN + more) * sizeof(*polled));
 	if (!polled)
 		return NULL;
 	a->polled = polled;
@@ -101,13 +91,13 @@ static unsigned children_left(const struct agent *a)
 }
 
 /* What a forked child must not hold: other peers' connections, the listener, other sessions' lines. */
-static void close_in_child(struct agent *a, int keep1, int keep2)
+static void close_in_child(struct agent *a, int keep)
 {
 	sigset_t none;
 
-	for (size_t i = 0; i < MAX_PENDING; i++)
-		if (a->pending[i].fd >= 0 && a->pending[i].fd != keep1 && a->pending[i].fd != keep2)
-			close(a->pending[i].fd);
+	hellos_close(a->hellos, keep);
+	if (a->tls)
+		close(tls_gate_line(a->tls));
 	for (size_t i = 0; i < a->children; i++)
 		if (a->child[i].pid && a->child[i].line >= 0)
 			close(a->child[i].line);
@@ -117,19 +107,16 @@ static void close_in_child(struct agent *a, int keep1, int keep2)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void session_child(struct agent *a, const struct migration_id *id, int control, int line)
+static _Noreturn void session_child(struct agent *a, const struct migration_id *id, const struct caller *caller, int line)
 {
-	struct session_config c = { .id = *id, .control = control, .agent = line, .state_dir = a->config->state_dir };
-	char peer[SOCK_NAME_MAX];
+	struct session_config c = { .id = *id, .control = caller->fd, .agent = line, .state_dir = a->config->state_dir };
 
-	close_in_child(a, control, line);
-	sock_name(control, true, peer);
-	snprintf(c.peer, sizeof(c.peer), "%s", peer);
+	close_in_child(a, caller->fd);
+	snprintf(c.peer, sizeof(c.peer), "%s", caller->peer);
 	exit(session_run(&c));
 }
 
-/* Takes control. */
-static enum hello_status start_session(struct agent *a, const struct migration_id *id, int control)
+static enum hello_status start_session(struct agent *a, const struct migration_id *id, const struct caller *caller)
 {
 	struct child *c = free_child(a);
 	int pair[2];
@@ -143,7 +130,7 @@ static enum hello_status start_session(struct agent *a, const struct migration_i
 	*c = (struct child){ .line = pair[0], .id = *id };
 	c->pid = fork();
 	if (c->pid == 0)
-		session_child(a, id, control, pair[1]);
+		session_child(a, id, caller, pair[1]);
 	close(pair[1]);
 	if (c->pid < 0) {
 		close(pair[0]);
@@ -171,7 +158,7 @@ static enum hello_status answer_from_record(struct agent *a, const struct migrat
 	*c = (struct child){ .line = -1 };
 	c->pid = fork();
 	if (c->pid == 0) {
-		close_in_child(a, fd, -1);
+		close_in_child(a, fd);
 		log_set_role("query");
 		exit(settled_answer(a->config->state_dir, id, fd, &e) < 0);
 	}
@@ -250,106 +237,53 @@ static void send_hello(int fd, const struct hello *theirs, enum hello_status sta
 	write_full(fd, buf, sizeof(buf)); /* 64 bytes fit an empty socket buffer; a peer that is gone is found by who reads next */
 }
 
-static void refuse(const struct hello *h, int fd, enum hello_status status)
+static void refuse(const struct hello *h, const struct caller *c, enum hello_status status)
 {
-	char peer[SOCK_NAME_MAX];
-
-	sock_name(fd, true, peer);
-	log_event(LOG_WARN, "hello-refused", "peer=%s role=%u status=%u", peer, h->role, (unsigned)status);
-	send_hello(fd, h, status);
+	log_event(LOG_WARN, "hello-refused", "peer=%s role=%u status=%u", c->peer, h->role, (unsigned)status);
+	send_hello(c->fd, h, status);
 }
 
 /* The answer goes out before the connection is handed over: from then on others speak on it. On a stream only its sender does, and what that
  * says next, on the control connection too, must find the stream where it belongs: it is handed over first. */
-static void on_hello(struct agent *a, const struct hello *h, int fd)
+static void take_hello(struct agent *a, const struct hello *h, const struct caller *c)
 {
 	struct child *session = find_session(a, &h->id);
-	struct sock_tuning tuning = { .congestion = "auto", .dead_after_ms = DEAD_AFTER_MS };
 	enum hello_status status = HELLO_OK;
-	struct err e;
 
-	fcntl(fd, F_SETFL, 0); /* blocking from here on */
-	sock_tune(fd, &tuning, &e);
 	if (h->role == HELLO_CONTROL && (a->draining || session))
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
 	if (h->role == HELLO_STREAM)
-		status = session && h->index < STREAMS_MAX ? hand_over(session, AGENT_STREAM, h->index, fd) : HELLO_UNKNOWN_ID;
+		status = session && h->index < STREAMS_MAX ? hand_over(session, AGENT_STREAM, h->index, c->fd) : HELLO_UNKNOWN_ID;
 	if (h->role == HELLO_LATE)
 		status = session ? HELLO_OK : HELLO_UNKNOWN_ID;
 	if (status != HELLO_OK) {
-		refuse(h, fd, status);
+		refuse(h, c, status);
 		return;
 	}
-	send_hello(fd, h, HELLO_OK);
+	send_hello(c->fd, h, HELLO_OK);
 	switch ((enum hello_role)h->role) {
 	case HELLO_CONTROL:
-		status = start_session(a, &h->id, fd);
+		status = start_session(a, &h->id, c);
 		break;
 	case HELLO_STREAM:
 		break;
 	case HELLO_LATE: /* both sides speak: as with a control connection, the answer goes first */
-		status = hand_over(session, AGENT_LATE, h->index, fd);
+		status = hand_over(session, AGENT_LATE, h->index, c->fd);
 		break;
 	case HELLO_QUERY:
-		status = session ? hand_over(session, AGENT_QUERY, 0, fd) : answer_from_record(a, &h->id, fd);
+		status = session ? hand_over(session, AGENT_QUERY, 0, c->fd) : answer_from_record(a, &h->id, c->fd);
 		break;
 	}
 	if (status != HELLO_OK)
 		log_event(LOG_WARN, "hand-over", "role=%u status=%u", h->role, (unsigned)status);
 }
 
-static void drop_pending(struct pending *p, const char *why)
+static void on_hello(void *arg, int rc, const struct hello *h, const struct caller *c)
 {
-	char peer[SOCK_NAME_MAX];
-
-	sock_name(p->fd, true, peer);
-	log_event(LOG_WARN, "no-hello", "peer=%s reason=\"%s\"", peer, why);
-	close(p->fd);
-	p->fd = -1;
-}
-
-static void on_pending(struct agent *a, struct pending *p)
-{
-	ssize_t n = recv(p->fd, p->buf + p->have, sizeof(p->buf) - p->have, MSG_DONTWAIT);
-	struct hello h = { 0 };
-	int rc;
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		drop_pending(p, "connection ended");
-		return;
-	}
-	p->have += (size_t)n;
-	if (p->have < sizeof(p->buf))
-		return;
-	rc = hello_decode(p->buf, &h);
-	if (rc == -EPROTONOSUPPORT) {
-		fcntl(p->fd, F_SETFL, 0);
-		refuse(&h, p->fd, HELLO_BAD_VERSION);
-	} else if (rc < 0) {
-		drop_pending(p, "not a hello of this protocol");
-		return;
-	} else {
-		on_hello(a, &h, p->fd);
-	}
-	close(p->fd);
-	p->fd = -1;
-}
-
-static void on_connection(struct agent *a)
-{
-	int fd = accept4(a->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct pending *oldest = &a->pending[0];
-
-	if (fd < 0)
-		return;
-	for (size_t i = 0; i < MAX_PENDING && oldest->fd >= 0; i++)
-		if (a->pending[i].fd < 0 || a->pending[i].deadline_us < oldest->deadline_us)
-			oldest = &a->pending[i];
-	if (oldest->fd >= 0)
-		drop_pending(oldest, "too many that say nothing");
-	*oldest = (struct pending){ .fd = fd, .deadline_us = clock_us() + HELLO_MS * 1000ull };
+	if (rc < 0)
+		refuse(h, c, HELLO_BAD_VERSION);
+	else
+		take_hello(arg, h, c);
 }
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------------- */
@@ -381,11 +315,10 @@ static void on_signal(struct agent *a)
 
 static int next_timeout_ms(const struct agent *a)
 {
-	uint64_t next = a->drain_deadline_us ? a->drain_deadline_us : UINT64_MAX, now = clock_us();
+	uint64_t next = hellos_next_us(a->hellos), now = clock_us();
 
-	for (size_t i = 0; i < MAX_PENDING; i++)
-		if (a->pending[i].fd >= 0 && a->pending[i].deadline_us < next)
-			next = a->pending[i].deadline_us;
+	if (a->drain_deadline_us && a->drain_deadline_us < next)
+		next = a->drain_deadline_us;
 	if (next == UINT64_MAX)
 		return -1;
 	return next <= now ? 0 : (int)((next - now) / 1000 + 1);
@@ -395,9 +328,7 @@ static void expire(struct agent *a)
 {
 	uint64_t now = clock_us();
 
-	for (size_t i = 0; i < MAX_PENDING; i++)
-		if (a->pending[i].fd >= 0 && a->pending[i].deadline_us <= now)
-			drop_pending(&a->pending[i], "silent");
+	hellos_expire(a->hellos);
 	if (a->drain_deadline_us && a->drain_deadline_us <= now) {
 		a->drain_deadline_us = 0;
 		for (size_t i = 0; i < a->children; i++)
@@ -411,27 +342,24 @@ static void serve(struct agent *a)
 	struct pollfd *p = a->polled;
 	int n;
 
-	p[0] = (struct pollfd){ .fd = a->signals, .events = POLLIN };
-	p[1] = (struct pollfd){ .fd = a->draining ? -1 : a->listener, .events = POLLIN };
-	for (size_t i = 0; i < MAX_PENDING; i++)
-		p[2 + i] = (struct pollfd){ .fd = a->pending[i].fd, .events = POLLIN };
+	p[AT_SIGNALS] = (struct pollfd){ .fd = a->signals, .events = POLLIN };
+	p[AT_LISTENER] = (struct pollfd){ .fd = a->draining ? -1 : a->listener, .events = POLLIN };
+	hellos_poll(a->hellos, p + AT_HELLOS);
 	for (size_t i = 0; i < a->children; i++)
-		p[2 + MAX_PENDING + i] = (struct pollfd){ .fd = a->child[i].pid ? a->child[i].line : -1, .events = POLLIN };
-	n = poll(p, 2 + MAX_PENDING + a->children, next_timeout_ms(a));
+		p[AT_CHILDREN + i] = (struct pollfd){ .fd = a->child[i].pid ? a->child[i].line : -1, .events = POLLIN };
+	n = poll(p, AT_CHILDREN + a->children, next_timeout_ms(a));
 	if (n < 0)
 		return;
 	/* Sessions before signals, so that a line's last message is read before its process is reaped; and before new connections,
 	 * which may move all of this. */
 	for (size_t i = 0; i < a->children; i++)
-		if (p[2 + MAX_PENDING + i].revents)
+		if (p[AT_CHILDREN + i].revents)
 			on_session_line(a, &a->child[i]);
-	if (p[0].revents)
+	if (p[AT_SIGNALS].revents)
 		on_signal(a);
-	if (p[1].revents)
-		on_connection(a);
-	for (size_t i = 0; i < MAX_PENDING; i++)
-		if (a->polled[2 + i].revents)
-			on_pending(a, &a->pending[i]);
+	if (p[AT_LISTENER].revents)
+		hellos_accept(a->hellos, a->listener);
+	hellos_polled(a->hellos, a->polled + AT_HELLOS);
 	expire(a);
 }
 
@@ -456,8 +384,24 @@ static int announce(const struct agent *a)
 	sock_name(a->listener, false, name);
 	printf("listening on %s\n", name);
 	fflush(stdout);
-	log_event(LOG_INFO, "listening", "address=%s state-dir=%s", name, a->config->state_dir);
+	log_event(LOG_INFO, "listening", "address=%s tls=%d state-dir=%s", name, a->tls != NULL, a->config->state_dir);
 	return notify_manager("READY=1");
+}
+
+/* Credentials first: without them only this host may come in. */
+static int open_door(struct agent *a, struct err *e)
+{
+	const struct agent_config *config = a->config;
+
+	if (tls_configured(&config->tls) && !(a->tls = tls_gate_start(&config->tls, e)))
+		return -1;
+	a->listener = sock_listen(config->listen, DRAY_DEFAULT_PORT, e);
+	if (a->listener < 0)
+		return -1;
+	if (a->tls || config->insecure || sock_is_loopback(a->listener))
+		return 0;
+	return err_set(e, ERR_USAGE, 0, "--listen %s is no loopback address: whoever reaches the port could have processes run here. Give it TLS "
+		       "credentials (--tls-cert and so on), or --insecure on a network that you trust", config->listen);
 }
 
 int agent_run(const struct agent_config *config, struct err *e)
@@ -468,20 +412,13 @@ int agent_run(const struct agent_config *config, struct err *e)
 	if (!a)
 		return err_set(e, ERR_SYSTEM, ENOMEM, "agent");
 	a->config = config;
-	for (size_t i = 0; i < MAX_PENDING; i++)
-		a->pending[i].fd = -1;
 	log_set_role("agent");
 	a->signals = a->listener = -1;
-	if (!free_child(a)) {
+	if (open_door(a, e) < 0)
+		goto out;
+	a->hellos = hellos_create(a->tls, on_hello, a);
+	if (!a->hellos || !free_child(a)) {
 		err_set(e, ERR_SYSTEM, ENOMEM, "agent");
-		goto out;
-	}
-	a->listener = sock_listen(config->listen, DRAY_DEFAULT_PORT, e);
-	if (a->listener < 0)
-		goto out;
-	if (!config->insecure && !sock_is_loopback(a->listener)) {
-		err_set(e, ERR_USAGE, 0, "--listen %s is no loopback address: whoever reaches the port could have processes run here; "
-			"--insecure allows it on a network that you trust", config->listen);
 		goto out;
 	}
 	a->signals = open_signals(e);
@@ -496,6 +433,8 @@ out:
 		close(a->listener);
 	if (a->signals >= 0)
 		close(a->signals);
+	hellos_destroy(a->hellos);
+	tls_gate_stop(a->tls);
 	free(a->child);
 	free(a->polled);
 	free(a);

@@ -29,7 +29,7 @@ struct session_config {
 	int control;  /* hello exchanged; taken */
 	int agent;    /* line to the agent; taken */
 	const char *state_dir;
-	char peer[280]; /* for logs and the journal */
+	char peer[280]; /* for logs and the journal: its address, and its name where TLS tells it */
 };
 
 /* In a process forked for it. Returns the exit status. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/cli/options.h"
 
+#include "migrate/cli/tls_options.h"
 #include "migrate/conduct/config.h"
 #include "proto/base/sock.h"
 
@@ -12,7 +13,11 @@ static const struct opt options[] = {
 	{ .name = "listen", .type = OPT_STRING, .offset = FIELD(listen), .argument = "ADDRESS:PORT", .preset = DRAY_LISTEN,
 	  .help = "Where migrations come in. Port 0 lets the kernel choose; the line printed when ready says which." },
 	{ .name = "insecure", .type = OPT_FLAG, .offset = FIELD(insecure),
-	  .help = "Allow an address that other hosts can reach, though anyone who reaches it can start processes here as any user." },
+	  .help = "Without TLS, allow an address that other hosts can reach, though anyone who reaches it can start processes here as any user." },
+	TLS_FILE_OPTIONS(struct agent_config, tls),
+	TLS_ALLOW_OPTION(struct agent_config, tls,
+			 "Names of which a source's certificate must bear one: DNS names, addresses, or common names where there are no DNS names. "
+			 "Without it every certificate of the authority is let in."),
 	{ .name = "state-dir", .type = OPT_STRING, .offset = FIELD(state_dir), .argument = "DIR", .preset = DRAY_STATE_DIR,
 	  .help = "Where decisions are recorded." },
 	{ .name = "max-memory", .type = OPT_BYTES, .offset = FIELD(max_memory), .argument = "BYTES", .preset = "0",

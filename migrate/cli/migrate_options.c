@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/cli/options.h"
 
+#include "migrate/cli/tls_options.h"
 #include "migrate/conduct/config.h"
 #include "migrate/conduct/report.h"
 #include "proto/base/sock.h"
@@ -84,6 +85,7 @@ static const struct opt options[] = {
 	  .help = "Say what would move, what would not and why, and the predicted rounds and blackout. Stops nothing." },
 	{ .name = "json", .type = OPT_FLAG, .offset = FIELD(json),
 	  .help = "One JSON object a line on standard output for each event, the last one with the result." },
+	TLS_CLIENT_OPTIONS(struct migrate_config, tls),
 	{ .name = "state-dir", .type = OPT_STRING, .offset = FIELD(state_dir), .argument = "DIR", .preset = DRAY_STATE_DIR,
 	  .help = "Where the decision is recorded, for dray recover." },
 	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,

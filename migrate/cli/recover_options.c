@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/cli/options.h"
 
+#include "migrate/cli/tls_options.h"
 #include "migrate/conduct/config.h"
 #include "proto/wire/hello.h"
 
@@ -20,6 +21,7 @@ static const struct opt options[] = {
 	{ .name = "kill", .type = OPT_FLAG, .offset = FIELD(kill),
 	  .help = "End the process here without asking the destination. If it does not run there, it is then lost." },
 	{ .name = "json", .type = OPT_FLAG, .offset = FIELD(json), .help = "One JSON object a line for each migration." },
+	TLS_CLIENT_OPTIONS(struct recover_config, tls),
 	{ .name = "state-dir", .type = OPT_STRING, .offset = FIELD(state_dir), .argument = "DIR", .preset = DRAY_STATE_DIR,
 	  .help = "Where the decisions are recorded." },
 	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,

@@ -2,6 +2,7 @@
 #include "migrate/cli/report.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "migrate/cli/human.h"
 #include "migrate/cli/progress.h"
@@ -95,6 +96,8 @@ static void print_means(const struct migration_report *r, FILE *out)
 {
 	fprintf(out, "tracker %s, engine %s, extract %s, compress %s, %u stream%s", r->tracker, r->engine ? r->engine : "none", r->extract,
 		r->compress ? r->compress : "none", r->streams, r->streams == 1 ? "" : "s");
+	if (r->tls && strcmp(r->tls, "none") != 0)
+		fprintf(out, ", TLS by the %s", r->tls);
 	if (r->stop_reason)
 		fprintf(out, "; rounds ended: %s", r->stop_reason);
 	if (r->arm_stopped_us)
@@ -155,6 +158,7 @@ static void json_identity(struct json *j, const struct migration_report *r)
 	json_string(j, "engine", r->engine);
 	json_string(j, "extract", r->extract);
 	json_string(j, "compress", r->compress);
+	json_string(j, "tls", r->tls);
 	json_u64(j, "streams", r->streams);
 }
 

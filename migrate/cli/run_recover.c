@@ -11,6 +11,7 @@
 
 struct walk {
 	const struct recover_config *config;
+	struct settle_job job;
 	struct err *err;
 	unsigned seen, failed;
 };
@@ -49,7 +50,6 @@ static bool recover_one(const struct migration_id *id, const struct journal_reco
 {
 	struct walk *w = arg;
 	const struct recover_config *c = w->config;
-	enum settle_force force = c->thaw ? SETTLE_THAW : c->kill ? SETTLE_KILL : SETTLE_ASK;
 	enum keeper_verdict verdict;
 	struct migration_id wanted;
 	struct err e = { 0 };
@@ -61,7 +61,7 @@ static bool recover_one(const struct migration_id *id, const struct journal_reco
 		show(w, id, r, owned, NULL);
 		return true;
 	}
-	if (settle_record(c->state_dir, id, force, &verdict, &e) < 0) {
+	if (settle_record(&w->job, id, &verdict, &e) < 0) {
 		w->failed++;
 		*w->err = e;
 		show(w, id, r, owned, e.text);
@@ -75,9 +75,15 @@ int run_recover(const void *config, struct err *e)
 {
 	const struct recover_config *c = config;
 	struct walk w = { .config = c, .err = e };
+	int rc;
 
 	log_set_level(c->log_level);
-	if (journal_each(c->state_dir, JOURNAL_SOURCE, recover_one, &w, e) < 0)
+	w.job = (struct settle_job){ .state_dir = c->state_dir, .force = c->thaw ? SETTLE_THAW : c->kill ? SETTLE_KILL : SETTLE_ASK };
+	if (tls_configured(&c->tls) && !(w.job.tls = tls_gate_start(&c->tls, e)))
+		return -1;
+	rc = journal_each(c->state_dir, JOURNAL_SOURCE, recover_one, &w, e);
+	tls_gate_stop(w.job.tls);
+	if (rc < 0)
 		return -1;
 	if (c->id && w.seen == 0)
 		return err_set(e, ERR_GONE, 0, "no record of migration %s in %s", c->id, c->state_dir);

@@ -13,6 +13,7 @@
 #include "migrate/send/sender.h"
 #include "migrate/track/track.h"
 #include "proto/base/log.h"
+#include "proto/base/tls.h"
 
 enum { DRAY_PORT = 7077 };
 #define DRAY_LISTEN "127.0.0.1:7077"
@@ -41,6 +42,7 @@ struct migrate_config {
 	bool tcp_close, keep_source, verify, dry_run;
 	bool postcopy;          /* after the first round, whatever is left */
 
+	struct tls_config tls;
 	const char *state_dir;
 	enum log_level log_level;
 	bool json;
@@ -51,12 +53,14 @@ struct agent_config {
 	const char *state_dir;
 	uint64_t max_memory; /* bytes over all migrations; 0: what the host has */
 	uint64_t drain_timeout_ms;
-	bool insecure;       /* other addresses than loopback are allowed */
+	bool insecure;       /* other addresses than loopback are allowed without TLS */
+	struct tls_config tls;
 	enum log_level log_level;
 };
 
 struct recover_config {
 	const char *id; /* 32 hex digits, or NULL: every one that is not settled */
+	struct tls_config tls;
 	const char *state_dir;
 	bool list, thaw, kill, json;
 	enum log_level log_level;

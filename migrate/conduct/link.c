@@ -2,8 +2,10 @@
 #include "migrate/conduct/link.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "control.pb-c.h"
+#include "migrate/send/sender.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/sock.h"
@@ -11,7 +13,7 @@
 #include "proto/wire/frame.h"
 #include "proto/wire/range_list.h"
 
-enum { CONNECT_MS = 5000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000 };
+enum { CONNECT_MS = 5000, HANDSHAKE_MS = 10000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000 };
 
 static int check_answer(const struct link_config *c, const struct hello *h, struct err *e)
 {
@@ -31,6 +33,14 @@ static int check_answer(const struct link_config *c, const struct hello *h, stru
 	return err_set(e, ERR_PROTOCOL, 0, "%s answers with status %u", c->address, h->status);
 }
 
+/* len bytes of an answer that is none. */
+static int no_answer(const struct link_config *c, const unsigned char *buf, size_t len, int rc, struct err *e)
+{
+	if (tls_is_alert(buf, len))
+		return err_set(e, ERR_PERMISSION, 0, "%s speaks TLS and nothing else: this side needs credentials (--tls, --tls-cert)", c->address);
+	return err_set(e, ERR_PEER, -rc, "%s ends the connection instead of a hello", c->address);
+}
+
 static int exchange(const struct link_config *c, int fd, struct hello *h, struct err *e)
 {
 	unsigned char buf[HELLO_SIZE];
@@ -43,27 +53,75 @@ static int exchange(const struct link_config *c, int fd, struct hello *h, struct
 	rc = wait_readable(fd, ANSWER_MS);
 	if (rc == 0)
 		return err_set(e, ERR_TIMEOUT, 0, "%s does not answer the hello: is a dray agent listening there?", c->address);
+	memset(buf, 0, sizeof(buf));
 	rc = rc < 0 ? rc : read_full(fd, buf, sizeof(buf));
 	if (rc < 0)
-		return err_set(e, ERR_PEER, -rc, "%s ends the connection instead of a hello", c->address);
+		return no_answer(c, buf, sizeof(buf), rc, e);
 	rc = hello_decode(buf, h);
 	if (rc < 0 && h->status != HELLO_BAD_VERSION)
 		return err_set(e, ERR_PROTOCOL, 0, "%s is no dray agent", c->address);
 	return check_answer(c, h, e);
 }
 
-int link_open(const struct link_config *c, enum hello_role role, uint32_t index, uint64_t *features, struct err *e)
+/* Takes l->fd; afterwards it carries plain bytes. */
+static int wrap(const struct link_config *c, struct tls_link *l, struct err *e)
 {
-	struct hello h = { .version = HELLO_VERSION, .role = (uint8_t)role, .index = index, .features = c->features, .id = c->id,
-			   .max_frame_pages = FRAME_MAX_PAGES, .max_control_len = CONTROL_MAX };
+	char host[SOCK_HOST_MAX];
+	struct tls_wish wish = { .role = TLS_CLIENT, .name = host, .timeout_ms = HANDSHAKE_MS, .kernel = true };
+	uint16_t port;
+	int fd = l->fd;
+
+	*l = TLS_LINK_NONE;
+	if (sock_parse(c->address, DRAY_DEFAULT_PORT, host, &port, e) < 0) {
+		close(fd);
+		return -1;
+	}
+	return tls_gate_wrap(c->tls, fd, &wish, l, e) < 0 ? err_wrap(e, "%s", c->address) : 0;
+}
+
+static int connect_tuned(const struct link_config *c, struct link_facts *facts, struct err *e)
+{
 	struct sock_tuning tuning = { .congestion = c->congestion, .dead_after_ms = DEAD_AFTER_MS };
 	cleanup_fd int fd = sock_connect_tuned(c->address, DRAY_DEFAULT_PORT, CONNECT_MS, &tuning, e);
 
-	if (fd < 0 || exchange(c, fd, &h, e) < 0)
+	if (fd < 0)
 		return -1;
-	if (features)
-		*features = h.features & c->features;
+	facts->rtt_us = sock_rtt_us(fd);
+	facts->bytes_per_s = sender_link_speed(fd);
 	return steal_fd(&fd);
+}
+
+/* A refusal by TLS 1.3 comes only when the first answer should. */
+static int exchange_explained(const struct link_config *c, const struct tls_link *l, struct hello *h, struct err *e)
+{
+	int rc = exchange(c, l->fd, h, e);
+
+	if (rc < 0 && e->kind == ERR_PEER && c->tls)
+		tls_link_explain(l, e);
+	return rc;
+}
+
+int link_open(const struct link_config *c, enum hello_role role, uint32_t index, struct link_facts *facts, struct err *e)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = (uint8_t)role, .index = index, .features = c->features, .id = c->id,
+			   .max_frame_pages = FRAME_MAX_PAGES, .max_control_len = CONTROL_MAX };
+	struct tls_link l = TLS_LINK_NONE;
+	struct link_facts found = { .tls = "none" };
+	int fd = -1;
+
+	l.fd = connect_tuned(c, &found, e);
+	if (l.fd < 0 || (c->tls && wrap(c, &l, e) < 0))
+		return -1;
+	if (exchange_explained(c, &l, &h, e) == 0) {
+		fd = steal_fd(&l.fd);
+		found.features = h.features & c->features;
+		if (c->tls)
+			found.tls = l.in_kernel ? "kernel" : "relay";
+	}
+	tls_link_close(&l);
+	if (facts)
+		*facts = found;
+	return fd;
 }
 
 int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct run_list *missing, struct err *e)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* link.h - connections of a migration to its destination: connect, tune, exchange hellos; and the question what became of one.
+/* link.h - connections of a migration to its destination: connect, tune, TLS, exchange hellos; and the question what became of one.
  * Threads: any. Descriptors are owned by the caller. Fails: err of kind ERR_PEER, ERR_TIMEOUT, ERR_PROTOCOL, naming the address. */
 #ifndef DRAY_MIGRATE_LINK_H
 #define DRAY_MIGRATE_LINK_H
@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proto/base/err.h"
+#include "proto/base/tls_relay.h"
 #include "proto/wire/hello.h"
 #include "proto/wire/runs.h"
 
@@ -15,11 +16,18 @@ struct link_config {
 	const char *congestion; /* as in struct sock_tuning */
 	struct migration_id id;
 	uint64_t features;      /* offered */
+	struct tls_gate *tls;   /* NULL: plain text */
 	const char *identity;   /* of the destination's state directory, for link_query; NULL or "" where it isn't known */
 };
 
-/* features: what both know, out; may be NULL. */
-int link_open(const struct link_config *c, enum hello_role role, uint32_t index, uint64_t *features, struct err *e);
+struct link_facts {
+	uint64_t features;    /* that both know */
+	uint64_t bytes_per_s; /* what the interface says of its speed; 0 unknown or loopback */
+	unsigned rtt_us;      /* 0 unknown */
+	const char *tls;      /* who encrypts: "none", "relay", "kernel" */
+};
+/* facts may be NULL. */
+int link_open(const struct link_config *c, enum hello_role role, uint32_t index, struct link_facts *facts, struct err *e);
 
 enum link_outcome { LINK_UNKNOWN, LINK_ABORTED, LINK_RUNNING };
 /* Asks once what became of a migration and, when that is decided, lets the destination forget it. missing: a zeroed list that gets the pages

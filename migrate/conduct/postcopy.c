@@ -11,7 +11,7 @@ int postcopy_connect(struct source *s)
 {
 	if (!s->late_wanted)
 		return 0;
-	if (!(s->features & HELLO_FEATURE_POSTCOPY))
+	if (!(s->facts.features & HELLO_FEATURE_POSTCOPY))
 		return err_set(s->err, ERR_UNSUPPORTED, 0, "%s does not know post-copy", s->config->destination);
 	s->late = late_source_create(s->pid, s->err);
 	return s->late ? late_source_connect(s->late, &s->link, s->err) : -1;

@@ -62,6 +62,7 @@ struct migration_report {
 	char destination[280]; /* HOST:PORT as resolved or as typed */
 	enum migration_outcome outcome;
 	const char *tracker, *engine, *extract, *compress; /* as resolved; NULL before that */
+	const char *tls; /* who encrypts: "none", "relay", "kernel"; NULL before there is a connection */
 	const char *stop_reason; /* why rounds ended: "converged", "stalled", "max-rounds", "timeout"; NULL before that */
 	unsigned streams;
 

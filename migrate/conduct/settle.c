@@ -83,6 +83,10 @@ enum keeper_verdict settle_for_keeper(void *arg)
 	bool decided = true;
 	struct err e;
 
+	if (f->tls && tls_configured(f->tls) && !(link.tls = tls_gate_start(f->tls, &e))) {
+		log_event(LOG_ERROR, "settle", "error=\"%s\"", e.text);
+		return KEEPER_STAY_FROZEN;
+	}
 	j = journal_open(f->state_dir, &f->id, JOURNAL_SOURCE, &e);
 	if (!j) { /* somebody else settles it (dray recover): the tree is theirs */
 		log_event(LOG_ERROR, "settle", "error=\"%s\"", e.text);
@@ -96,6 +100,7 @@ enum keeper_verdict settle_for_keeper(void *arg)
 	if (decided)
 		journal_remove(j);
 	journal_close(j);
+	tls_gate_stop(link.tls);
 	return verdict;
 }
 
@@ -117,23 +122,23 @@ static int carry_out(struct journal_record *r, enum keeper_verdict verdict, stru
 }
 
 /* Sets *verdict and *decided for a record as it stands. -1: it should be decided and can't be. */
-static int decide(const struct journal_record *r, const struct migration_id *id, enum settle_force force, enum keeper_verdict *verdict,
+static int decide(const struct settle_job *job, const struct journal_record *r, const struct migration_id *id, enum keeper_verdict *verdict,
 		  bool *decided, struct err *e)
 {
-	struct link_config link = { .address = r->peer, .congestion = "auto", .id = *id };
+	struct link_config link = { .address = r->peer, .congestion = "auto", .id = *id, .tls = job->tls };
 
 	*decided = true;
-	if (force != SETTLE_ASK) {
-		*verdict = force == SETTLE_THAW ? KEEPER_THAW : KEEPER_KILL;
+	if (job->force != SETTLE_ASK) {
+		*verdict = job->force == SETTLE_THAW ? KEEPER_THAW : KEEPER_KILL;
 		return 0;
 	}
 	*verdict = judge(r, &link, RECOVER_PATIENCE_US, decided, e);
 	return *decided || r->state == JOURNAL_KEPT ? 0 : -1;
 }
 
-int settle_record(const char *state_dir, const struct migration_id *id, enum settle_force force, enum keeper_verdict *verdict, struct err *e)
+int settle_record(const struct settle_job *job, const struct migration_id *id, enum keeper_verdict *verdict, struct err *e)
 {
-	struct journal *j = journal_open(state_dir, id, JOURNAL_SOURCE, e);
+	struct journal *j = journal_open(job->state_dir, id, JOURNAL_SOURCE, e);
 	struct journal_record r;
 	bool decided = false;
 	int rc;
@@ -142,7 +147,7 @@ int settle_record(const char *state_dir, const struct migration_id *id, enum set
 		return -1;
 	rc = journal_read(j, &r, e);
 	if (rc == 0)
-		rc = decide(&r, id, force, verdict, &decided, e);
+		rc = decide(job, &r, id, verdict, &decided, e);
 	if (rc == 0 && decided)
 		rc = carry_out(&r, *verdict, e);
 	if (rc == 0 && decided)

@@ -23,13 +23,18 @@ struct settle_facts {
 	char destination[280];
 	char congestion[16]; /* "" for the system's */
 	struct migration_id id;
+	const struct tls_config *tls; /* as the migrating process had it, whose memory the keeper has a copy of */
 };
 enum keeper_verdict settle_for_keeper(void *facts); /* a keeper_settle_fn */
 
 /* `dray recover`: one record of this side whose owner is dead, brought to its end: asks the destination where it must (or not, with
  * force), thaws or kills, removes the record. */
 enum settle_force { SETTLE_ASK, SETTLE_THAW, SETTLE_KILL };
-int settle_record(const char *state_dir, const struct migration_id *id, enum settle_force force, enum keeper_verdict *verdict,
-		  struct err *e);
+struct settle_job {
+	const char *state_dir;
+	struct tls_gate *tls; /* for asking; NULL: plain text */
+	enum settle_force force;
+};
+int settle_record(const struct settle_job *job, const struct migration_id *id, enum keeper_verdict *verdict, struct err *e);
 
 #endif

@@ -53,6 +53,15 @@ static int resolve_tracker(struct source *s, enum tracker_kind *kind)
 	return 0;
 }
 
+/* Its helper process is to be small, and to hold nothing of the target's: it comes first. */
+static int start_tls(struct source *s)
+{
+	if (!tls_configured(&s->config->tls))
+		return 0;
+	s->link.tls = tls_gate_start(&s->config->tls, s->err);
+	return s->link.tls ? 0 : -1;
+}
+
 static int open_journal(struct source *s)
 {
 	char hex[33];
@@ -71,6 +80,7 @@ static int start_keeper(struct source *s, struct settle_facts *facts)
 	/* Both hosts may be one: each side's cgroup has a name of its own. */
 	snprintf(name, sizeof(name), "%s-source", s->report->id);
 	facts->id = s->link.id;
+	facts->tls = &s->config->tls;
 	snprintf(facts->state_dir, sizeof(facts->state_dir), "%s", s->config->state_dir);
 	snprintf(facts->destination, sizeof(facts->destination), "%s", s->config->destination);
 	snprintf(facts->congestion, sizeof(facts->congestion), "%s", s->config->congestion ? s->config->congestion : "");
@@ -118,9 +128,10 @@ static int connect_destination(struct source *s, const struct target_facts *t)
 	s->link.address = s->config->destination;
 	s->link.congestion = s->config->congestion;
 	s->link.features = HELLO_FEATURES_KNOWN;
-	s->control = link_open(&s->link, HELLO_CONTROL, 0, &s->features, s->err);
+	s->control = link_open(&s->link, HELLO_CONTROL, 0, &s->facts, s->err);
 	if (s->control < 0 || make_offer(s, t) < 0)
 		return -1;
+	s->report->tls = s->facts.tls;
 	fault_point("source.connected", s->control);
 	return 0;
 }
@@ -191,14 +202,14 @@ static int start_sender(struct source *s)
 	struct sender_config c = { .pid = s->pid, .streams = s->report->streams, .compress = s->config->compress,
 				   .max_bandwidth = s->config->max_bandwidth, .twins = s->armed.twins, .sockets = sockets };
 	struct extract_facts facts = { .twins = s->armed.twin_count >= s->report->streams, .compress = s->config->compress,
-				       .link_bytes_per_s = sender_link_speed(s->control), .max_bandwidth = s->config->max_bandwidth };
+				       .link_bytes_per_s = s->facts.bytes_per_s, .max_bandwidth = s->config->max_bandwidth };
 
 	if (s->config->extract == EXTRACT_SPLICE && !facts.twins)
 		return err_set(s->err, ERR_UNSUPPORTED, 0, "--extract splice: process %d can't have twins (seccomp?)", (int)s->pid);
 	if (probe_contents(s, &facts) < 0)
 		return -1;
 	c.extract = sender_choose_extract(s->config->extract, &facts);
-	if (!(s->features & HELLO_FEATURE_LZ4))
+	if (!(s->facts.features & HELLO_FEATURE_LZ4))
 		c.compress = COMPRESS_NONE;
 	s->report->extract = c.extract == EXTRACT_SPLICE ? "splice" : "copy";
 	s->report->compress = c.extract == EXTRACT_SPLICE ? "none" : compress_name(c.compress);
@@ -215,7 +226,7 @@ static int start_sender(struct source *s)
  * migrations: docs/performance.md, prediction error. */
 static uint64_t estimate_fixed_us(const struct source *s, const struct target_facts *t)
 {
-	return 4500 + 4ull * sock_rtt_us(s->control) + 40ull * t->mappings + 300ull * t->tids;
+	return 4500 + 4ull * s->facts.rtt_us + 40ull * t->mappings + 300ull * t->tids;
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------------------------------- */
@@ -285,6 +296,7 @@ static void finish(struct source *s)
 		close(s->control);
 	late_source_destroy(s->late);
 	run_list_finish(&s->late_runs);
+	tls_gate_stop(s->link.tls);
 	layout_finish(&s->layout);
 	collected_finish(&s->collected);
 	vma_list_finish(&s->vmas);
@@ -301,7 +313,7 @@ static int prepare_migration(struct source *s, struct target_facts *t, struct se
 	snprintf(s->report->comm, sizeof(s->report->comm), "%s", t->comm);
 	if (resolve_tracker(s, &tracker) < 0 || refuse_obstacles(s) < 0)
 		return -1;
-	if (open_journal(s) < 0 || start_keeper(s, facts) < 0)
+	if (start_tls(s) < 0 || open_journal(s) < 0 || start_keeper(s, facts) < 0)
 		return -1;
 	monitor_tell(s, EVENT_START, NULL);
 	if (connect_destination(s, t) < 0 || arm(s, tracker) < 0 || start_sender(s) < 0)

@@ -51,7 +51,7 @@ struct source {
 	uint64_t start_us;
 
 	struct link_config link;
-	uint64_t features;
+	struct link_facts facts; /* of the control connection */
 	char identity[33]; /* of the destination's state directory */
 	int control; /* -1 before it is connected */
 	struct keeper *keeper;

@@ -148,7 +148,9 @@ agent_start() {
 	local h=$1
 	shift
 	mkdir -p "$T/state-$h"
-	start "$h" "agent-$h" "$DRAY" agent --listen "${host_addr[$h]}:$PORT" --insecure --state-dir "$T/state-$h" "$@"
+	local insecure=--insecure
+	case " $* " in *" --tls"*) insecure= ;; esac
+	start "$h" "agent-$h" "$DRAY" agent --listen "${host_addr[$h]}:$PORT" $insecure --state-dir "$T/state-$h" "$@"
 	await 10 agent_ready "$h"
 	agent_addr=$(sed -n 's/^listening on //p' "$T/agent-$h.out" | head -n 1)
 	[ -n "$agent_addr" ] || fail "the agent on $h ended: $(tail -n 3 "$T/agent-$h.err")"
@@ -188,6 +190,15 @@ is_init_of_kept() {
 	return 1
 }
 
+# What an agent starts once and for all, beside the sessions.
+is_agents_own() {
+	local name ppid
+	agent_alive "$1" || return 1
+	name=$(awk '/^Name:/ { print $2 }' "/proc/$2/status" 2> /dev/null)
+	ppid=$(awk '/^PPid:/ { print $2 }' "/proc/$2/status" 2> /dev/null)
+	[ "$ppid" = "${pid[agent-$1]}" ] && case $name in dray-tls|dray-exporter) ;; *) false ;; esac
+}
+
 # Why something of a migration is still there; nothing: true. Waits for processes on their way out.
 left_on() {
 	local h=$1 keep=" " n d
@@ -195,6 +206,7 @@ left_on() {
 	for n; do keep="$keep${pid[$n]:-} "; done
 	agent_alive "$h" && keep="$keep${pid[agent-$h]} "
 	processes_of "$h" | while read -r p _ state; do
+		! is_agents_own "$h" "$p" || continue
 		case "$keep" in *" $p "*) ;; *) is_init_of_kept "$p" $keep || echo "process $p ($state): $(tr '\0' ' ' < "/proc/$p/cmdline" 2> /dev/null)" ;; esac
 	done
 	[ -z "${host_cgroup[$h]}" ] || find "${host_cgroup[$h]}" -mindepth 1 -type d -name 'dray-*' 2> /dev/null | sed 's/^/cgroup /'
