@@ -30,8 +30,7 @@ struct image_set {
 
 	struct set_map *now; /* the one that is open, NULL none */
 	struct image_out *out;
-	int pages;
-	struct pages_receiver receiver;
+	struct pages_writer pages;
 	struct pagemap_range last;     /* not written yet: the next may continue it; empty where end is 0 */
 	struct pagemap_reader *filler; /* the parent's page map, opened for the first hole */
 };
@@ -73,36 +72,32 @@ static int flush_last(struct image_set *s, struct err *e)
 	return put_range(s, &r, e);
 }
 
-static int close_pages(struct image_set *s, struct err *e)
+static int pages_failed(const struct image_set *s, int rc, struct err *e)
 {
-	int rc = 0;
-
-	if (s->durable && fsync(s->pages) < 0)
-		rc = err_sys(e, "write pages-%" PRIu32 ".img to disk", s->now->pages_id);
-	if (close(steal_fd(&s->pages)) < 0 && rc == 0)
-		rc = err_sys(e, "write pages-%" PRIu32 ".img", s->now->pages_id);
-	return rc;
+	return err_set(e, ERR_SYSTEM, -rc, "write pages-%" PRIu32 ".img", s->now->pages_id);
 }
 
 /* Closes what is open without a word. */
 static void drop_open(struct image_set *s)
 {
 	image_discard(s->out);
-	if (s->pages >= 0)
-		close(s->pages);
+	pages_writer_drop(&s->pages);
 	pagemap_close(s->filler);
 	s->now = NULL;
 	s->out = NULL;
-	s->pages = -1;
 	s->filler = NULL;
 }
 
-static int close_map(struct image_set *s, struct err *e)
+static int close_files(struct image_set *s, struct err *e)
 {
 	struct image_out *out = s->out;
+	int rc;
 
 	s->out = NULL;
-	return image_close(out, s->durable, e);
+	if (image_close(out, s->durable, e) < 0)
+		return -1;
+	rc = pages_writer_close(&s->pages, s->durable);
+	return rc < 0 ? pages_failed(s, rc, e) : 0;
 }
 
 static int end_map(struct image_set *s, struct err *e)
@@ -111,7 +106,7 @@ static int end_map(struct image_set *s, struct err *e)
 
 	if (!s->now)
 		return 0;
-	if (flush_last(s, e) < 0 || close_map(s, e) < 0 || close_pages(s, e) < 0)
+	if (flush_last(s, e) < 0 || close_files(s, e) < 0)
 		rc = -1;
 	drop_open(s);
 	return rc;
@@ -123,8 +118,7 @@ static int open_files(struct image_set *s, bool anew, struct err *e)
 	enum image_type type = pagemap_image_type(s->now->kind);
 
 	head.pages_id = s->now->pages_id;
-	s->pages = pages_file_open(s->aside.dir, s->now->pages_id, anew, e);
-	if (s->pages < 0)
+	if (pages_writer_open(&s->pages, s->aside.dir, s->now->pages_id, anew, pages_to_bytes(s->now->stored), e) < 0)
 		return -1;
 	s->out = anew ? image_create(s->aside.dir, type, s->now->id, e) : image_append(s->aside.dir, type, s->now->id, e);
 	if (!s->out)
@@ -255,9 +249,9 @@ static int put_pages(struct image_set *s, uint64_t vaddr, uint64_t nr, uint32_t 
 
 	if (check_present(flags, e) < 0 || check_range(s, vaddr, nr, &end, e) < 0)
 		return -1;
-	rc = pages_file_write(s->pages, data, end - vaddr, pages_to_bytes(s->now->stored));
+	rc = pages_writer_put(&s->pages, data, end - vaddr);
 	if (rc < 0)
-		return err_set(e, ERR_SYSTEM, -rc, "write pages-%" PRIu32 ".img", s->now->pages_id);
+		return pages_failed(s, rc, e);
 	return record_pages(s, vaddr, end, flags, e);
 }
 
@@ -274,7 +268,7 @@ static int pull_pages(struct image_set *s, uint64_t vaddr, uint64_t nr, uint32_t
 
 	if (check_present(flags, e) < 0 || check_range(s, vaddr, nr, &end, e) < 0)
 		return -1;
-	if (pages_receive(&s->receiver, s->pages, fd, end - vaddr, pages_to_bytes(s->now->stored), timeout_ms, e) < 0)
+	if (pages_writer_receive(&s->pages, fd, end - vaddr, timeout_ms, e) < 0)
 		return -1;
 	return record_pages(s, vaddr, end, flags, e);
 }
@@ -398,7 +392,7 @@ static void set_destroy(struct page_sink *sink)
 	if (!s)
 		return;
 	drop_open(s);
-	pages_receiver_finish(&s->receiver);
+	pages_writer_finish(&s->pages);
 	aside_close(&s->aside);
 	if (s->parent >= 0)
 		close(s->parent);
@@ -442,7 +436,7 @@ struct page_sink *image_set_create(const struct image_set_options *o, struct err
 	}
 	s->sink.ops = &set_ops;
 	s->home = o->dirfd;
-	s->parent = s->pages = s->aside.dir = -1;
+	s->parent = s->aside.dir = s->pages.fd = -1;
 	s->auto_dedup = o->auto_dedup;
 	s->check_holes = o->check_holes;
 	s->durable = o->durable;
@@ -452,7 +446,7 @@ struct page_sink *image_set_create(const struct image_set_options *o, struct err
 		err_sys(e, "memory for a path");
 		goto fail;
 	}
-	if (open_parent(s, e) < 0 || aside_open(&s->aside, s->home, e) < 0)
+	if (pages_writer_init(&s->pages, e) < 0 || open_parent(s, e) < 0 || aside_open(&s->aside, s->home, e) < 0)
 		goto fail;
 	return &s->sink;
 fail:

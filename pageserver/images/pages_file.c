@@ -3,42 +3,103 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/image/image.h"
 
-/* One splice; the pipe holds as much where the system allows it. */
-enum { PIECE = 1 << 20 };
+enum {
+	PIECE = 1 << 20,      /* one splice; the pipe holds as much where the system allows it */
+	GATHER = 256 * 1024,  /* one write of small pieces */
+	SMALL = GATHER / 4,   /* from here on a copy costs more than a system call */
+};
 
-int pages_file_open(int dirfd, uint32_t pages_id, bool anew, struct err *e)
+int pages_writer_init(struct pages_writer *w, struct err *e)
 {
-	char name[IMAGE_NAME_MAX];
-	int fd;
-
-	image_name(IMAGE_PAGES, pages_id, name);
-	fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (anew ? O_CREAT | O_TRUNC : 0), 0600);
-	return fd < 0 ? err_sys(e, "create %s", name) : fd;
+	*w = (struct pages_writer){ .fd = -1, .gathered = malloc(GATHER), .pipe = { -1, -1 } };
+	return w->gathered ? 0 : err_sys(e, "memory for pages");
 }
 
-int pages_file_write(int fd, const void *data, uint64_t len, uint64_t offset)
+int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool anew, uint64_t offset, struct err *e)
 {
-	const char *p = data;
+	char name[IMAGE_NAME_MAX];
 
+	image_name(IMAGE_PAGES, pages_id, name);
+	w->fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (anew ? O_CREAT | O_TRUNC : 0), 0600);
+	w->offset = offset;
+	w->used = 0;
+	return w->fd < 0 ? err_sys(e, "create %s", name) : 0;
+}
+
+static int write_through(struct pages_writer *w, const uint8_t *data, uint64_t len)
+{
 	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, (off_t)offset);
+		ssize_t n = pwrite(w->fd, data, len, (off_t)w->offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
-		p += n;
+		data += n;
 		len -= (uint64_t)n;
-		offset += (uint64_t)n;
+		w->offset += (uint64_t)n;
 	}
 	return 0;
+}
+
+static int flush(struct pages_writer *w)
+{
+	size_t len = w->used;
+
+	w->used = 0;
+	return write_through(w, w->gathered, len);
+}
+
+int pages_writer_put(struct pages_writer *w, const void *data, uint64_t len)
+{
+	int rc = len >= SMALL || len > GATHER - w->used ? flush(w) : 0;
+
+	if (rc < 0)
+		return rc;
+	if (len >= SMALL)
+		return write_through(w, data, len);
+	memcpy(w->gathered + w->used, data, len);
+	w->used += len;
+	return 0;
+}
+
+int pages_writer_close(struct pages_writer *w, bool durable)
+{
+	int rc = flush(w);
+
+	if (rc == 0 && durable && fsync(w->fd) < 0)
+		rc = -errno;
+	/* Network filesystems report here what they could not write. */
+	if (close(steal_fd(&w->fd)) < 0 && rc == 0)
+		rc = -errno;
+	return rc;
+}
+
+void pages_writer_drop(struct pages_writer *w)
+{
+	if (w->fd >= 0)
+		close(steal_fd(&w->fd));
+}
+
+void pages_writer_finish(struct pages_writer *w)
+{
+	if (!w->gathered)
+		return;
+	pages_writer_drop(w);
+	for (int i = 0; i < 2; i++)
+		if (w->pipe[i] >= 0)
+			close(steal_fd(&w->pipe[i]));
+	free(w->gathered);
+	w->gathered = NULL;
 }
 
 static int source_failed(int rc, struct err *e)
@@ -81,13 +142,13 @@ static size_t piece(uint64_t len)
 	return len < PIECE ? (size_t)len : PIECE;
 }
 
-/* An error may be the file's or the pipe's: a pipe has none of its own but those of wrong use. */
-static int receive_pipe(int fd, int source, uint64_t len, uint64_t offset, int timeout_ms, struct err *e)
+/* A pipe has no errors of its own but those of wrong use. */
+static int receive_pipe(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
 {
-	loff_t at = (loff_t)offset;
+	loff_t at = (loff_t)w->offset;
 
 	while (len > 0) {
-		ssize_t n = splice_some(source, fd, &at, piece(len), timeout_ms);
+		ssize_t n = splice_some(source, w->fd, &at, piece(len), timeout_ms);
 
 		if (n == 0 || n == -ETIMEDOUT)
 			return source_failed((int)n, e);
@@ -95,13 +156,14 @@ static int receive_pipe(int fd, int source, uint64_t len, uint64_t offset, int t
 			return err_set(e, ERR_SYSTEM, (int)-n, "write a pages file");
 		len -= (uint64_t)n;
 	}
+	w->offset = (uint64_t)at;
 	return 0;
 }
 
-static int drain(const struct pages_receiver *r, int fd, size_t len, loff_t *at, struct err *e)
+static int drain(const struct pages_writer *w, size_t len, loff_t *at, struct err *e)
 {
 	while (len > 0) {
-		ssize_t n = splice(r->pipe[0], NULL, fd, at, len, SPLICE_F_MOVE);
+		ssize_t n = splice(w->pipe[0], NULL, w->fd, at, len, SPLICE_F_MOVE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -112,51 +174,43 @@ static int drain(const struct pages_receiver *r, int fd, size_t len, loff_t *at,
 	return 0;
 }
 
-static int receive_socket(const struct pages_receiver *r, int fd, int source, uint64_t len, uint64_t offset, int timeout_ms, struct err *e)
+static int receive_socket(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
 {
-	loff_t at = (loff_t)offset;
+	loff_t at = (loff_t)w->offset;
 
 	while (len > 0) {
-		ssize_t n = splice_some(source, r->pipe[1], NULL, piece(len), timeout_ms);
+		ssize_t n = splice_some(source, w->pipe[1], NULL, piece(len), timeout_ms);
 
 		if (n <= 0)
 			return source_failed((int)n, e);
-		if (drain(r, fd, (size_t)n, &at, e) < 0)
+		if (drain(w, (size_t)n, &at, e) < 0)
 			return -1;
 		len -= (uint64_t)n;
 	}
+	w->offset = (uint64_t)at;
 	return 0;
 }
 
-static int make_pipe(struct pages_receiver *r, struct err *e)
+static int make_pipe(struct pages_writer *w, struct err *e)
 {
-	if (r->has_pipe)
+	if (w->pipe[0] >= 0)
 		return 0;
-	if (pipe2(r->pipe, O_CLOEXEC) < 0)
+	if (pipe2(w->pipe, O_CLOEXEC) < 0)
 		return err_sys(e, "make a pipe");
-	r->has_pipe = true;
-	fcntl(r->pipe[0], F_SETPIPE_SZ, PIECE); /* smaller is slower, no more */
+	fcntl(w->pipe[0], F_SETPIPE_SZ, PIECE); /* smaller is slower, no more */
 	return 0;
 }
 
-int pages_receive(struct pages_receiver *r, int fd, int source, uint64_t len, uint64_t offset, int timeout_ms, struct err *e)
+int pages_writer_receive(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
 {
 	struct stat st;
+	int rc = flush(w);
 
+	if (rc < 0)
+		return err_set(e, ERR_SYSTEM, -rc, "write a pages file");
 	if (fstat(source, &st) < 0)
 		return err_sys(e, "stat the source of pages");
 	if (S_ISFIFO(st.st_mode))
-		return receive_pipe(fd, source, len, offset, timeout_ms, e);
-	if (make_pipe(r, e) < 0)
-		return -1;
-	return receive_socket(r, fd, source, len, offset, timeout_ms, e);
-}
-
-void pages_receiver_finish(struct pages_receiver *r)
-{
-	if (r->has_pipe) {
-		close(r->pipe[0]);
-		close(r->pipe[1]);
-	}
-	*r = (struct pages_receiver){ 0 };
+		return receive_pipe(w, source, len, timeout_ms, e);
+	return make_pipe(w, e) < 0 ? -1 : receive_socket(w, source, len, timeout_ms, e);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pages_file.h - filling a pages-N.img: from memory, and from a pipe or stream socket without a copy in user space.
- * Threads: a receiver belongs to one; the rest: any. Fails: negative errno where no err is taken. */
+/* pages_file.h - filling a pages-N.img from its end: from memory, and from a pipe or stream socket without a copy in user space.
+ * Small pieces are gathered, so that scattered pages don't cost a system call each: what can't be written may show at a later call.
+ * Threads: a writer belongs to one. Lifetime: init, then open/close for each file, finish; buffer and pipe are kept in between.
+ * Fails: negative errno where no err is taken. */
 #ifndef DRAY_PAGESERVER_PAGES_FILE_H
 #define DRAY_PAGESERVER_PAGES_FILE_H
 
@@ -10,15 +12,24 @@
 
 #include "proto/base/err.h"
 
-/* For writing; anew: created or emptied. */
-int pages_file_open(int dirfd, uint32_t pages_id, bool anew, struct err *e);
-int pages_file_write(int fd, const void *data, uint64_t len, uint64_t offset);
+struct pages_writer {
+	int fd;          /* -1: no file is open */
+	uint64_t offset; /* in the file, of what is gathered */
+	size_t used;
+	uint8_t *gathered;
+	int pipe[2]; /* -1: not made yet */
+};
 
-/* Lifetime: init/finish; init takes nothing, the pipe is made for the first socket; finish accepts a zeroed one. */
-struct pages_receiver { int pipe[2]; bool has_pipe; };
+int pages_writer_init(struct pages_writer *w, struct err *e);
+void pages_writer_finish(struct pages_writer *w); /* closes without a word; accepts a zeroed one */
+
+/* anew: the file is made or emptied; else its first `offset` bytes are kept. */
+int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool anew, uint64_t offset, struct err *e);
+int pages_writer_put(struct pages_writer *w, const void *data, uint64_t len);
 /* Exactly len bytes of source, a pipe or stream socket, never one more, whatever its O_NONBLOCK says. timeout_ms: between two bytes; -1 none.
  * ERR_PEER when it ends before, ERR_TIMEOUT; what went wrong with the file is ERR_SYSTEM. */
-int pages_receive(struct pages_receiver *r, int fd, int source, uint64_t len, uint64_t offset, int timeout_ms, struct err *e);
-void pages_receiver_finish(struct pages_receiver *r);
+int pages_writer_receive(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e);
+int pages_writer_close(struct pages_writer *w, bool durable);
+void pages_writer_drop(struct pages_writer *w); /* closes the file without a word; accepts that none is open */
 
 #endif

@@ -8,10 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -678,6 +679,32 @@ static void broken_off_leaves_nothing(void **state)
 	assert_int_equal(files_in(set[3]), 0);
 }
 
+/* A size limit stands in for a full disk. Scattered pages are gathered before they are written: whichever call finds out says so. */
+static void a_full_disk_publishes_nothing(void **state)
+{
+	struct page_sink *s = begin(set[0], NULL);
+	struct rlimit old, small;
+	struct err e = { 0 };
+	static const char page[PAGE];
+	int rc = 0;
+
+	(void)state;
+	open_map(s, PAGEMAP_TASK, 41);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small = (struct rlimit){ 1000000, old.rlim_max };
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (int i = 0; i < 1000 && rc == 0; i++)
+		rc = s->ops->pages(s, BASE + 2ul * i * PAGE, 1, PAGE_PRESENT, page, &e);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(rc, -1);
+	assert_int_equal(e.num, EFBIG);
+	assert_non_null(strstr(e.text, "pages-1.img"));
+	assert_int_equal(s->ops->finish(s, &e), -1);
+	s->ops->destroy(s);
+	assert_int_equal(files_in(set[0]), 0);
+}
+
 static void a_killed_writers_files_are_swept(void **state)
 {
 	pid_t pid = fork();
@@ -888,6 +915,7 @@ int main(void)
 		IN_SETS(a_set_replaces_the_one_before_it),
 		IN_SETS(sets_written_at_once_do_not_mix),
 		IN_SETS(broken_off_leaves_nothing),
+		IN_SETS(a_full_disk_publishes_nothing),
 		IN_SETS(a_killed_writers_files_are_swept),
 		IN_SETS(dedup_frees_what_is_written_again),
 		IN_SETS(auto_dedup_waits_for_publication),
