@@ -163,12 +163,12 @@ static int check_pidfd_store(const struct rpc_peer *peer, const struct rpc_appli
 
 /* --- log ------------------------------------------------------------------------------------------------------------------------ */
 
-static void set_log_level(int level)
+enum log_level rpc_log_level(int level)
 {
 	static const enum log_level levels[] = { LOG_ERROR, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 	int last = (int)(sizeof(levels) / sizeof(levels[0])) - 1;
 
-	log_set_level(levels[level < 0 ? 0 : level > last ? last : level]);
+	return levels[level < 0 ? 0 : level > last ? last : level];
 }
 
 static const char *log_file_of(const CriuOpts *o, enum rpc_mode mode)
@@ -182,7 +182,7 @@ static int open_log(struct rpc_applied *a, const char *name, struct err *e)
 {
 	cleanup_fd int fd = -1;
 
-	set_log_level(a->opts->log_level);
+	log_set_level(rpc_log_level(a->opts->log_level));
 	if (!name)
 		return 0;
 	fd = openat(a->work_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600);
@@ -214,7 +214,7 @@ static bool needs_directories(const struct rpc_applied *a)
 static int apply_directories(const struct rpc_peer *peer, struct rpc_applied *a, struct err *e)
 {
 	if (!needs_directories(a)) {
-		set_log_level(a->opts->log_level);
+		log_set_level(rpc_log_level(a->opts->log_level));
 		return 0;
 	}
 	if (open_images(peer, a, e) != 0 || check_parent(a, e) != 0 || open_work(peer, a, e) != 0)

@@ -35,4 +35,7 @@ int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_pee
 /* Gives everything back, standard error too; also after rpc_options_apply failed. */
 void rpc_applied_finish(struct rpc_applied *a);
 
+/* Ours for the protocol's log_level. */
+enum log_level rpc_log_level(int level);
+
 #endif

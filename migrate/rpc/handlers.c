@@ -120,7 +120,9 @@ static int run_applied(struct rpc_worker *w, const struct rpc_handler *h, const 
 
 	if (rc == 0) {
 		w->notifier = (struct rpc_notifier){ .sock = w->config->sock, .on = opts.opts->notify_scripts,
-						     .timeout_ms = w->config->ack_timeout_ms };
+						     .timeout_ms = w->config->ack_timeout_ms, .scripts = w->config->scripts,
+						     .images_dir = opts.images_dir, .work_dir = opts.work_dir,
+						     .root = opts.pid };
 		rc = h->run(w, req, &opts, a, e);
 	}
 	if (rc != 0)

@@ -36,30 +36,31 @@ static bool is_ack(const CriuReq *req)
 	return req && req->type == CRIU_REQ_TYPE__NOTIFY && req->has_notify_success && req->notify_success;
 }
 
-int rpc_notify(const struct rpc_notifier *n, const char *script, pid_t pid, CriuReq **ack, struct err *e)
+static int ask(const struct rpc_notifier *n, const char *script, pid_t pid, CriuReq **ack, struct err *e)
 {
 	cleanup_free uint8_t *packet = NULL;
-	CriuReq *req;
 	ssize_t rc;
 
-	if (ack)
-		*ack = NULL;
-	if (!n->on)
-		return 0;
 	log_event(LOG_INFO, "notify", "script=%s pid=%d", script, (int)pid);
 	rc = tell(n->sock, script, pid);
 	if (rc == 0)
 		rc = rpc_recv(n->sock, n->timeout_ms, &packet);
 	if (rc <= 0)
 		return lost(rc, n, script, e);
-	req = rpc_request_decode(packet, (size_t)rc);
-	if (!is_ack(req)) {
-		criu_req__free_unpacked(req, NULL);
-		return err_set(e, ERR_CANCELLED, 0, "the client refused at %s", script);
-	}
+	*ack = rpc_request_decode(packet, (size_t)rc);
+	return is_ack(*ack) ? 0 : err_set(e, ERR_CANCELLED, 0, "the client refused at %s", script);
+}
+
+int rpc_notify(const struct rpc_notifier *n, const char *script, pid_t pid, CriuReq **ack, struct err *e)
+{
+	CriuReq *answer = NULL;
+	int rc = n->on ? ask(n, script, pid, &answer, e) : 0;
+
+	if (rc == 0)
+		rc = action_scripts_run(&n->scripts, script, n->images_dir, n->work_dir, pid > 0 ? pid : n->root, e);
 	if (ack)
-		*ack = req;
-	else
-		criu_req__free_unpacked(req, NULL);
-	return 0;
+		*ack = rc == 0 ? steal_pointer(&answer) : NULL;
+	if (answer)
+		criu_req__free_unpacked(answer, NULL);
+	return rc;
 }

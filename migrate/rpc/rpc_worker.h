@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "migrate/criu/action_script.h"
 #include "migrate/rpc/options.h"
 #include "migrate/rpc/peer.h"
 
@@ -18,6 +19,7 @@ struct rpc_worker_config {
 	enum rpc_mode mode;
 	const CriuOpts *base; /* what requests leave unsaid; NULL: the protocol's defaults. swrk: from configuration files and command line */
 	int ack_timeout_ms;   /* for the acknowledgement of a notification; -1: none */
+	struct action_scripts scripts; /* run at the moments of every request; borrowed */
 };
 
 /* Says nothing before a request came. Returns the exit status of the process (rpc_session.h). */
