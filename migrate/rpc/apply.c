@@ -34,7 +34,7 @@ static int merge_config_file(const CriuOpts *opts, const CriuOpts **merged, stru
 	if (rc >= 0) {
 		all = rpc_options_merge(opts, file);
 		if (!all)
-			rc = err_set(e, ERR_SYSTEM, ENOMEM, "options");
+			rc = err_set(e, ERR_USAGE, 0, "options that can't be taken apart");
 	}
 	if (rc >= 0 && file->images_dir)
 		all->images_dir_fd = -1; /* the file's directory wins over the request's descriptor */

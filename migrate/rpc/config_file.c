@@ -42,11 +42,20 @@ static int take_line(char *line, CriuOpts *into, struct err *e)
 	return rpc_option_set(o, into, value, e);
 }
 
+int rpc_config_text_read(char *text, const char *name, CriuOpts *into, struct err *e)
+{
+	unsigned number = 1;
+
+	for (char *line; (line = strsep(&text, "\n")); number++) {
+		if (take_line(line, into, e) != 0)
+			return err_wrap(e, "%s line %u", name, number);
+	}
+	return 0;
+}
+
 int rpc_config_file_read(const char *path, CriuOpts *into, struct err *e)
 {
 	cleanup_free char *text = file_read(AT_FDCWD, path, FILE_MAX, NULL, e);
-	unsigned number = 1;
-	char *rest = text;
 
 	if (!text) {
 		if (e->num != ENOENT)
@@ -54,9 +63,5 @@ int rpc_config_file_read(const char *path, CriuOpts *into, struct err *e)
 		err_clear(e);
 		return 0;
 	}
-	for (char *line; (line = strsep(&rest, "\n")); number++) {
-		if (take_line(line, into, e) != 0)
-			return err_wrap(e, "%s line %u", path, number);
-	}
-	return 1;
+	return rpc_config_text_read(text, path, into, e) == 0 ? 1 : -1;
 }

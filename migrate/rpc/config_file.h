@@ -9,5 +9,7 @@
 /* Sets what the file says. 1: read; 0: there is no such file, nothing was changed; -1: it can't be read, or a line names no option or a wrong
  * value (file and line are named). */
 int rpc_config_file_read(const char *path, CriuOpts *into, struct err *e);
+/* The text of one; it is taken apart. name: of the file, for errors. Pure. 0 or -1. */
+int rpc_config_text_read(char *text, const char *name, CriuOpts *into, struct err *e);
 
 #endif

@@ -100,23 +100,10 @@ const struct rpc_handler *rpc_handler_of(CriuReqType type)
 	return (unsigned)type < sizeof(handlers) / sizeof(handlers[0]) ? &handlers[type] : &none;
 }
 
-static int apply(const struct rpc_worker *w, const CriuReq *req, struct rpc_applied *opts, struct err *e)
-{
-	const CriuOpts *base = w->config->base;
-	CriuOpts *all = base ? rpc_options_merge(base, req->opts) : NULL;
-	int rc;
-
-	if (base && !all)
-		return err_set(e, ERR_SYSTEM, ENOMEM, "options");
-	rc = rpc_options_apply(base ? all : req->opts, rpc_request_op(req), &w->peer, opts, e);
-	criu_opts__free_unpacked(all, NULL);
-	return rc;
-}
-
-static int run_applied(struct rpc_worker *w, const struct rpc_handler *h, const CriuReq *req, struct rpc_answer *a, struct err *e)
+static int run_with(struct rpc_worker *w, const struct rpc_handler *h, const CriuReq *req, const CriuOpts *all, struct rpc_answer *a, struct err *e)
 {
 	struct rpc_applied opts;
-	int rc = apply(w, req, &opts, e);
+	int rc = rpc_options_apply(all, rpc_request_op(req), &w->peer, &opts, e);
 
 	if (rc == 0) {
 		w->notifier = (struct rpc_notifier){ .sock = w->config->sock, .on = opts.opts->notify_scripts,
@@ -128,6 +115,19 @@ static int run_applied(struct rpc_worker *w, const struct rpc_handler *h, const 
 	if (rc != 0)
 		log_event(LOG_ERROR, "rpc-failed", "request=%s error=\"%s\"", rpc_type_name((unsigned)req->type), e->text);
 	rpc_applied_finish(&opts); /* after the last word to its log */
+	return rc;
+}
+
+static int run_applied(struct rpc_worker *w, const struct rpc_handler *h, const CriuReq *req, struct rpc_answer *a, struct err *e)
+{
+	static const CriuOpts nothing = CRIU_OPTS__INIT;
+	CriuOpts *all = rpc_options_merge(w->config->base ? w->config->base : &nothing, req->opts);
+	int rc;
+
+	if (!all)
+		return err_set(e, ERR_USAGE, 0, "options that can't be taken apart");
+	rc = run_with(w, h, req, all, a, e);
+	criu_opts__free_unpacked(all, NULL);
 	return rc;
 }
 

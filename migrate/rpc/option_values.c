@@ -142,7 +142,7 @@ static int set_value(const ProtobufCFieldDescriptor *f, CriuOpts *opts, const ch
 	if (f->type == PROTOBUF_C_TYPE_BOOL)
 		return set_flag(f, opts, value, e);
 	if (f->type == PROTOBUF_C_TYPE_MESSAGE)
-		return err_set(e, ERR_INTERNAL, 0, "has no single value");
+		return err_set(e, ERR_USAGE, 0, "has no single value, it can't be set here");
 	if (!value)
 		return err_set(e, ERR_USAGE, 0, "wants a value");
 	if (f->type == PROTOBUF_C_TYPE_STRING)

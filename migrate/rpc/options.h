@@ -60,8 +60,8 @@ bool rpc_option_present(const struct rpc_option *o, const CriuOpts *opts);
 bool rpc_option_asks(const struct rpc_option *o, const CriuOpts *opts);
 
 /* Puts a value, as the command line writes it, into the message: flags take NULL, "yes", "no"; lists get one more element. Strings are
- * copied: opts is later freed with criu_opts__free_unpacked(opts, NULL). Fields that are messages of their own are not for this function,
- * ERR_INTERNAL. */
+ * copied: opts is later freed with criu_opts__free_unpacked(opts, NULL). Fields that are messages of their own are not for this function.
+ */
 int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value, struct err *e);
 
 /* Whether op can do what opts ask for: refused options, values out of bounds, options that exclude each other. op: one bit. */
