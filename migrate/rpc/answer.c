@@ -49,9 +49,9 @@ struct response {
 
 static void say_dump(struct response *r, const struct rpc_answer *a)
 {
-	(void)a;
 	criu_dump_resp__init(&r->dump);
 	r->dump.has_restored = true;
+	r->dump.restored = a->restored;
 	r->resp.dump = &r->dump;
 }
 

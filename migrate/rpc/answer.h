@@ -17,6 +17,7 @@ struct rpc_answer {
 	bool success;
 	bool unheard;     /* nobody is there to read it: nothing is sent */
 	struct err error; /* unless success */
+	bool restored;    /* DUMP: not of the dump, but of a self-dumped process that was restored */
 	pid_t pid;        /* RESTORE: the root, -1 none; PAGE_SERVER: its process */
 	int port;         /* PAGE_SERVER */
 	int status;       /* WAIT_PID */

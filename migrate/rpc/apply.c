@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "migrate/rpc/config_file.h"
 #include "migrate/rpc/request.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
@@ -24,22 +23,33 @@ static int bad_request(struct err *e)
 
 /* --- what counts ---------------------------------------------------------------------------------------------------------------- */
 
-static int merge_config_file(const CriuOpts *opts, const CriuOpts **merged, struct err *e)
+/* What a configuration file says of options without a field that counts here. */
+static int take_own_options(struct criu_command *file, struct rpc_applied *a, struct err *e)
 {
-	CriuOpts *file = criu_opts__unpack(NULL, 0, (const uint8_t *)""), *all = NULL;
-	int rc = file ? 0 : err_set(e, ERR_SYSTEM, ENOMEM, "options");
+	a->scripts = file->scripts;
+	file->scripts = (struct criu_list){ 0 };
+	if (!file->work_dir)
+		return 0;
+	a->work_dir = open(file->work_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return a->work_dir < 0 ? err_sys(e, "work-dir: open %s", file->work_dir) : 0;
+}
 
-	if (rc == 0 && opts->config_file)
-		rc = rpc_config_file_read(opts->config_file, file, e);
-	if (rc >= 0) {
-		all = rpc_options_merge(opts, file);
-		if (!all)
-			rc = err_set(e, ERR_USAGE, 0, "options that can't be taken apart");
-	}
-	if (rc >= 0 && file->images_dir)
+static int merge_config_file(const CriuOpts *opts, struct rpc_applied *a, struct err *e)
+{
+	struct criu_command file = { 0 };
+	CriuOpts *all = NULL;
+	int rc = criu_command_init(&file, e);
+
+	if (rc == 0 && opts->config_file && opts->config_file[0])
+		rc = criu_command_read_file(&file, opts->config_file, e);
+	if (rc >= 0 && !(all = rpc_options_merge(opts, file.opts)))
+		rc = err_set(e, ERR_USAGE, 0, "options that can't be taken apart");
+	if (rc >= 0 && file.opts->images_dir)
 		all->images_dir_fd = -1; /* the file's directory wins over the request's descriptor */
-	criu_opts__free_unpacked(file, NULL);
-	*merged = all;
+	a->opts = all;
+	if (rc >= 0)
+		rc = take_own_options(&file, a, e);
+	criu_command_finish(&file);
 	return rc < 0 ? bad_request(e) : 0;
 }
 
@@ -91,6 +101,8 @@ static int check_parent(const struct rpc_applied *a, struct err *e)
 
 static int open_work(const struct rpc_peer *peer, struct rpc_applied *a, struct err *e)
 {
+	if (a->work_dir >= 0)
+		return 0; /* the configuration file's */
 	if (a->opts->has_work_dir_fd)
 		a->work_dir = rpc_peer_open_fd(peer, a->opts->work_dir_fd, O_RDONLY | O_DIRECTORY, "work_dir_fd", e);
 	else if ((a->work_dir = fcntl(a->images_dir, F_DUPFD_CLOEXEC, 3)) < 0)
@@ -226,7 +238,7 @@ int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_pee
 {
 	*a = (struct rpc_applied){ .op = op, .images_dir = -1, .work_dir = -1, .ps_fd = -1, .own_stderr = -1,
 				  .own_level = log_get_level() };
-	if (merge_config_file(opts, &a->opts, e) != 0 || rpc_options_check(a->opts, op, e) != 0 ||
+	if (merge_config_file(opts, a, e) != 0 || rpc_options_check(a->opts, op, e) != 0 ||
 	    check_mode(a->opts, a, peer->mode, e) != 0)
 		return -1;
 	if (apply_directories(peer, a, e) != 0 || whose_tree(peer, a, e) != 0)
@@ -246,6 +258,10 @@ void rpc_applied_finish(struct rpc_applied *a)
 	for (size_t i = 0; i < a->inherits; i++)
 		drop_fd(&a->inherit[i].fd);
 	free(a->inherit);
+	for (size_t i = 0; i < a->scripts.n; i++)
+		free(a->scripts.v[i]);
+	free(a->scripts.v);
+	a->scripts = (struct criu_list){ 0 };
 	a->inherit = NULL;
 	a->inherits = 0;
 	drop_fd(&a->images_dir);

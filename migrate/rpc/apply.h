@@ -3,7 +3,8 @@
  * before anything is done, and the client need not be there any more afterwards.
  *
  * Order: configuration file over fields; what the rows refuse; the client's rights; images directory (configuration file, images_dir_fd,
- * images_dir); parent; work directory (work_dir_fd, else images directory); log file. The first failure stops.
+ * images_dir); parent; work directory (configuration file, work_dir_fd, else images
+ * directory); log file. The first failure stops.
  * Threads: one; while a log file is applied, standard error is that file. Fails: err; what the client asked for wrongly is ERR_USAGE. */
 #ifndef DRAY_MIGRATE_RPC_APPLY_H
 #define DRAY_MIGRATE_RPC_APPLY_H
@@ -12,6 +13,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "migrate/criu/command.h"
 #include "migrate/restore/restore.h"
 #include "migrate/rpc/options.h"
 #include "migrate/rpc/peer.h"
@@ -26,6 +28,7 @@ struct rpc_applied {
 	struct restore_inherit *inherit; /* owned with the descriptors in it */
 	size_t inherits;
 	int ps_fd;            /* ps.fd, owned; -1 */
+	struct criu_list scripts; /* action scripts of the configuration file, owned */
 	int own_stderr;       /* what standard error was before the log file took its place; -1 */
 	enum log_level own_level;
 };

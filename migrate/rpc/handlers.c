@@ -10,57 +10,55 @@
 #include "migrate/criu/check.h"
 #include "migrate/criu/cpuinfo.h"
 #include "migrate/criu/features.h"
+#include "migrate/rpc/notifier.h"
 #include "migrate/rpc/request.h"
 #include "migrate/rpc/rpc_session.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-enum { LAZY_PAGES = 48 }; /* the field's number */
-
-static int version(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+static int version(struct rpc_call *c, struct err *e)
 {
-	(void)w, (void)req, (void)opts, (void)a, (void)e;
+	(void)c, (void)e;
 	return 0;
 }
 
 /* Only what is asked is looked for. */
-static int feature_check(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+static int feature_check(struct rpc_call *c, struct err *e)
 {
-	const CriuFeatures *f = req->features;
+	const CriuFeatures *f = c->req->features;
 
-	(void)w, (void)opts;
 	if (!f)
 		return err_set(e, ERR_USAGE, 0, "FEATURE_CHECK without features");
-	a->mem_track = f->mem_track && feature_mem_track();
-	a->lazy_pages = f->lazy_pages && rpc_option_by_number(LAZY_PAGES)->native == RPC_WORKS && feature_lazy_pages();
-	a->pidfd_store = f->pidfd_store && feature_pidfd_store();
+	c->answer.mem_track = f->mem_track && feature_mem_track();
+	c->answer.lazy_pages = f->lazy_pages && feature_lazy_pages();
+	c->answer.pidfd_store = f->pidfd_store && feature_pidfd_store();
 	return 0;
 }
 
-static int check(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+static int check(struct rpc_call *c, struct err *e)
 {
-	(void)w, (void)req, (void)opts, (void)a;
+	(void)c;
 	return criu_check(e);
 }
 
-static int dump_cpuinfo(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+static int dump_cpuinfo(struct rpc_call *c, struct err *e)
 {
-	(void)w, (void)req, (void)a;
-	return cpuinfo_dump(opts->images_dir, e);
+	return cpuinfo_dump(c->opts.images_dir, e);
 }
 
-static int check_cpuinfo(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+static int check_cpuinfo(struct rpc_call *c, struct err *e)
 {
-	(void)w, (void)req, (void)a;
-	return cpuinfo_check(opts->images_dir, opts->opts->has_cpu_cap ? opts->opts->cpu_cap : (unsigned)CPU_CAP_DEFAULT, e);
+	const CriuOpts *o = c->opts.opts;
+
+	return cpuinfo_check(c->opts.images_dir, o->has_cpu_cap ? o->cpu_cap : (unsigned)CPU_CAP_DEFAULT, e);
 }
 
 /* Until the child ends, or the client is no longer interested. */
-static int wait_for_child(const struct rpc_worker *w, pid_t pid, int *status, struct err *e)
+static int wait_for_child(int sock, pid_t pid, int *status, struct err *e)
 {
 	cleanup_fd int pidfd = pidfd_open_(pid, 0);
-	struct pollfd p[] = { { .fd = pidfd, .events = POLLIN }, { .fd = w->config->sock, .events = POLLRDHUP } };
+	struct pollfd p[] = { { .fd = pidfd, .events = POLLIN }, { .fd = sock, .events = POLLRDHUP } };
 	pid_t got = waitpid(pid, status, WNOHANG);
 
 	while (got == 0) {
@@ -73,16 +71,20 @@ static int wait_for_child(const struct rpc_worker *w, pid_t pid, int *status, st
 	return got < 0 ? err_sys(e, "wait for %d", (int)pid) : 0;
 }
 
-static int wait_pid(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+static int wait_pid(struct rpc_call *c, struct err *e)
 {
-	(void)opts;
+	const CriuReq *req = c->req;
+
 	if (!req->has_pid || req->pid == 0 || req->pid > INT_MAX)
 		return err_set(e, ERR_USAGE, 0, "WAIT_PID names no process");
-	return wait_for_child(w, (pid_t)req->pid, &a->status, e);
+	return wait_for_child(c->w->config->sock, (pid_t)req->pid, &c->answer.status, e);
 }
 
 static const struct rpc_handler handlers[] = {
+	[CRIU_REQ_TYPE__DUMP] = { .run = rpc_dump, .needs_opts = true },
+	[CRIU_REQ_TYPE__RESTORE] = { .run = rpc_restore, .answered = rpc_restore_answered, .needs_opts = true },
 	[CRIU_REQ_TYPE__CHECK] = { .run = check },
+	[CRIU_REQ_TYPE__PRE_DUMP] = { .run = rpc_pre_dump, .needs_opts = true },
 	[CRIU_REQ_TYPE__PAGE_SERVER] = { .run = rpc_page_server, .answered = rpc_page_server_answered, .needs_opts = true },
 	[CRIU_REQ_TYPE__CPUINFO_DUMP] = { .run = dump_cpuinfo, .needs_opts = true },
 	[CRIU_REQ_TYPE__CPUINFO_CHECK] = { .run = check_cpuinfo, .needs_opts = true },
@@ -90,7 +92,7 @@ static const struct rpc_handler handlers[] = {
 	[CRIU_REQ_TYPE__VERSION] = { .run = version, .quick = true },
 	[CRIU_REQ_TYPE__WAIT_PID] = { .run = wait_pid },
 	[CRIU_REQ_TYPE__PAGE_SERVER_CHLD] = { .run = rpc_page_server_child, .needs_opts = true },
-	[CRIU_REQ_TYPE__SINGLE_PRE_DUMP] = { .run = NULL },
+	[CRIU_REQ_TYPE__SINGLE_PRE_DUMP] = { .run = rpc_pre_dump, .needs_opts = true },
 };
 
 const struct rpc_handler *rpc_handler_of(CriuReqType type)
@@ -100,54 +102,70 @@ const struct rpc_handler *rpc_handler_of(CriuReqType type)
 	return (unsigned)type < sizeof(handlers) / sizeof(handlers[0]) ? &handlers[type] : &none;
 }
 
-static int run_with(struct rpc_worker *w, const struct rpc_handler *h, const CriuReq *req, const CriuOpts *all, struct rpc_answer *a, struct err *e)
-{
-	struct rpc_applied opts;
-	int rc = rpc_options_apply(all, rpc_request_op(req), &w->peer, &opts, e);
+/* --- calls ---------------------------------------------------------------------------------------------------------------------- */
 
-	if (rc == 0) {
-		w->notifier = (struct rpc_notifier){ .sock = w->config->sock, .on = opts.opts->notify_scripts,
-						     .timeout_ms = w->config->ack_timeout_ms, .scripts = w->config->scripts,
-						     .images_dir = opts.images_dir, .work_dir = opts.work_dir,
-						     .root = opts.pid };
-		rc = h->run(w, req, &opts, a, e);
-	}
-	if (rc != 0)
-		log_event(LOG_ERROR, "rpc-failed", "request=%s error=\"%s\"", rpc_type_name((unsigned)req->type), e->text);
-	rpc_applied_finish(&opts); /* after the last word to its log */
-	return rc;
-}
-
-static int run_applied(struct rpc_worker *w, const struct rpc_handler *h, const CriuReq *req, struct rpc_answer *a, struct err *e)
+static int apply(struct rpc_call *c, struct err *e)
 {
 	static const CriuOpts nothing = CRIU_OPTS__INIT;
-	CriuOpts *all = rpc_options_merge(w->config->base ? w->config->base : &nothing, req->opts);
+	const CriuOpts *base = c->w->config->base;
+	CriuOpts *all = rpc_options_merge(base ? base : &nothing, c->req->opts);
 	int rc;
 
 	if (!all)
 		return err_set(e, ERR_USAGE, 0, "options that can't be taken apart");
-	rc = run_with(w, h, req, all, a, e);
+	c->has_opts = true;
+	rc = rpc_options_apply(all, rpc_request_op(c->req), &c->w->peer, &c->opts, e);
 	criu_opts__free_unpacked(all, NULL);
 	return rc;
 }
 
-static int run(struct rpc_worker *w, const CriuReq *req, struct rpc_answer *a, struct err *e)
+static int run(struct rpc_call *c, struct err *e)
 {
-	const struct rpc_handler *h = rpc_handler_of(req->type);
+	const struct rpc_handler *h = rpc_handler_of(c->req->type);
 
 	if (!h->run)
-		return err_set(e, ERR_UNSUPPORTED, 0, "%s can't be done by this build", rpc_type_name((unsigned)req->type));
-	if (h->needs_opts && !req->opts)
-		return err_set(e, ERR_USAGE, 0, "%s without opts", rpc_type_name((unsigned)req->type));
-	return rpc_request_op(req) && req->opts ? run_applied(w, h, req, a, e) : h->run(w, req, NULL, a, e);
+		return err_set(e, ERR_INTERNAL, 0, "%s can't be done", rpc_type_name((unsigned)c->req->type));
+	if (h->needs_opts && !c->req->opts)
+		return err_set(e, ERR_USAGE, 0, "%s without opts", rpc_type_name((unsigned)c->req->type));
+	if (rpc_request_op(c->req) && c->req->opts && apply(c, e) != 0)
+		return -1;
+	return h->run(c, e);
 }
 
-void rpc_handle(struct rpc_worker *w, const CriuReq *req, struct rpc_answer *a)
+void rpc_call_run(struct rpc_call *c, struct rpc_worker *w, const CriuReq *req)
 {
 	struct err e = { 0 };
 
-	if (run(w, req, a, &e) == 0)
-		a->success = true;
-	else
-		rpc_answer_failed(a, &e);
+	*c = (struct rpc_call){ .w = w, .req = req, .answer = { .pid = -1 } };
+	if (run(c, &e) == 0) {
+		c->answer.success = true;
+		return;
+	}
+	log_event(LOG_ERROR, "rpc-failed", "request=%s error=\"%s\"", rpc_type_name((unsigned)req->type), e.text);
+	rpc_answer_failed(&c->answer, &e);
+}
+
+void rpc_call_end(struct rpc_call *c)
+{
+	const struct rpc_handler *h = rpc_handler_of(c->req->type);
+
+	if (c->answer.success && h->answered)
+		h->answered(c);
+	if (c->has_opts)
+		rpc_applied_finish(&c->opts);
+	c->has_opts = false;
+}
+
+/* Those of the command line, then those of the request's configuration file. */
+int rpc_call_reached(void *call, const char *stage, pid_t pid, CriuReq **ack, struct err *e)
+{
+	struct rpc_call *c = call;
+	const struct rpc_applied *o = &c->opts;
+	const struct rpc_notifier n = { .sock = c->w->config->sock, .on = o->opts->notify_scripts, .timeout_ms = c->w->config->ack_timeout_ms,
+					.scripts = c->w->config->scripts, .images_dir = o->images_dir, .work_dir = o->work_dir, .root = o->pid };
+	const struct action_scripts more = { .path = o->scripts.v, .n = o->scripts.n };
+
+	if (rpc_notify(&n, stage, pid, ack, e) != 0)
+		return -1;
+	return action_scripts_run(&more, stage, o->images_dir, o->work_dir, pid > 0 ? pid : o->pid, e);
 }

@@ -8,9 +8,11 @@ enum { EMPTY_NET_NS = 0x40000000, PORT_MAX = 65535 };
 
 static int check_row(const struct rpc_option *o, const CriuOpts *opts, enum rpc_op op, struct err *e)
 {
-	if (o->native != RPC_REFUSED || !(o->ops & op) || !rpc_option_asks(o, opts))
+	if (!(rpc_option_refused_for(o) & op) || !rpc_option_asks(o, opts))
 		return 0;
-	return err_set(e, ERR_USAGE, 0, "option %s is not supported: %s", o->name, o->text);
+	if (o->native == RPC_REFUSED)
+		return err_set(e, ERR_USAGE, 0, "option %s is not supported: %s", o->name, o->text);
+	return err_set(e, ERR_USAGE, 0, "option %s is not supported in a %s: %s", o->name, rpc_op_name(op), o->text);
 }
 
 /* A value that the enum does not have is unpacked as the number that it is. */
@@ -35,15 +37,24 @@ static int check_log_file(const char *name, struct err *e)
 	return err_set(e, ERR_USAGE, 0, "option log_file: \"%.80s\" must be a name in the work directory, without a slash", name);
 }
 
-static int check_ps(const CriuPageServerInfo *ps, enum rpc_op op, struct err *e)
+/* Who sends pages must know where to. */
+static int check_target(const CriuPageServerInfo *ps, struct err *e)
 {
+	if (ps->has_fd || (ps->address && ps->address[0] && ps->has_port && ps->port > 0))
+		return 0;
+	return err_set(e, ERR_USAGE, 0, "option ps: neither address and port nor fd say where the page server is");
+}
+
+static int check_ps(const CriuOpts *o, enum rpc_op op, struct err *e)
+{
+	const CriuPageServerInfo *ps = o->ps;
+	bool sends = op == RPC_OP_PRE_DUMP || (op == RPC_OP_DUMP && !o->lazy_pages);
+
 	if (!ps)
 		return 0;
 	if (ps->has_port && (ps->port < 0 || ps->port > PORT_MAX))
 		return err_set(e, ERR_USAGE, 0, "option ps: %d is no port", ps->port);
-	if (op != RPC_OP_PAGE_SERVER && !ps->has_fd && !(ps->address && ps->address[0]))
-		return err_set(e, ERR_USAGE, 0, "option ps: neither address nor fd says where the page server is");
-	return 0;
+	return sends ? check_target(ps, e) : 0;
 }
 
 static int check_values(const CriuOpts *o, enum rpc_op op, struct err *e)
@@ -54,7 +65,7 @@ static int check_values(const CriuOpts *o, enum rpc_op op, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "option empty_ns: 0x%x has more than the network namespace (0x%x)", o->empty_ns, EMPTY_NET_NS);
 	if (o->mntns_compat_mode && op != RPC_OP_RESTORE)
 		return err_set(e, ERR_USAGE, 0, "option mntns_compat_mode is for a restore only");
-	return check_log_file(o->log_file, e) != 0 ? -1 : check_ps(o->ps, op, e);
+	return check_log_file(o->log_file, e) != 0 ? -1 : check_ps(o, op, e);
 }
 
 int rpc_options_check(const CriuOpts *opts, enum rpc_op op, struct err *e)

@@ -157,16 +157,16 @@ int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value
 
 /* --- docs/rpc.md ---------------------------------------------------------------------------------------------------------------- */
 
-static void print_ops(const struct rpc_option *o, FILE *out)
+static void print_ops(unsigned ops, FILE *out)
 {
 	static const char letters[] = "DPRSCU";
 
-	if (o->ops == RPC_OPS_ALL) {
+	if (ops == RPC_OPS_ALL) {
 		fputs("all", out);
 		return;
 	}
 	for (unsigned i = 0; letters[i]; i++) {
-		if (o->ops >> i & 1)
+		if (ops >> i & 1)
 			putc(letters[i], out);
 	}
 }
@@ -190,7 +190,12 @@ void rpc_options_print(FILE *out)
 		const ProtobufCFieldDescriptor *f = rpc_option_field(o);
 
 		fprintf(out, "| %u | `%s` | %s%s | ", o->number, o->name, type_text(f), f->label == PROTOBUF_C_LABEL_REPEATED ? " *" : "");
-		print_ops(o, out);
-		fprintf(out, " | %s | %s |\n", standing[o->native], o->text);
+		print_ops(o->ops & RPC_OPS_ALL, out);
+		fprintf(out, " | %s", standing[o->native]);
+		if (o->native != RPC_REFUSED && rpc_option_refused_for(o)) {
+			fputs("; refused: ", out);
+			print_ops(rpc_option_refused_for(o), out);
+		}
+		fprintf(out, " | %s |\n", o->text);
 	}
 }

@@ -33,13 +33,15 @@ enum rpc_standing {
 	RPC_REFUSED,  /* by name; the row's text says why and what to do instead */
 };
 
+#define RPC_REFUSING(ops) ((unsigned)(ops) << 16)
+
 struct rpc_option {
 	uint32_t number;      /* of the field */
 	const char *name;     /* of the field */
 	const char *cli;      /* criu's command line option without dashes; NULL: has none */
 	char cli_short;       /* 0: none */
 	const char *argument; /* what the command line calls its value; NULL: a flag (or no option) */
-	unsigned ops;         /* enum rpc_op, those that look at it */
+	unsigned ops;         /* enum rpc_op, those that look at it; RPC_REFUSING of those that refuse what the others do */
 	enum rpc_standing native; /* with the native engine */
 	uint32_t harmless;    /* of a refused enum or number: bit n set means that value n is accepted without effect */
 	const char *text;     /* what it does, or why it is not done; plain sentences */
@@ -53,6 +55,12 @@ const struct rpc_option *rpc_option_by_cli(const char *name, size_t len); /* a l
 const struct rpc_option *rpc_option_by_short(char c);
 /* The row's field as protobuf-c describes it: type, label, offsets into CriuOpts. */
 const ProtobufCFieldDescriptor *rpc_option_field(const struct rpc_option *o);
+
+/* The operations that refuse it when it asks for something. */
+static inline unsigned rpc_option_refused_for(const struct rpc_option *o)
+{
+	return o->native == RPC_REFUSED ? o->ops & RPC_OPS_ALL : o->ops >> 16;
+}
 
 /* Whether the field is there, and whether it asks for something: for a flag that it is true, for a list that it isn't empty, else that
  * it is another value than the default. */

@@ -66,20 +66,21 @@ static _Noreturn void serve(const struct rpc_applied *opts, int listener)
 	_exit(rc != 0);
 }
 
-static int start(const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+static int start(struct rpc_call *c, struct err *e)
 {
+	const struct rpc_applied *opts = &c->opts;
 	cleanup_fd int listener = -1;
 
 	if (opts->ps_fd < 0) {
 		listener = open_listener(opts->opts->ps, e);
 		if (listener < 0)
 			return -1;
-		a->port = sock_port(listener);
+		c->answer.port = sock_port(listener);
 	}
-	a->pid = fork();
-	if (a->pid == 0)
+	c->answer.pid = fork();
+	if (c->answer.pid == 0)
 		serve(opts, listener);
-	return a->pid < 0 ? err_sys(e, "fork") : 0;
+	return c->answer.pid < 0 ? err_sys(e, "fork") : 0;
 }
 
 static void end(pid_t pid)
@@ -88,29 +89,27 @@ static void end(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
-int rpc_page_server(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+int rpc_page_server(struct rpc_call *c, struct err *e)
 {
-	(void)w, (void)req;
-	return start(opts, a, e);
+	return start(c, e);
 }
 
-void rpc_page_server_answered(struct rpc_worker *w, const struct rpc_answer *a)
+void rpc_page_server_answered(struct rpc_call *c)
 {
 	struct err e;
 
-	if (rpc_notify(&w->notifier, "status-ready", 0, NULL, &e) == 0)
+	if (rpc_call_reached(c, "status-ready", 0, NULL, &e) == 0)
 		return;
 	log_event(LOG_WARN, "page-server-ended", "reason=\"%s\"", e.text);
-	end(a->pid);
+	end(c->answer.pid);
 }
 
-int rpc_page_server_child(struct rpc_worker *w, const CriuReq *req, const struct rpc_applied *opts, struct rpc_answer *a, struct err *e)
+int rpc_page_server_child(struct rpc_call *c, struct err *e)
 {
-	(void)req;
-	if (start(opts, a, e) != 0)
+	if (start(c, e) != 0)
 		return -1;
-	if (rpc_notify(&w->notifier, "status-ready", 0, NULL, e) == 0)
+	if (rpc_call_reached(c, "status-ready", 0, NULL, e) == 0)
 		return 0;
-	end(a->pid);
+	end(c->answer.pid);
 	return -1;
 }

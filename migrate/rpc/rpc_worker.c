@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "migrate/dump/dump.h"
 #include "migrate/rpc/handlers.h"
 #include "migrate/rpc/packet.h"
 #include "migrate/rpc/request.h"
@@ -23,16 +24,14 @@ static CriuReq *next_request(int sock)
 
 static void serve(struct rpc_worker *w, struct rpc_session *s, const CriuReq *req)
 {
-	const struct rpc_handler *h = rpc_handler_of(req->type);
-	struct rpc_answer a = { .pid = -1 };
+	struct rpc_call c;
 
-	rpc_handle(w, req, &a);
+	rpc_call_run(&c, w, req);
 	/* Who is gone meanwhile is found out by the next receive: what was done is done. */
-	if (!a.unheard)
-		rpc_answer_send(w->config->sock, req->type, &a);
-	if (a.success && h->answered)
-		h->answered(w, &a);
-	rpc_session_answered(s, req, a.success);
+	if (!c.answer.unheard)
+		rpc_answer_send(w->config->sock, req->type, &c.answer);
+	rpc_call_end(&c);
+	rpc_session_answered(s, req, c.answer.success);
 }
 
 static void step(struct rpc_worker *w, struct rpc_session *s)
@@ -69,6 +68,7 @@ int rpc_worker_run(const struct rpc_worker_config *c)
 	}
 	while (s.state != RPC_CLOSED)
 		step(&w, &s);
+	dumper_destroy(w.dumper);
 	rpc_peer_close(&w.peer);
 	return s.exit_status;
 }

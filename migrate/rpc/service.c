@@ -204,11 +204,12 @@ static void flush_answer(struct service *s, struct client *c)
 
 static void answer(struct client *c, const CriuReq *req)
 {
-	struct rpc_answer a = { .pid = -1 };
+	struct rpc_call call;
 
-	rpc_handle(NULL, req, &a);
-	c->unsent = rpc_answer_encode(req->type, &a, c->answer);
-	rpc_session_answered(&c->session, req, a.success);
+	rpc_call_run(&call, NULL, req);
+	c->unsent = rpc_answer_encode(req->type, &call.answer, c->answer);
+	rpc_call_end(&call);
+	rpc_session_answered(&c->session, req, call.answer.success);
 }
 
 static void consume(const struct client *c)

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "migrate/criu/command.h"
+#include "migrate/criu/option_file.h"
 #include "migrate/rpc/answer.h"
-#include "migrate/rpc/config_file.h"
 #include "migrate/rpc/request.h"
 #include "migrate/rpc/rpc_session.h"
 
@@ -62,19 +63,26 @@ static void request(const uint8_t *data, size_t size)
 	criu_req__free_unpacked(req, NULL);
 }
 
+static int take_line(void *arg, const char *name, const char *value, struct err *e)
+{
+	return criu_command_set(arg, name, strlen(name), value, e);
+}
+
 static void config_file(const uint8_t *data, size_t size)
 {
-	CriuOpts *opts = criu_opts__unpack(NULL, 0, data);
 	char *text = malloc(size + 1);
+	struct criu_command c;
 	struct err e = { 0 };
 
-	assert(opts && text);
+	assert(text && criu_command_init(&c, &e) == 0);
 	memcpy(text, data, size);
 	text[size] = '\0';
-	if (rpc_config_text_read(text, "config", opts, &e) != 0)
+	if (option_file_parse(text, take_line, &c, &e) != 0)
 		assert(e.kind == ERR_USAGE);
+	else if (rpc_options_check(c.opts, RPC_OP_DUMP, &e) != 0)
+		assert(err_is_set(&e));
 	free(text);
-	criu_opts__free_unpacked(opts, NULL);
+	criu_command_finish(&c);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/criu/cpuinfo.h"
+#include "migrate/pagesink/ps_sink.h"
+#include "migrate/rpc/operations.h"
+#include "pageserver/stock/server.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/log.h"
+
+#define ANY_ADDRESS "0.0.0.0"
+
+/* --- stages --------------------------------------------------------------------------------------------------------------------- */
+
+static const struct { const char *name; bool told_only; } stages[] = {
+	[DUMP_PRE_DUMP] = { "pre-dump", false },
+	[DUMP_NETWORK_LOCK] = { "network-lock", false },
+	[DUMP_QUERY_EXT_FILES] = { "query-ext-files", false },
+	[DUMP_POST_DUMP] = { "post-dump", false },
+	[DUMP_LAZY_READY] = { "status-ready", false },
+	[DUMP_NETWORK_UNLOCK] = { "network-unlock", true },
+};
+
+/* What the client adds with its acknowledgement counts as if it had stood in the request. */
+static int check_ack(const CriuReq *ack, struct err *e)
+{
+	return ack && ack->opts ? rpc_options_check(ack->opts, RPC_OP_DUMP, e) : 0;
+}
+
+static int reached(void *arg, enum dump_moment when, struct err *e)
+{
+	const struct rpc_stages *s = arg;
+	CriuReq *ack = NULL;
+	int rc;
+
+	rc = s->reached(s->arg, stages[when].name, 0, &ack, e);
+	if (rc == 0)
+		rc = check_ack(ack, e);
+	criu_req__free_unpacked(ack, NULL);
+	if (rc == 0 || !stages[when].told_only)
+		return rc;
+	log_event(LOG_WARN, "stage", "name=%s ignored=\"%s\"", stages[when].name, e->text);
+	return 0;
+}
+
+/* --- pages that go elsewhere ---------------------------------------------------------------------------------------------------- */
+
+struct elsewhere {
+	int fd;       /* connected to a page server, or listening for a lazy-pages client; owned unless inherited */
+	bool inherited;
+	struct page_sink *sink;
+};
+
+static int connect_to_server(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
+{
+	const CriuPageServerInfo *ps = a->opts->ps;
+
+	x->inherited = a->ps_fd >= 0;
+	x->fd = x->inherited ? a->ps_fd : ps_connect(ps->address, (uint16_t)ps->port, e);
+	if (x->fd < 0)
+		return err_wrap(e, "page server");
+	x->sink = ps_sink_create(x->fd, x->inherited, PS_LAYOUT_UNKNOWN, e);
+	return x->sink ? 0 : err_wrap(e, "page server");
+}
+
+static int listen_for_client(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
+{
+	const CriuPageServerInfo *ps = a->opts->ps;
+
+	x->fd = page_server_listen(ps && ps->address && ps->address[0] ? ps->address : ANY_ADDRESS, ps ? (uint16_t)ps->port : 0, e);
+	return x->fd < 0 ? err_wrap(e, "lazy pages") : 0;
+}
+
+static int open_elsewhere(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
+{
+	*x = (struct elsewhere){ .fd = -1 };
+	if (a->op == RPC_OP_DUMP && a->opts->lazy_pages)
+		return listen_for_client(a, x, e);
+	return a->opts->ps ? connect_to_server(a, x, e) : 0;
+}
+
+static void close_elsewhere(struct elsewhere *x)
+{
+	if (x->sink)
+		x->sink->ops->destroy(x->sink);
+	if (x->fd >= 0 && !x->inherited)
+		close(x->fd);
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------------------- */
+
+static enum dump_final_state final_state(const CriuOpts *o)
+{
+	return o->leave_stopped ? DUMP_STOPPED : o->leave_running ? DUMP_RUN_ON : DUMP_KILL;
+}
+
+static void log_stats(const CriuOpts *o, const struct dump_stats *s)
+{
+	if (o->display_stats)
+		log_event(LOG_WARN, "stats", "freezing_us=%llu frozen_us=%llu memdump_us=%llu memwrite_us=%llu scanned=%llu in_parent=%llu "
+			  "written=%llu lazy=%llu", (unsigned long long)s->freezing_us, (unsigned long long)s->frozen_us,
+			  (unsigned long long)s->memdump_us, (unsigned long long)s->memwrite_us, (unsigned long long)s->pages_scanned,
+			  (unsigned long long)s->pages_skipped_parent, (unsigned long long)s->pages_written,
+			  (unsigned long long)s->pages_lazy);
+}
+
+static struct dump_request request_of(const struct rpc_applied *a, const struct elsewhere *x)
+{
+	const CriuOpts *o = a->opts;
+
+	return (struct dump_request){
+		.pid = a->pid,
+		.images_dir = a->images_dir,
+		.work_dir = a->work_dir,
+		.parent = o->parent_img && o->parent_img[0] ? o->parent_img : NULL,
+		.track_mem = o->track_mem,
+		.auto_dedup = o->auto_dedup,
+		.tcp_close = o->tcp_close,
+		.final_state = final_state(o),
+		.sink = x->sink,
+		.freeze_cgroup = o->freeze_cgroup && o->freeze_cgroup[0] ? o->freeze_cgroup : NULL,
+		.timeout_s = o->timeout,
+		.lazy = a->op == RPC_OP_DUMP && o->lazy_pages,
+		.lazy_listener = x->fd,
+		.requester_socket = -1,
+	};
+}
+
+int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, const struct rpc_stages *s, struct err *e)
+{
+	struct dump_stats stats = { 0 };
+	struct dump_request q;
+	struct elsewhere x;
+	int rc;
+
+	(void)s; /* a pre-dump has no stages */
+	rc = open_elsewhere(a, &x, e);
+	if (rc == 0) {
+		q = request_of(a, &x);
+		q.track_mem = true;
+		rc = dumper_pre_dump(d, &q, &stats, e);
+	}
+	close_elsewhere(&x);
+	if (rc == 0)
+		log_stats(a->opts, &stats);
+	return rc;
+}
+
+static bool wants_cpuinfo(const CriuOpts *o)
+{
+	return o->has_cpu_cap && o->cpu_cap;
+}
+
+int rpc_do_dump(struct dumper *d, const struct rpc_applied *a, int requester, const struct rpc_stages *s, struct err *e)
+{
+	struct rpc_stages told = *s;
+	struct dump_stats stats = { 0 };
+	struct dump_request q;
+	struct elsewhere x;
+	int rc;
+
+	rc = open_elsewhere(a, &x, e);
+	if (rc == 0 && wants_cpuinfo(a->opts))
+		rc = cpuinfo_dump(a->images_dir, e);
+	if (rc == 0) {
+		q = request_of(a, &x);
+		q.requester_socket = requester;
+		q.hook = reached;
+		q.hook_arg = &told;
+		rc = dumper_dump(d, &q, &stats, e);
+	}
+	close_elsewhere(&x);
+	if (rc == 0)
+		log_stats(a->opts, &stats);
+	return rc;
+}
