@@ -33,9 +33,8 @@ static void process_finish(struct late_process *p)
 	close(p->uffd);
 }
 
-struct late *late_create(int uffd, late_want *want, void *arg, struct err *e)
+struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
 	struct late *l = calloc(1, sizeof(*l));
 
 	if (!l) {
@@ -46,7 +45,15 @@ struct late *late_create(int uffd, late_want *want, void *arg, struct err *e)
 	l->want = want;
 	l->arg = arg;
 	l->process[l->count++].uffd = uffd;
-	if (ioctl(uffd, UFFDIO_API, &api) == 0)
+	return l;
+}
+
+struct late *late_create(int uffd, late_want *want, void *arg, struct err *e)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
+	struct late *l = late_adopt(uffd, want, arg, e);
+
+	if (!l || ioctl(uffd, UFFDIO_API, &api) == 0)
 		return l;
 	err_sys(e, "userfaultfd that follows forks and mappings");
 	late_destroy(l);
@@ -64,24 +71,29 @@ void late_destroy(struct late *l)
 
 /* ---- what is missing ---- */
 
-int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e)
+int late_expect(struct late *l, const struct page_run *runs, size_t count, struct err *e)
 {
-	struct uffdio_register r = { .range = { .start = start, .len = end - start }, .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct late_map *m = &l->process[0].map;
 
-	if (ioctl(l->process[0].uffd, UFFDIO_REGISTER, &r) < 0)
-		return err_sys(e, "watch %llx-%llx", (unsigned long long)start, (unsigned long long)end);
-	for (size_t i = 0, from; i < count;) {
+	for (size_t i = 0, from; i < count; i++) {
 		from = i;
 		while (i + 1 < count && runs[i + 1].addr - run_end(&runs[i]) <= pages_to_bytes(GAP_MAX_PAGES))
 			i++;
 		if (late_map_add(m, runs[from].addr, bytes_to_pages(run_end(&runs[i]) - runs[from].addr)) < 0)
 			return err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
-		i++;
 	}
 	for (size_t i = 0; i < count; i++)
 		late_map_mark(m, runs[i].addr, runs[i].pages);
 	return 0;
+}
+
+int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e)
+{
+	struct uffdio_register r = { .range = { .start = start, .len = end - start }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	if (ioctl(l->process[0].uffd, UFFDIO_REGISTER, &r) < 0)
+		return err_sys(e, "watch %llx-%llx", (unsigned long long)start, (unsigned long long)end);
+	return late_expect(l, runs, count, e);
 }
 
 void late_forget(struct late *l, uint64_t addr)

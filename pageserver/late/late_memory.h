@@ -35,10 +35,14 @@ typedef void late_want(void *arg, uint64_t addr);
 
 /* uffd: made in the process's memory, with the privilege to handle the kernel's own faults; taken, also on failure. */
 struct late *late_create(int uffd, late_want *want, void *arg, struct err *e);
+/* The same for one whose owner has set it up and registers its ranges himself. */
+struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e);
 void late_destroy(struct late *l); /* accepts NULL */
 
 /* A private anonymous mapping [start, end), with the runs of it (ascending, at least one) whose pages come late. The process stands still. */
 int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e);
+/* The bookkeeping of that alone: the ranges are registered by somebody else. */
+int late_expect(struct late *l, const struct page_run *runs, size_t count, struct err *e);
 /* The page is there by other means. */
 void late_forget(struct late *l, uint64_t addr);
 

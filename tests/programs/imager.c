@@ -8,7 +8,7 @@
  *     track          track_mem                tcp-close       auto-dedup
  *     run, stop      final state (else killed)
  *     cgroup=DIR     freeze by it
- *     lazy=PATH      what may be fetched late is served to one client at this unix socket
+ *     lazy=WHERE     what may be fetched late is served to one client: a path (unix socket), or a port of 127.0.0.1
  *     refuse=NAME    the hook of that name (pre-dump, query-ext-files, post-dump) says no
  *     pause=NAME     the hook of that name writes its name to stdout and waits for a byte on stdin
  *
@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "migrate/dump/dump.h"
+#include "proto/base/sock.h"
 
 static const char *const moments[] = { [DUMP_PRE_DUMP] = "pre-dump", [DUMP_NETWORK_LOCK] = "network-lock",
 	[DUMP_QUERY_EXT_FILES] = "query-ext-files", [DUMP_POST_DUMP] = "post-dump",
@@ -59,8 +60,20 @@ static const char *value_of(const char *word, const char *key)
 
 static int listen_at(const char *path)
 {
+	char address[64];
+	struct err e = { 0 };
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd;
+
+	if (path[0] != '/') {
+		snprintf(address, sizeof(address), "127.0.0.1:%s", path);
+		fd = sock_listen(address, 0, &e);
+		if (fd >= 0)
+			return fd;
+		fprintf(stderr, "imager: %s\n", e.text);
+		exit(1);
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 1) < 0) {

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lazy_daemon.h - `lazy-pages`: feeds processes that criu restored before all their pages were there.
+ *
+ *   criu restore --lazy-pages --> lazy-pages.socket --> this <-- GET, pages --> a source that still has them (or the images themselves)
+ *
+ * A restore hands over each task's userfaultfd; what a task touches first is fetched first, then everything else. When every page is there it says
+ * CLOSE to the source and ends. When the source is lost before that, the tasks are left waiting where they need a page (the kernel would give
+ * them zeros if we ended) until they are gone.
+ *
+ * The socket's protocol, as Debian's criu 3.17.1 was seen to speak it: for each task 4 bytes of its PID, then one byte with the descriptor; at the end
+ * 4 bytes 0x52535446. A negative PID is a dead task, without a descriptor. All in native byte order.
+ * Threads: one. Fails: err. */
+#ifndef DRAY_MIGRATE_LAZY_DAEMON_H
+#define DRAY_MIGRATE_LAZY_DAEMON_H
+
+#include "proto/base/err.h"
+#include "proto/wire/ps_command.h"
+
+struct lazy_daemon_config {
+	int images_dir, work_dir; /* borrowed; the socket is made in work_dir */
+	int page_server;          /* connected; borrowed. -1: every page is in the images */
+	enum ps_layout layout;    /* of its headers */
+	int (*ready)(void *arg, struct err *e); /* the socket is there; may be NULL */
+	void *arg;
+};
+
+/* Until every task of one restore has all its pages. */
+int lazy_daemon_run(const struct lazy_daemon_config *c, struct err *e);
+
+#endif

@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Pages that come after a restore, between Debian's criu and us, each in each part: our lazy dump feeds criu's lazy-pages daemon, our daemon fetches from
+# criu's lazy dump, and both ends are ours; criu restores. The program checks all its memory, from there and from its images.
+set -eu
+cd "$(dirname "$0")/../.."
+BUILD=${BUILD:-$PWD/build}
+export BUILD
+command -v criu > /dev/null || { echo "needs criu"; exit 77; }
+[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+
+t=$(mktemp -d)
+fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }
+await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
+gone() { ! kill -0 "$1" 2> /dev/null; }
+listens() { ss -Hltn "sport = :$1" | grep -q .; }
+next=20000
+subject() { # a program of some MiB that knows its own data
+	next=$((next + 100))
+	echo $next > /proc/sys/kernel/ns_last_pid
+	rm -f "$t/ready" "$t/verdict"
+	setsid "$BUILD/subjects/workload" --size 8M --rate 1 --threads 1 --verify --ready "$t/ready" --report "$t/verdict" < /dev/null > /dev/null 2>&1 &
+	pid=$!
+	await test -e "$t/ready"
+}
+# In a PID namespace of its own: the original is still there, stopped, while its copy runs.
+restore() {
+	setsid unshare --pid --mount --fork --mount-proc --kill-child=KILL criu restore -D "$1" -o restore.log -v2 --shell-job --lazy-pages < /dev/null > "$t/restore.err" 2>&1 &
+	restored=$!
+}
+child_of() { local c; c=$(cat "/proc/$1/task/$1/children" 2> /dev/null); echo "${c%% *}"; }
+right() { # the copy says that all its memory is right, after its last page came
+	local p
+	p=$(child_of "$(child_of "$restored")")
+	[ -n "$p" ] || fail "nothing was restored"
+	kill -USR1 "$p"
+	await test -e "$t/verdict"
+	grep -q '"verdict":"right"' "$t/verdict" || fail "wrong data: $(cat "$t/verdict")"
+	kill -KILL "$p"
+	await gone "$restored"
+}
+
+echo "--- our dump, criu's daemon"
+subject
+mkdir "$t/a"
+"$BUILD/tests/programs/imager" "$pid" "dump,$t/a,lazy=9001" > "$t/imager.out" 2> "$t/imager.err" &
+dump=$!
+await test -e "$t/a/inventory.img"
+criu lazy-pages --page-server --address 127.0.0.1 --port 9001 -D "$t/a" -o lazy.log -v2 &
+daemon=$!
+await test -S "$t/a/lazy-pages.socket"
+restore "$t/a"
+wait $daemon || fail "criu lazy-pages ended with $?"
+wait $dump || fail "our dump ended with $?"
+await gone "$pid"
+right
+
+echo "--- criu's dump, our daemon"
+subject
+mkdir "$t/b"
+criu dump -t "$pid" -D "$t/b" -o dump.log -v2 --shell-job --lazy-pages --port 9002 &
+dump=$!
+await listens 9002
+"$BUILD/tests/programs/lazy_feeder" "$t/b" "$t/b" 9002 24 > "$t/feeder.out" 2> "$t/feeder.err" &
+daemon=$!
+await grep -q ready "$t/feeder.out"
+restore "$t/b"
+wait $daemon || fail "our daemon ended with $?"
+wait $dump || fail "criu dump ended with $?"
+await gone "$pid"
+right
+
+echo "--- ours and ours"
+subject
+mkdir "$t/c"
+"$BUILD/tests/programs/imager" "$pid" "dump,$t/c,lazy=9003" > "$t/imager.out" 2> "$t/imager.err" &
+dump=$!
+await test -e "$t/c/inventory.img"
+"$BUILD/tests/programs/lazy_feeder" "$t/c" "$t/c" 9003 32 > "$t/feeder.out" 2> "$t/feeder.err" &
+daemon=$!
+await grep -q ready "$t/feeder.out"
+restore "$t/c"
+wait $daemon || fail "our daemon ended with $?"
+wait $dump || fail "our dump ended with $?"
+await gone "$pid"
+right
+echo "ok"
