@@ -2,6 +2,7 @@
 #include "migrate/cli/options.h"
 #include "migrate/cli/run.h"
 #include "migrate/cli/verbs.h"
+#include "migrate/criu/criu_main.h"
 
 int main(int argc, char **argv)
 {
@@ -15,5 +16,5 @@ int main(int argc, char **argv)
 		{ 0 },
 	};
 
-	return verbs_main(verbs, argc, argv);
+	return criu_is_name(argv[0]) ? criu_main(argc, argv) : verbs_main(verbs, &criu_verbs_of_dray, argc, argv);
 }

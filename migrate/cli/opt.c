@@ -266,7 +266,7 @@ int opt_parse(const struct opt_command *c, int argc, char **argv, void *config, 
 
 void opt_usage(const struct opt_command *c, FILE *out)
 {
-	fprintf(out, "usage: dray %s%s", c->name, c->options->name ? " [OPTION]..." : "");
+	fprintf(out, "usage: %s %s%s", c->program ? c->program : "dray", c->name, c->options->name ? " [OPTION]..." : "");
 	for (const struct opt *o = c->positionals; o->name; o++)
 		fprintf(out, o->optional ? " [%s]" : " %s", o->name);
 	putc('\n', out);

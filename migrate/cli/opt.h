@@ -42,6 +42,7 @@ struct opt {
 };
 
 struct opt_command {
+	const char *program; /* NULL: dray */
 	const char *name;    /* the verb */
 	const char *summary; /* one line */
 	const char *about;   /* a paragraph, or NULL */

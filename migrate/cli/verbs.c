@@ -7,11 +7,13 @@
 #include "migrate/cli/doc_tables.h"
 #include "proto/base/cleanup.h"
 
-static void print_verbs(const struct verb *verbs, FILE *out)
+static void print_verbs(const struct verb *verbs, const struct verb_family *more, FILE *out)
 {
 	fputs("usage: dray VERB [ARGUMENT]...\nMoves running processes to other hosts.\n\nVerbs:\n", out);
 	for (const struct verb *v = verbs; v->command; v++)
 		fprintf(out, "  %-12s %s\n", v->command->name, v->command->summary);
+	if (more)
+		more->print(out);
 	fputs("\n`dray VERB --help` shows what a verb takes. `dray --version` shows the version.\n", out);
 }
 
@@ -58,26 +60,29 @@ static int run(const struct verb *v, int argc, char **argv)
 	return rc ? rc : err_exit_code(ERR_INTERNAL);
 }
 
-static int man_options(const struct verb *verbs, const char *name)
+static int man_options(const struct verb *verbs, const struct verb_family *more, char **argv)
 {
+	char *name = argv[2];
 	const struct verb *v = name ? find(verbs, name) : NULL;
 
+	if (!v && name && more && more->has(name))
+		return more->main(3, (char *[]){ argv[0], name, argv[1], NULL });
 	if (!v)
 		return unknown_verb(name ? name : "--man-options");
 	opt_print_man(v->command, stdout);
 	return flushed();
 }
 
-int verbs_main(const struct verb *verbs, int argc, char **argv)
+int verbs_main(const struct verb *verbs, const struct verb_family *more, int argc, char **argv)
 {
 	const struct verb *v;
 
 	if (argc < 2) {
-		print_verbs(verbs, stderr);
+		print_verbs(verbs, more, stderr);
 		return err_exit_code(ERR_USAGE);
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-		print_verbs(verbs, stdout);
+		print_verbs(verbs, more, stdout);
 		return flushed();
 	}
 	if (strcmp(argv[1], "--version") == 0) {
@@ -85,9 +90,11 @@ int verbs_main(const struct verb *verbs, int argc, char **argv)
 		return flushed();
 	}
 	if (strcmp(argv[1], "--man-options") == 0)
-		return man_options(verbs, argv[2]);
+		return man_options(verbs, more, argv);
 	if (strcmp(argv[1], "--doc") == 0)
 		return argc == 3 && doc_table_print(argv[2], stdout) ? flushed() : unknown_verb(argv[1]);
 	v = find(verbs, argv[1]);
-	return v ? run(v, argc - 1, argv + 1) : unknown_verb(argv[1]);
+	if (v)
+		return run(v, argc - 1, argv + 1);
+	return more && more->has(argv[1]) ? more->main(argc, argv) : unknown_verb(argv[1]);
 }

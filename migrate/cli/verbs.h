@@ -11,7 +11,14 @@ struct verb {
 	int (*run)(const void *config, struct err *e); /* the command's config; 0 or -1 */
 };
 
-/* verbs ends with a NULL command. Returns the process's exit code. */
-int verbs_main(const struct verb *verbs, int argc, char **argv);
+/* Verbs with a syntax of their own. */
+struct verb_family {
+	bool (*has)(const char *name);
+	void (*print)(FILE *out);            /* a line for each: "  %-12s %s" of name and summary */
+	int (*main)(int argc, char **argv);  /* of the whole command line; with --man-options alone behind the verb these are printed. The exit code */
+};
+
+/* verbs ends with a NULL command. more: NULL, or verbs that are not in it. Returns the process's exit code. */
+int verbs_main(const struct verb *verbs, const struct verb_family *more, int argc, char **argv);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,9 +73,15 @@ static int run(const char *path, const char *action, int images_dir, int work_di
 	return outcome(path, status, e);
 }
 
+/* Moments at which a client is asked for more than leave: no script can answer. */
+static bool is_question(const char *action)
+{
+	return strcmp(action, "query-ext-files") == 0 || strcmp(action, "orphan-pts-master") == 0;
+}
+
 int action_scripts_run(const struct action_scripts *s, const char *action, int images_dir, int work_dir, pid_t init_pid, struct err *e)
 {
-	for (size_t i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < s->n && !is_question(action); i++) {
 		if (run(s->path[i], action, images_dir, work_dir, init_pid, e) != 0)
 			return err_wrap(e, "%s", action);
 	}

@@ -13,7 +13,7 @@
 
 struct action_scripts { char *const *path; size_t n; }; /* paths, or names that PATH has */
 
-/* Runs all in their order, until one fails. init_pid: 0 where there is none. Fails: the script and its exit status are named. */
+/* Runs all in their order, until one fails; none where a client would have to answer a question. init_pid: 0 where there is none. Fails: the script and its exit status are named. */
 int action_scripts_run(const struct action_scripts *s, const char *action, int images_dir, int work_dir, pid_t init_pid, struct err *e);
 
 #endif

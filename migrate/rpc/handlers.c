@@ -141,7 +141,8 @@ void rpc_call_run(struct rpc_call *c, struct rpc_worker *w, const CriuReq *req)
 		c->answer.success = true;
 		return;
 	}
-	log_event(LOG_ERROR, "rpc-failed", "request=%s error=\"%s\"", rpc_type_name((unsigned)req->type), e.text);
+	if (!w || w->config->mode != RPC_LOCAL)
+		log_event(LOG_ERROR, "rpc-failed", "request=%s error=\"%s\"", rpc_type_name((unsigned)req->type), e.text);
 	rpc_answer_failed(&c->answer, &e);
 }
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/rpc/rpc_worker.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "migrate/dump/dump.h"
 #include "migrate/rpc/handlers.h"
@@ -71,4 +73,18 @@ int rpc_worker_run(const struct rpc_worker_config *c)
 	dumper_destroy(w.dumper);
 	rpc_peer_close(&w.peer);
 	return s.exit_status;
+}
+
+int rpc_swrk_run(const struct rpc_worker_config *c, struct err *e)
+{
+	socklen_t len = sizeof(int);
+	int type = 0;
+
+	if (getsockopt(c->sock, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+		return err_sys(e, "descriptor %d", c->sock);
+	if (type != SOCK_SEQPACKET)
+		return err_set(e, ERR_USAGE, 0, "descriptor %d is no SOCK_SEQPACKET socket", c->sock);
+	fcntl(c->sock, F_SETFD, FD_CLOEXEC);
+	log_set_role("swrk");
+	return rpc_worker_run(c);
 }

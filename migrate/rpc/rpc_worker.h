@@ -24,5 +24,7 @@ struct rpc_worker_config {
 
 /* Says nothing before a request came. Returns the exit status of the process (rpc_session.h). */
 int rpc_worker_run(const struct rpc_worker_config *c);
+/* The same on a socket that was inherited: not handed on to what is restored or executed from here. -1, e set: it is no such socket. */
+int rpc_swrk_run(const struct rpc_worker_config *c, struct err *e);
 
 #endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of verbs, and their options in the form that help and man pages are made from. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "migrate/criu/criu_call.h"
+#include "migrate/criu/option_forms.h"
+
+enum { TEXT_MAX = 700, ARGUMENT_MAX = 32 };
+
+const struct criu_verb criu_verbs[] = {
+	{ "dump", NULL, RPC_OP_DUMP, true, false, "Writes a tree of processes into images.", criu_run_dump },
+	{ "pre-dump", NULL, RPC_OP_PRE_DUMP, true, false, "Writes the memory of a tree into images while it runs on.", criu_run_pre_dump },
+	{ "restore", NULL, RPC_OP_RESTORE, true, false, "Makes a tree of processes from images.", criu_run_restore },
+	{ "check", NULL, RPC_OP_CHECK, false, false, "Checks whether the kernel has what is needed.", criu_run_check },
+	{ "page-server", NULL, RPC_OP_PAGE_SERVER, true, true, "Receives the pages of one dump.", criu_run_page_server },
+	{ "service", NULL, CRIU_OP_SERVICE, true, true, "Answers requests of CRIU's RPC on a unix socket.", criu_run_service },
+	{ "swrk", "FD", CRIU_OP_SWRK, false, true, "Answers requests of CRIU's RPC on a socket that was inherited.", criu_run_swrk },
+	{ "dedup", NULL, CRIU_OP_DEDUP, true, false, "Frees the room of pages that later images have too.", criu_run_dedup },
+	{ "cpuinfo", "dump|check", RPC_OP_CPUINFO, true, false, "Writes what the processor can do into an image, or compares it with one.",
+	  criu_run_cpuinfo },
+	{ "lazy-pages", NULL, CRIU_OP_LAZY_PAGES, false, false, "Serves pages on demand: not in this build.", criu_run_lazy_pages },
+	{ .name = NULL },
+};
+
+const struct criu_verb *criu_verb_find(const char *name)
+{
+	for (const struct criu_verb *v = criu_verbs; v->name; v++) {
+		if (strcmp(v->name, name) == 0)
+			return v;
+	}
+	return NULL;
+}
+
+/* --- help ----------------------------------------------------------------------------------------------------------------------- */
+
+/* One allocation: what opt.h wants, the rows, their texts. */
+struct made_command {
+	struct opt_command command;
+	size_t rows, positionals, room;
+	struct opt none;
+	struct opt word[2];
+	struct row { struct opt opt; char text[TEXT_MAX], argument[ARGUMENT_MAX]; } *row;
+	struct opt *options;
+};
+
+/* Where the command line has other words than the RPC. */
+static const struct { const char *field, *text; } own_texts[] = {
+	{ "images_dir", "Where the images are, or are to be. Default: the directory that the command is run in." },
+	{ "pid", "The root of the tree." },
+	{ "log_file", "A file that gets the log and what action scripts print. Relative to the work directory. Without it: standard error." },
+	{ "log_level", "-v0 and -v1: errors, -v2 (the default): warnings too, -v3: events too, -v4: everything. Each v counts one." },
+	{ "cpu_cap", "What cpuinfo check compares, words with commas between them: fpu, cpu, ins, all, none; one behind a ^ is left out. Without it fpu and "
+		     "ins. With it a dump writes cpuinfo.img and a restore looks at it." },
+	{ "config_file", "A configuration file, in the place of the default ones." },
+	{ "rst_sibling", "The root becomes a child of whoever ran the command. Wants --restore-detached." },
+	{ "inherit_fd", "A descriptor of the command's own that stands in for a file of the images. Any number of them." },
+	{ "exec_cmd", "Once the tree is restored the command becomes the one that stands behind --, the restored root its child." },
+};
+
+static const char *text_of(const struct rpc_option *o)
+{
+	for (size_t i = 0; i < sizeof(own_texts) / sizeof(own_texts[0]); i++) {
+		if (strcmp(own_texts[i].field, o->name) == 0)
+			return own_texts[i].text;
+	}
+	return o->text;
+}
+
+static const char *standing_words(enum rpc_standing s)
+{
+	return s == RPC_REFUSED ? "Refused. " : s == RPC_ACCEPTED ? "Accepted without effect. " : "";
+}
+
+static enum rpc_standing standing_of(const struct rpc_option *o, unsigned ops)
+{
+	return o->ops & RPC_REFUSING(ops & RPC_OPS_ALL) ? RPC_REFUSED : o->native;
+}
+
+static bool add(struct made_command *m, const char *name, char letter, const char *argument, bool may_lack, enum rpc_standing s, const char *text)
+{
+	struct row *r = reallocarray(m->row, m->rows + 1, sizeof(*r));
+
+	if (!r)
+		return false;
+	m->row = r;
+	r += m->rows++;
+	snprintf(r->text, sizeof(r->text), "%s%s", standing_words(s), text);
+	snprintf(r->argument, sizeof(r->argument), may_lack ? "[%s]" : "%s", argument ? argument : "");
+	r->opt = (struct opt){ .name = name, .short_name = letter, .type = argument ? OPT_STRING : OPT_FLAG };
+	return true;
+}
+
+static bool add_rows(struct made_command *m, unsigned ops)
+{
+	bool good = true;
+
+	for (const struct rpc_option *o = rpc_options; good && o->name; o++) {
+		bool may_lack = o->cli && option_arity(o) == OPTION_MAY_HAVE_VALUE && o->argument;
+
+		if (o->cli && o->ops & ops)
+			good = add(m, o->cli, o->cli_short, o->argument, may_lack, standing_of(o, ops), text_of(o));
+	}
+	for (const struct criu_own_option *o = criu_own_options; good && o->name; o++) {
+		if (o->ops & ops)
+			good = add(m, o->name, o->short_name, o->argument, false, o->standing, o->text);
+	}
+	return good;
+}
+
+/* Pointers into the rows, now that these stay where they are. */
+static bool link_rows(struct made_command *m)
+{
+	m->options = calloc(m->rows + 1, sizeof(*m->options));
+	for (size_t i = 0; m->options && i < m->rows; i++) {
+		m->options[i] = m->row[i].opt;
+		m->options[i].help = m->row[i].text;
+		m->options[i].argument = m->row[i].argument[0] ? m->row[i].argument : NULL;
+	}
+	return m->options;
+}
+
+struct opt_command *criu_verb_command(const struct criu_verb *v, const char *program)
+{
+	struct made_command *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->command = (struct opt_command){ .program = program, .name = v->name, .summary = v->summary, .positionals = &m->none };
+	if (v->word) {
+		m->word[0] = (struct opt){ .name = v->word, .type = OPT_STRING, .help = "What is to be done, or the descriptor of the socket." };
+		m->command.positionals = m->word;
+	}
+	if (!add_rows(m, v->ops) || !link_rows(m)) {
+		criu_verb_command_free(&m->command);
+		return NULL;
+	}
+	m->command.options = m->options;
+	return &m->command;
+}
+
+void criu_verb_command_free(struct opt_command *c)
+{
+	struct made_command *m = (struct made_command *)c;
+
+	free(m->options);
+	free(m->row);
+	free(m);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs that need neither a tree nor a socket. */
+#include <stdio.h>
+#include <string.h>
+
+#include "migrate/criu/check.h"
+#include "migrate/criu/criu_call.h"
+#include "migrate/rpc/apply.h"
+#include "pageserver/images/pagemap.h"
+#include "proto/base/log.h"
+
+/* --- check ---------------------------------------------------------------------------------------------------------------------- */
+
+static void list_features(void)
+{
+	for (const struct check_feature *f = check_features; f->name; f++)
+		printf(f[1].name ? "%s " : "%s\n", f->name);
+}
+
+static int check_one(const char *name, struct err *e)
+{
+	if (strcmp(name, "list") == 0)
+		return list_features(), 0;
+	if (criu_check_feature(name, e) != 0)
+		return e->kind == ERR_USAGE ? err_wrap(e, "--feature") : err_wrap(e, "not supported");
+	printf("%s is supported\n", name);
+	return 0;
+}
+
+/* Names each on standard error; how many are missing. */
+static unsigned check_all_of(bool needed)
+{
+	unsigned missing = 0;
+
+	for (const struct check_feature *f = check_features; f->name; f++) {
+		struct err e = { 0 };
+
+		if (f->needed != needed || criu_check_feature(f->name, &e) == 0)
+			continue;
+		fprintf(stderr, "not supported: %s\n", e.text);
+		missing++;
+	}
+	return missing;
+}
+
+int criu_run_check(struct criu_call *c, struct err *e)
+{
+	log_set_level(rpc_log_level(c->command.opts->log_level));
+	if (c->command.feature)
+		return check_one(c->command.feature, e);
+	if (check_all_of(true)) {
+		puts("Does not look good.");
+		return 1;
+	}
+	if (c->command.check_all && check_all_of(false)) {
+		puts("Looks good but what is named above is missing: trees that need it can't be dumped or restored.");
+		return 1;
+	}
+	puts("Looks good.");
+	return 0;
+}
+
+/* --- dedup ---------------------------------------------------------------------------------------------------------------------- */
+
+int criu_run_dedup(struct criu_call *c, struct err *e)
+{
+	uint64_t freed = 0;
+
+	if (image_set_dedup(c->images, &freed, e) != 0)
+		return -1;
+	log_event(LOG_INFO, "dedup", "pages_freed=%llu", (unsigned long long)freed);
+	return 0;
+}
+
+/* --- lazy-pages ----------------------------------------------------------------------------------------------------------------- */
+
+int criu_run_lazy_pages(struct criu_call *c, struct err *e)
+{
+	(void)c;
+	return err_set(e, ERR_UNSUPPORTED, 0, "this build does not restore pages on demand: restore without --lazy-pages");
+}

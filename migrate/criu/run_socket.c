@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs that answer on a socket, with criu's options for what dray's own verbs of these names do. */
+#include <limits.h>
+#include <stdio.h>
+
+#include "migrate/cli/opt.h"
+#include "migrate/criu/criu_call.h"
+#include "migrate/rpc/apply.h"
+#include "migrate/rpc/rpc_worker.h"
+#include "migrate/rpc/service.h"
+#include "pageserver/stock/page_server.h"
+#include "pageserver/stock/server.h"
+
+#define ANY_ADDRESS "0.0.0.0"
+enum { MAX_CLIENTS = 4096, ACK_TIMEOUT_MS = 600 * 1000 };
+
+/* --- page-server ---------------------------------------------------------------------------------------------------------------- */
+
+static int serve_inherited(const struct criu_call *c, struct err *e)
+{
+	const CriuOpts *o = c->command.opts;
+	struct page_server_config config = { .images_dir = c->images, .parent = o->parent_img, .auto_dedup = o->auto_dedup };
+
+	return page_server_serve_one(c->command.ps_socket, true, &config, NULL, e);
+}
+
+/* One session and the end, on all addresses, as criu's own: who has its name is trusted with that. */
+static int serve_one(const struct criu_call *c, struct err *e)
+{
+	const CriuOpts *o = c->command.opts;
+	char images[40];
+	struct page_server_options p = {
+		.images_dir = images, .address = c->command.address ? c->command.address : ANY_ADDRESS, .insecure = true, .once = true,
+		.port = c->command.port >= 0 ? (uint64_t)c->command.port : 0, .prev_images_dir = o->parent_img, .auto_dedup = o->auto_dedup,
+		.daemonize = c->command.detach, .pidfile = c->command.pidfile, .log_level = rpc_log_level(o->log_level),
+		.status_fd = c->command.status_fd > 0 ? (uint64_t)c->command.status_fd : 0,
+	};
+
+	snprintf(images, sizeof(images), "/proc/self/fd/%d", c->images);
+	return page_server_run(&p, e);
+}
+
+int criu_run_page_server(struct criu_call *c, struct err *e)
+{
+	if (rpc_options_check(c->command.opts, RPC_OP_PAGE_SERVER, e) != 0)
+		return -1;
+	return c->command.ps_socket >= 0 ? serve_inherited(c, e) : serve_one(c, e);
+}
+
+/* --- service -------------------------------------------------------------------------------------------------------------------- */
+
+int criu_run_service(struct criu_call *c, struct err *e)
+{
+	char status_fd[16];
+	struct service_config s = {
+		.address = c->command.address ? c->command.address : RPC_DEFAULT_ADDRESS, .mode = "0600", .pidfile = c->command.pidfile,
+		.status_fd = c->command.status_fd >= 0 ? status_fd : NULL, .max_clients = MAX_CLIENTS, .ack_timeout_ms = ACK_TIMEOUT_MS,
+		.daemon = c->command.detach, .log_level = rpc_log_level(c->command.opts->log_level),
+	};
+
+	snprintf(status_fd, sizeof(status_fd), "%d", c->command.status_fd);
+	return service_run(&s, e);
+}
+
+/* --- swrk ----------------------------------------------------------------------------------------------------------------------- */
+
+int criu_run_swrk(struct criu_call *c, struct err *e)
+{
+	struct rpc_worker_config w = { .mode = RPC_SWRK, .base = c->command.opts, .ack_timeout_ms = ACK_TIMEOUT_MS,
+				       .scripts = { c->command.scripts.v, c->command.scripts.n } };
+	uint64_t fd;
+
+	if (opt_parse_number(c->command.words.v[1], OPT_NUMBER, &fd, e) != 0)
+		return -1;
+	w.sock = fd <= INT_MAX ? (int)fd : -1;
+	return rpc_swrk_run(&w, e);
+}
