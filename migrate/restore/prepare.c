@@ -100,13 +100,23 @@ static bool has_descriptor(const struct restore *r, uint32_t file_id)
 	return false;
 }
 
-/* A datagram socket that was connected to somebody else's name. */
+static bool knows_peer(const struct restore *r, uint32_t id)
+{
+	for (size_t i = 0; i < r->tree->n_files_ext; i++)
+		if (r->tree->files_ext[i]->id == id)
+			return r->tree->files_ext[i]->has_peer_name;
+	return false;
+}
+
+/* A datagram socket that was connected to somebody else's name. Ours say which in their own details. */
 static int check_outside(struct restore *r, const FdinfoEntry *d, const FileEntry *f, const UnixSkEntry *peer)
 {
 	int len = peer ? (int)peer->name.len : 0;
 	bool path = len && peer->name.data[0];
 	Drayage__FileExt *x;
 
+	if (f->usk->type == SOCK_DGRAM && knows_peer(r, f->id))
+		return 0;
 	if (f->usk->type != SOCK_DGRAM || !len)
 		return refuse(r, d, "unix socket connected to a socket outside of the process");
 	if (!r->q->ext_unix_sk)
