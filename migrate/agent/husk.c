@@ -177,6 +177,23 @@ int husk_rebuild(const struct husk *h, struct remote *r, const Drayage__TreeStat
 	return -1;
 }
 
+/* What we traced is ours to take note of, thread by thread: until then the process is not over. */
+static void reap_threads(pid_t pid)
+{
+	char path[32];
+	cleanup_dir DIR *dir = NULL;
+	struct dirent *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (d = readdir(dir))) {
+		pid_t tid = (pid_t)atoi(d->d_name);
+
+		while (tid > 0 && tid != pid && waitpid(tid, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	}
+}
+
 /* Its end is all that there is to wait for: it is its parent's to reap. */
 static void kill_sibling(pid_t *pid)
 {
@@ -184,6 +201,7 @@ static void kill_sibling(pid_t *pid)
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
 	kill(*pid, SIGKILL);
+	reap_threads(*pid);
 	while (pidfd >= 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
 	waitpid(*pid, NULL, __WALL | WNOHANG); /* where we traced it: its parent is told only now */
@@ -195,6 +213,7 @@ static void kill_and_wait(pid_t *pid)
 	if (*pid <= 0)
 		return;
 	kill(*pid, SIGKILL);
+	reap_threads(*pid);
 	while (waitpid(*pid, NULL, __WALL) < 0 && errno == EINTR)
 		;
 	*pid = 0;
