@@ -8,6 +8,7 @@
 
 #include "migrate/images/images_ext.h"
 #include "migrate/images/tree_images_read_priv.h"
+#include "proto/base/cleanup.h"
 
 enum { ENTRIES_MAX = 1 << 20, STATE_ALIVE = 1, STATE_STOPPED = 3 };
 
@@ -141,6 +142,27 @@ static int read_ext(struct tree_read *r)
 
 /* ---- the task ---- */
 
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int check_threads(struct tree_read *r, const PstreeEntry *p)
+{
+	cleanup_free uint32_t *sorted = malloc(p->n_threads * sizeof(*sorted));
+
+	if (!sorted)
+		return err_set(r->e, ERR_SYSTEM, ENOMEM, "threads");
+	memcpy(sorted, p->threads, p->n_threads * sizeof(*sorted));
+	qsort(sorted, p->n_threads, sizeof(*sorted), by_value);
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (sorted[i] == 0 || sorted[i] > INT32_MAX || (i && sorted[i] == sorted[i - 1]))
+			return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: process %u has a thread %u, or has it twice", p->pid, sorted[i]);
+	return 0;
+}
+
 static int check_pstree(struct tree_read *r, PstreeEntry *const *ps, size_t n)
 {
 	if (n == 0)
@@ -153,10 +175,7 @@ static int check_pstree(struct tree_read *r, PstreeEntry *const *ps, size_t n)
 		return err_set(r->e, ERR_UNSUPPORTED, 0, "task %u: it had ended (zombie)", ps[0]->pid);
 	if (ps[0]->threads[0] != ps[0]->pid)
 		return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: the first thread of process %u is %u", ps[0]->pid, ps[0]->threads[0]);
-	for (size_t i = 0; i < ps[0]->n_threads; i++)
-		if (ps[0]->threads[i] == 0 || ps[0]->threads[i] > INT32_MAX)
-			return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: process %u has a thread %u", ps[0]->pid, ps[0]->threads[i]);
-	return 0;
+	return check_threads(r, ps[0]);
 }
 
 static int read_pstree(struct tree_read *r)
