@@ -122,6 +122,21 @@ static bool is_ours(struct capture *c, pid_t child)
 	return text && (pid_t)text_number(text, "TracerPid", 10, 0) == (pid_t)syscall(SYS_gettid);
 }
 
+/* A library that asks for the dump of its own process leaves the helper that it forked for that, dead, until the answer comes. Nothing of it is
+ * left to carry but an exit status that nobody reads. */
+static bool is_helper(const struct capture *c, pid_t child)
+{
+	cleanup_free char *text = NULL;
+	struct err ignored;
+	char path[64];
+
+	if (!c->opt->service_socket)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/status", child);
+	text = file_read(AT_FDCWD, path, 1 << 16, NULL, &ignored);
+	return text && strstr(text, "\nState:\tZ");
+}
+
 static int check_children_of(struct capture *c, const char *tid)
 {
 	char path[64], *at, *end;
@@ -137,7 +152,7 @@ static int check_children_of(struct capture *c, const char *tid)
 
 		if (end == at)
 			break;
-		if (!is_ours(c, child))
+		if (!is_ours(c, child) && !is_helper(c, child))
 			capture_obstacle(c, NULL, "task %d: it has a child, process %d; one process without children can be moved", c->pid, child);
 	}
 	return 0;

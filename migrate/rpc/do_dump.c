@@ -92,11 +92,10 @@ static enum dump_final_state final_state(const CriuOpts *o)
 	return o->leave_stopped ? DUMP_STOPPED : o->leave_running ? DUMP_RUN_ON : DUMP_KILL;
 }
 
-static void log_stats(const CriuOpts *o, const struct dump_stats *s)
+static void log_stats(const struct rpc_applied *a, const struct dump_stats *s)
 {
-	if (o->display_stats)
-		log_event(LOG_WARN, "stats", "freezing_us=%llu frozen_us=%llu memdump_us=%llu memwrite_us=%llu scanned=%llu in_parent=%llu "
-			  "written=%llu lazy=%llu", (unsigned long long)s->freezing_us, (unsigned long long)s->frozen_us,
+	log_event(a->opts->display_stats ? LOG_WARN : LOG_INFO, rpc_op_name(a->op), "pid=%d freezing_us=%llu frozen_us=%llu memdump_us=%llu memwrite_us=%llu scanned=%llu in_parent=%llu "
+			  "written=%llu lazy=%llu", (int)a->pid, (unsigned long long)s->freezing_us, (unsigned long long)s->frozen_us,
 			  (unsigned long long)s->memdump_us, (unsigned long long)s->memwrite_us, (unsigned long long)s->pages_scanned,
 			  (unsigned long long)s->pages_skipped_parent, (unsigned long long)s->pages_written,
 			  (unsigned long long)s->pages_lazy);
@@ -140,7 +139,7 @@ int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, const struct 
 	}
 	close_elsewhere(&x);
 	if (rc == 0)
-		log_stats(a->opts, &stats);
+		log_stats(a, &stats);
 	return rc;
 }
 
@@ -169,6 +168,6 @@ int rpc_do_dump(struct dumper *d, const struct rpc_applied *a, int requester, co
 	}
 	close_elsewhere(&x);
 	if (rc == 0)
-		log_stats(a->opts, &stats);
+		log_stats(a, &stats);
 	return rc;
 }

@@ -58,8 +58,7 @@ int rpc_do_restore(const struct rpc_applied *a, const struct rpc_stages *s, pid_
 		*line = -1;
 	if (check_cpu(a, e) != 0 || restore_run(&q, root, &stats, e) != 0)
 		return -1;
-	if (o->display_stats)
-		log_event(LOG_WARN, "stats", "forking_us=%llu restore_us=%llu restored=%llu", (unsigned long long)stats.forking_us,
-			  (unsigned long long)stats.restore_us, (unsigned long long)stats.pages_restored);
+	log_event(o->display_stats ? LOG_WARN : LOG_INFO, "restore", "pid=%d forking_us=%llu restore_us=%llu restored=%llu", (int)*root,
+		  (unsigned long long)stats.forking_us, (unsigned long long)stats.restore_us, (unsigned long long)stats.pages_restored);
 	return 0;
 }

@@ -2,7 +2,7 @@
 # rpc.sh - an RPC service in a directory of its own, for tests whose body is a Python client (tests/lib/rpc_client.py). Sourced.
 #
 #   service_start [OPTION...]   `dray service` on $T/rpc.sock, ready when this returns; service_stop ends it
-#   client < SCRIPT             runs Python with rpc_client's names, $T as its directory; arguments go along
+#   client < SCRIPT             runs Python with rpc_client's names, $T as its directory; arguments go along. $BEFORE: a line in front
 #   fail TEXT                   ends the test
 # Everything is gone at the end, however it ends.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -36,6 +36,6 @@ at_end() {
 trap at_end EXIT
 trap 'exit 130' INT TERM
 client() {
-	{ echo 'from rpc_client import *; T = os.environ["T"]'; cat; } > "$T/client.py"
+	{ echo "${BEFORE:-}"; echo 'from rpc_client import *; T = os.environ["T"]'; cat; } > "$T/client.py"
 	PYTHONPATH=$here/tests/lib "$PYTHON" "$T/client.py" "$@"
 }

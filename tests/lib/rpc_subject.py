@@ -36,6 +36,9 @@ class Subject:
         self.where = where
         files = {name: os.path.join(where, name) for name in ("beat", "report", "ready")}
         self.files = files
+        for path in files.values():
+            if os.path.exists(path):
+                os.unlink(path)
         null = subprocess.DEVNULL
         self.process = subprocess.Popen(
             [os.environ["BUILD"] + "/subjects/workload", "--size", size, "--rate", rate, "--threads", "2", "--data", "heap", "--verify",
