@@ -28,15 +28,22 @@ UNITDIR  ?= $(PREFIX)/lib/systemd/system
 install: $(BUILD)/dray ## install below PREFIX (and DESTDIR)
 	install -D -m 755 $(BUILD)/dray $(DESTDIR)$(PREFIX)/bin/dray
 	install -D -m 644 docs/man/dray.1 $(DESTDIR)$(MANDIR)/man1/dray.1
+	install -D -m 644 docs/man/dray-criu.1 $(DESTDIR)$(MANDIR)/man1/dray-criu.1
 	install -D -m 644 docs/man/dray-agent.8 $(DESTDIR)$(MANDIR)/man8/dray-agent.8
 	install -D -m 644 docs/man/dray-service.8 $(DESTDIR)$(MANDIR)/man8/dray-service.8
 	install -d $(DESTDIR)$(UNITDIR)
 	sed 's|@PREFIX@|$(PREFIX)|' scripts/dray-agent.service.in > $(DESTDIR)$(UNITDIR)/dray-agent.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/dray-agent.service
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/dray $(DESTDIR)$(MANDIR)/man1/dray.1 $(DESTDIR)$(MANDIR)/man8/dray-agent.8 \
+	rm -f $(DESTDIR)$(PREFIX)/bin/dray $(DESTDIR)$(MANDIR)/man1/dray.1 $(DESTDIR)$(MANDIR)/man1/dray-criu.1 $(DESTDIR)$(MANDIR)/man8/dray-agent.8 \
 		$(DESTDIR)$(MANDIR)/man8/dray-service.8 \
 		$(DESTDIR)$(UNITDIR)/dray-agent.service
+install-criu: install ## install, and the name criu beside it: in the place of a distribution's criu
+	$(Q)[ ! -e $(DESTDIR)$(PREFIX)/bin/criu ] || [ -L $(DESTDIR)$(PREFIX)/bin/criu ] || \
+		{ echo "$(DESTDIR)$(PREFIX)/bin/criu is somebody else's: remove it, or choose another PREFIX"; exit 1; }
+	ln -sf dray $(DESTDIR)$(PREFIX)/bin/criu
+uninstall-criu: ## remove the name criu again
+	$(Q)[ "$$(readlink $(DESTDIR)$(PREFIX)/bin/criu)" != dray ] || rm -f $(DESTDIR)$(PREFIX)/bin/criu
 
 man: $(BUILD)/dray ## bring the man pages' options in line with the program's tables
 	$(Q)for p in docs/man/*.[1-8]; do scripts/man-options $(BUILD)/dray $$p > $(BUILD)/man.new && cp $(BUILD)/man.new $$p || exit 1; done
@@ -50,4 +57,4 @@ compdb: ## compile_commands.json, by bear
 dist: ## drayage-VERSION.tar.gz of HEAD
 	$(Q)mkdir -p $(BUILD)
 	git archive --prefix=drayage-$(VERSION)/ -o $(BUILD)/drayage-$(VERSION).tar.gz HEAD
-.PHONY: check-asan check-ubsan check-tsan check-clang check-valgrind install uninstall man docs-tables format compdb dist
+.PHONY: check-asan check-ubsan check-tsan check-clang check-valgrind install uninstall install-criu uninstall-criu man docs-tables format compdb dist
