@@ -4,7 +4,7 @@
  * first_round [--size 1G] [--repeats 3] [--streams N] [--extract splice|copy] [--by ring|calls] [--into discard|place]:
  * all combinations of what is not given (1 and 2 streams), a JSON object a line each (bench_json.h): GB/s and s/GB of the sender's side
  * (its threads and the twins). discard: a receiver that throws away what it recv()s; place: the page server's receiver into
- * fresh memory. The receiver is a process of its own, memory is touched and freed before it, the congestion control is cubic. */
+ * fresh memory. The receiver is a process of its own, the memory that it takes is kept warm (bench_warm.h), the congestion control is cubic. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -27,6 +27,7 @@
 #include "proto/base/io.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
+#include "tests/lib/bench_warm.h"
 
 enum { STREAMS = 16, REPEATS = 15, ANON = 0x201 /* VMA_AREA_REGULAR | VMA_ANON_PRIVATE */ };
 #define BASE 0x300000000000ull
@@ -151,7 +152,6 @@ static pid_t start_receiver(const struct setup *s, int *sock, int *report)
 		for (unsigned i = 0; i < s->streams; i++)
 			close(sock[i]);
 		if (s->place) {
-			bench_prewarm(s->size);
 			receive_place(far, s->streams, s->size, pipefd[1]);
 		} else {
 			receive_discard(far, s->streams, pipefd[1]);
@@ -197,6 +197,7 @@ static struct sample run_once(const struct setup *s, pid_t target)
 	struct sample out = { 0 };
 	int sock[STREAMS], report;
 	uint64_t start, cpu;
+	pid_t warm = s->place ? bench_warm_start(s->size + s->size / 16) : 0;
 	pid_t receiver = start_receiver(s, sock, &report);
 	struct sender_config c = { .pid = target, .streams = s->streams, .extract = s->extract, .output = s->by,
 				   .compress = COMPRESS_NONE, .twins = ends, .sockets = sock };
@@ -226,6 +227,7 @@ static struct sample run_once(const struct setup *s, pid_t target)
 	if (s->place)
 		sender_destroy(sender);
 	waitpid(receiver, NULL, 0);
+	bench_warm_stop(warm);
 	close(report);
 	twins_destroy(&twins);
 	if (s->extract == EXTRACT_SPLICE) {

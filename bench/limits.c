@@ -9,8 +9,8 @@
  *   uring-discard        the same, the splice calls by io_uring (header sends linked before them)
  *   splice-thp           vmsplice + splice, receiver recv()s into fresh huge pages: the limit of a first round
  *   splice2-thp, uring-thp, send-thp
- * The receiver is a process of its own. Memory is touched and freed right before it is needed (blocks that a hypervisor took back
- * cost ten times as much); the congestion control is set on each socket. */
+ * The receiver is a process of its own. Memory that it fills is kept warm until it takes it (bench_warm.h: blocks that a hypervisor took
+ * back cost ten times as much); the congestion control is set on each socket. */
 #include <errno.h>
 #include <liburing.h>
 #include <math.h>
@@ -34,6 +34,7 @@
 #include "proto/base/err.h"
 #include "proto/base/io.h"
 #include "tests/lib/bench_json.h"
+#include "tests/lib/bench_warm.h"
 
 enum { MIB = 1 << 20, MAX_CONNECTIONS = 2, MAX_REPEATS = 15, HEADER = 48 };
 enum how { HOW_MEMCPY, HOW_SEND, HOW_SPLICE, HOW_SPLICE2, HOW_URING };
@@ -77,18 +78,6 @@ static void *map_memory(size_t len, int advice)
 	p = (char *)(((uintptr_t)p + 2 * MIB - 1) & ~(uintptr_t)(2 * MIB - 1));
 	madvise(p, len, advice);
 	return p;
-}
-
-static void prewarm(size_t len)
-{
-	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		die("mmap");
-	madvise(p, len, MADV_HUGEPAGE);
-	for (size_t i = 0; i < len; i += 4096)
-		p[i] = 1;
-	munmap(p, len);
 }
 
 /* ---- senders ---- */
@@ -251,8 +240,6 @@ static void receiver(int listener, int ready, unsigned connections, size_t len, 
 	struct rusage ru;
 	double cpu;
 
-	if (thp)
-		prewarm(len);
 	mem = map_memory(thp ? len : (size_t)MIB * MAX_CONNECTIONS, MADV_HUGEPAGE);
 	if (write(ready, "r", 1) != 1)
 		_exit(1);
@@ -311,6 +298,7 @@ static struct sample run_wire(const struct limit_case *c, char *mem, size_t len,
 	struct sockaddr_in at;
 	struct lane lane[MAX_CONNECTIONS];
 	int listener = listen_loopback(&at), ready[2];
+	pid_t warm = c->thp ? bench_warm_start(len) : 0;
 	double cpu, cpu_recv = 0;
 	uint64_t start;
 	char byte;
@@ -336,6 +324,7 @@ static struct sample run_wire(const struct limit_case *c, char *mem, size_t len,
 	struct sample s = { .gbps = (double)len / 1e3 / (double)(clock_us() - start),
 			    .cpu_send = (cpu_seconds() - cpu) / ((double)len / 1e9), .cpu_recv = cpu_recv / ((double)len / 1e9) };
 	waitpid(pid, NULL, 0);
+	bench_warm_stop(warm);
 	for (unsigned i = 0; i < connections; i++) {
 		if (lane[i].failed < 0)
 			fprintf(stderr, "limits: %s: %s\n", c->name, strerror(-lane[i].failed));
