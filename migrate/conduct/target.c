@@ -14,6 +14,7 @@
 #include "migrate/track/track.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_stat.h"
 
 /* The number of a task in its own PID namespace: the last of its NSpid line. */
 static int own_number(const char *status_path, uint32_t *number, struct err *e)
@@ -148,13 +149,7 @@ void target_end_connections(pid_t pid)
 
 bool target_lives(pid_t pid)
 {
-	char path[64];
-	struct err e;
-	cleanup_free char *stat = NULL;
-	const char *paren;
+	struct proc_stat s;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	stat = file_read(AT_FDCWD, path, 4096, NULL, &e);
-	paren = stat ? strrchr(stat, ')') : NULL;
-	return paren && paren[1] && paren[2] != 'Z' && paren[2] != 'X';
+	return proc_stat_read(pid, pid, &s) == 0 && !proc_stat_ended(&s);
 }

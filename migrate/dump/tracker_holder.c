@@ -16,22 +16,15 @@
 
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_stat.h"
 
 int tracker_start_time(pid_t pid, uint64_t *ticks)
 {
-	char path[32];
-	struct err ignored = { 0 };
-	cleanup_free char *text = NULL;
-	const char *at;
+	struct proc_stat s;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	text = file_read(AT_FDCWD, path, 8192, NULL, &ignored);
-	at = text ? strrchr(text, ')') : NULL; /* a name may hold anything */
-	for (int field = 2; field < 22 && at; field++)
-		at = strchr(at + 1, ' ');
-	if (!at)
+	if (proc_stat_read(pid, pid, &s) < 0)
 		return -1;
-	*ticks = strtoull(at, NULL, 10);
+	*ticks = s.start_time;
 	return 0;
 }
 

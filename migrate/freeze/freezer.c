@@ -17,40 +17,17 @@
 
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_stat.h"
 
 enum { WAIT_MS = 10 * 1000, SMALL_FILE = 1 << 20, LOOK_AGAIN_US = 200 * 1000 };
 
 /* ---- the process ---- */
 
-/* State letter and start time; -1 when there is no such process. */
-static int read_stat(pid_t pid, pid_t tid, char *state, unsigned long long *start_time)
-{
-	char path[64];
-	struct err ignored = { 0 };
-	cleanup_free char *text = NULL;
-	const char *at;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	text = file_read(AT_FDCWD, path, 8192, NULL, &ignored);
-	at = text ? strrchr(text, ')') : NULL;
-	if (!at || at[1] != ' ')
-		return -1;
-	*state = at[2];
-	/* Behind the name: field 3 is the state, 22 the start time. */
-	for (int field = 2; field < 22 && at; field++)
-		at = strchr(at + 1, ' ');
-	if (!at)
-		return -1;
-	*start_time = strtoull(at, NULL, 10);
-	return 0;
-}
-
 static bool lives(const struct freezer *f)
 {
-	unsigned long long start_time;
-	char state;
+	struct proc_stat s;
 
-	return read_stat(f->pid, f->pid, &state, &start_time) == 0 && start_time == f->start_time && !strchr("ZX", state);
+	return proc_stat_read(f->pid, f->pid, &s) == 0 && s.start_time == f->start_time && !proc_stat_ended(&s);
 }
 
 static int gone(const struct freezer *f, struct err *e)
@@ -246,13 +223,14 @@ static bool id_is_plain(const char *id)
 
 int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e)
 {
-	char state;
+	struct proc_stat now;
 
 	*f = (struct freezer){ .pid = pid };
 	if (!id_is_plain(id))
 		return err_set(e, ERR_INTERNAL, 0, "\"%s\" can't name a cgroup", id);
-	if (pid <= 0 || read_stat(pid, pid, &state, &f->start_time) < 0)
+	if (pid <= 0 || proc_stat_read(pid, pid, &now) < 0)
 		return gone(f, e);
+	f->start_time = now.start_time;
 	if (enter_cgroup(f, id)) {
 		f->kind = FREEZER_CGROUP;
 	} else {
@@ -275,11 +253,10 @@ static bool all_stopped(pid_t pid)
 	dir = opendir(path);
 	while (dir && (d = readdir(dir))) {
 		pid_t tid = (pid_t)strtol(d->d_name, NULL, 10);
-		unsigned long long ignored;
-		char state;
+		struct proc_stat s;
 
 		/* Traced ones are stopped now, and will be by the signal when their tracer lets go. */
-		if (tid > 0 && read_stat(pid, tid, &state, &ignored) == 0 && !strchr("TtZX", state))
+		if (tid > 0 && proc_stat_read(pid, tid, &s) == 0 && s.state != 'T' && s.state != 't' && !proc_stat_ended(&s))
 			return false;
 	}
 	return true;
@@ -291,10 +268,9 @@ static bool all_stopped(pid_t pid)
 static int stop_by_signal(struct freezer *f, struct err *e)
 {
 	uint64_t until = clock_us() + WAIT_MS * 1000u;
-	unsigned long long ignored;
-	char state;
+	struct proc_stat s;
 
-	if (read_stat(f->pid, f->pid, &state, &ignored) == 0 && state == 'T')
+	if (proc_stat_read(f->pid, f->pid, &s) == 0 && s.state == 'T')
 		snprintf(f->home, sizeof(f->home), WAS_STOPPED);
 	if (send_signal(f, SIGSTOP, e) < 0)
 		return -1;

@@ -17,6 +17,7 @@
 #include "migrate/remote/remote_priv.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_stat.h"
 
 /* Results of interrupted system calls that the kernel keeps to itself (linux/errno.h, not exported). */
 enum { KERNEL_ERESTARTNOHAND = 514, KERNEL_ERESTART_RESTARTBLOCK = 516 };
@@ -42,15 +43,9 @@ static int gone(pid_t tid, int status, struct err *e)
 
 static bool has_ended(pid_t pid, pid_t tid)
 {
-	char path[64];
-	struct err ignored = { 0 };
-	cleanup_free char *text = NULL;
-	const char *at;
+	struct proc_stat s;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	text = file_read(AT_FDCWD, path, 8192, NULL, &ignored);
-	at = text ? strrchr(text, ')') : NULL;
-	return !at || strchr("ZXx", at[2]);
+	return proc_stat_read(pid, tid, &s) < 0 || proc_stat_ended(&s);
 }
 
 /* A wait that blocks can't be bounded without signals of our own, so: ask a few times, since a stop normally comes within microseconds, sooner than

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* proc_stat.h - what /proc/PID/stat says that everybody asks for: does a task live, and is it still the one that was meant.
+ * Threads: any. No state. */
+#ifndef DRAY_BASE_PROC_STAT_H
+#define DRAY_BASE_PROC_STAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct proc_stat {
+	char state;          /* the kernel's letter: R S D T t Z X ... */
+	uint64_t start_time; /* in clock ticks since boot: number and start time together name one process for ever */
+};
+
+/* Of a thread of a process; of the process itself where tid is pid. 0, or -1 when there is none. */
+int proc_stat_read(pid_t pid, pid_t tid, struct proc_stat *s);
+
+static inline bool proc_stat_ended(const struct proc_stat *s)
+{
+	return s->state == 'Z' || s->state == 'X' || s->state == 'x';
+}
+
+#endif
