@@ -10,6 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "proto/base/io.h"
+
 struct frame_buffers {
 	struct frame_sum sum;
 	uint8_t head[FRAME_HEADER_SIZE];
@@ -39,23 +41,8 @@ void frame_recv_finish(struct frame_recv *f)
 /* 0, -EPIPE at the end, -errno. */
 static int receive(struct frame_recv *f, void *buf, size_t len)
 {
-	uint8_t *p = buf;
-
 	f->wire_bytes += len;
-	while (len > 0) {
-		ssize_t n = recv(f->fd, p, len, MSG_WAITALL);
-
-		if (n == 0)
-			return -EPIPE;
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
-		}
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
+	return read_full(f->fd, buf, len);
 }
 
 /* Fills the iovecs; uses them up. */
