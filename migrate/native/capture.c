@@ -185,7 +185,7 @@ static int save_all(struct capture *c)
 		if (capture_thread_save(c, i) < 0)
 			return -1;
 	}
-	if (capture_fds_save(c) < 0 || capture_mm_save(c) < 0)
+	if (capture_timers_settle(c) < 0 || capture_fds_save(c) < 0 || capture_mm_save(c) < 0)
 		return -1;
 	return err_is_set(c->e) ? -1 : 0;
 }

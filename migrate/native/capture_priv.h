@@ -123,6 +123,10 @@ int capture_thread_save(struct capture *c, size_t index);
 pid_t capture_tid_inside(const struct capture *c, pid_t tid); /* -1: not a thread of the target */
 int capture_signals(struct capture *c, pid_t tid, bool shared, SignalQueueEntry **out);
 
+/* capture_timers.c: POSIX timers; settle once all threads' signals are saved. */
+int capture_timers_save(struct capture *c, TaskTimersEntry *t);
+int capture_timers_settle(struct capture *c);
+
 /* capture_mm.c */
 int capture_mm_check(struct capture *c);
 int capture_mm_save(struct capture *c);

@@ -24,10 +24,9 @@
 #define PR_GET_THP_DISABLE 42
 #endif
 
-enum { SIGNALS = 64, LIMITS = 16, TIMERS_AT_ONCE = 64, PERSONALITY_ASK = 0xffffffff, TIMERS_MAX = 4096 };
+enum { SIGNALS = 64, LIMITS = 16, PERSONALITY_ASK = 0xffffffff };
 
 struct kernel_sigaction { uint64_t handler, flags, restorer, mask; };
-struct kernel_itimerspec { int64_t interval_s, interval_ns, value_s, value_ns; };
 
 /* Laid out in the scratch area, in the target. */
 struct task_answers {
@@ -203,100 +202,6 @@ static int save_itimers(struct capture *c, TaskCoreEntry *tc, const struct task_
 	return t->real && t->virt && t->prof ? 0 : -1;
 }
 
-/* ---- POSIX timers: which there are /proc says, how long they still run their owner ---- */
-
-static int timer_notification(struct capture *c, PosixTimerEntry *p, const char *text)
-{
-	static const struct { const char *name; uint32_t how; } kinds[] = { { "signal/", SIGEV_SIGNAL }, { "none/", SIGEV_NONE }, { "thread/", SIGEV_THREAD } };
-
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		size_t len = strlen(kinds[i].name);
-		int tid;
-
-		if (strncmp(text, kinds[i].name, len) != 0)
-			continue;
-		p->it_sigev_notify = kinds[i].how;
-		if (sscanf(text + len, "tid.%d", &tid) == 1) {
-			p->it_sigev_notify |= SIGEV_THREAD_ID;
-			p->has_notify_thread_id = true;
-			p->notify_thread_id = capture_tid_inside(c, tid);
-			if (p->notify_thread_id < 0)
-				capture_obstacle(c, NULL, "task %d: timer %u signals a thread that has ended", c->pid, p->it_id);
-		}
-		return 0;
-	}
-	return err_set(c->e, ERR_UNSUPPORTED, 0, "task %d: timer %u notifies in an unknown way", c->pid, p->it_id);
-}
-
-/* CPU clocks of one's own process or thread name no process; clocks of others do, and devices' clocks are descriptors. */
-static void check_clock(struct capture *c, const PosixTimerEntry *p)
-{
-	int32_t clock = (int32_t)p->clock_id;
-
-	if (clock < 0 && ((clock & 7) == 3 || (~clock >> 3) != 0))
-		capture_obstacle(c, NULL, "task %d: timer %u runs by the clock of another process or a device", c->pid, p->it_id);
-}
-
-static int parse_timers(struct capture *c, const char *text, TaskTimersEntry *t)
-{
-	for (const char *at = text_field(text, "ID"); at; at = text_field(at, "ID")) {
-		PosixTimerEntry *p = CAPTURE_NEW(c, posix_timer_entry);
-		const char *signal_line, *notify, *clock;
-		unsigned long long value = 0;
-
-		if (capture_push(c, &t->posix, &t->n_posix, p) < 0)
-			return -1;
-		p->it_id = (uint32_t)strtoul(at, NULL, 10);
-		at = strchr(at, '\n');
-		signal_line = text_field(at, "signal");
-		notify = text_field(at, "notify");
-		clock = text_field(at, "ClockID");
-		if (!signal_line || !notify || !clock || sscanf(signal_line, "%u/%llx", &p->si_signo, &value) != 2 || t->n_posix > TIMERS_MAX)
-			return err_set(c->e, ERR_SYSTEM, EPROTO, "timers of task %d", c->pid);
-		p->sival_ptr = value;
-		p->clock_id = (uint32_t)strtol(clock, NULL, 10);
-		check_clock(c, p);
-		if (timer_notification(c, p, notify) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-static int read_timers(struct capture *c, PosixTimerEntry **timer, size_t n)
-{
-	uint64_t at = remote_scratch_data(c->r);
-	struct remote_call calls[TIMERS_AT_ONCE * 2];
-	struct kernel_itimerspec left[TIMERS_AT_ONCE];
-
-	for (size_t i = 0; i < n; i++) {
-		calls[2 * i] = REMOTE_CALL(SYS_timer_gettime, timer[i]->it_id, at + i * sizeof(left[0]));
-		calls[2 * i + 1] = REMOTE_CALL(SYS_timer_getoverrun, timer[i]->it_id);
-	}
-	if (remote_run(c->r, 0, calls, 2 * n, "POSIX timers", c->e) < 0 || remote_read(c->pid, at, left, n * sizeof(left[0]), c->e) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		timer[i]->overrun = (uint32_t)calls[2 * i + 1].ret;
-		timer[i]->isec = (uint64_t)left[i].interval_s, timer[i]->insec = (uint64_t)left[i].interval_ns;
-		timer[i]->vsec = (uint64_t)left[i].value_s, timer[i]->vnsec = (uint64_t)left[i].value_ns;
-	}
-	return 0;
-}
-
-static int save_posix_timers(struct capture *c, TaskTimersEntry *t)
-{
-	cleanup_free char *text = capture_text(c, "timers", c->e);
-
-	if (!text || parse_timers(c, text, t) < 0)
-		return -1;
-	for (size_t i = 0; i < t->n_posix; i += TIMERS_AT_ONCE) {
-		size_t n = t->n_posix - i < TIMERS_AT_ONCE ? t->n_posix - i : TIMERS_AT_ONCE;
-
-		if (read_timers(c, t->posix + i, n) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* ---- the rest ---- */
 
 static int save_small_files(struct capture *c, TaskCoreEntry *tc, Drayage__TaskExt *ext)
@@ -456,7 +361,7 @@ int capture_task_save(struct capture *c)
 	/* Its own field for the leader is blk_sigset here; capture_thread_save fills thread_core.blk_sigset for all. */
 	blocked = text_number(c->status, "SigBlk", 16, 0);
 	tc->blk_sigset = blocked;
-	if (save_small_files(c, tc, c->task->ext) < 0 || save_answers(c, tc) < 0 || save_posix_timers(c, tc->timers) < 0 ||
+	if (save_small_files(c, tc, c->task->ext) < 0 || save_answers(c, tc) < 0 || capture_timers_save(c, tc->timers) < 0 ||
 	    save_mm_fields(c, c->task->mm, tc) < 0 || save_directories(c) < 0)
 		return -1;
 	return capture_signals(c, c->pid, true, &tc->signals_s);
