@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The PID of a process, or one of its threads' ids, is somebody else's when it is restored: the conflict is told, the other lives, nothing is left;
+ * once it is free the process goes on. */
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/lib/image_rig.h"
+#include "tests/lib/subject.h"
+#include "tests/lib/zoo_host.h"
+
+/* A child with that id, which does nothing. */
+static void take(pid_t pid)
+{
+	uint64_t tid = (uint64_t)pid;
+	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&tid, .set_tid_size = 1 };
+	long rc = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (rc == 0) {
+		for (;;)
+			pause();
+	}
+	CHECK(rc == pid, "a process with PID %d: %s", pid, strerror(errno));
+}
+
+static void conflict(const struct image_rig *g, pid_t id, pid_t expect_root)
+{
+	struct restore_request q = image_rig_request(g);
+	struct restore_stats stats;
+	struct err e;
+	pid_t root;
+
+	take(id);
+	CHECK(restore_run(&q, &root, &stats, &e) < 0 && e.kind == ERR_CONFLICT && e.num == EEXIST, "%s (%d)", e.text, e.num);
+	CHECK(root == expect_root, "root is %d", root);
+	CHECK(waitpid(-1, NULL, WNOHANG | __WALL) == 0, "a child is left, or the other ended");
+	CHECK(kill(id, SIGKILL) == 0 && waitpid(id, NULL, 0) == id);
+	CHECK(waitpid(-1, NULL, WNOHANG | __WALL) < 0 && errno == ECHILD, "a child is left");
+}
+
+/* The zoo's threads are its own but the first, whose number is the highest then. */
+static pid_t last_thread(pid_t pid)
+{
+	char path[64];
+	pid_t last = pid;
+
+	for (pid_t tid = pid + 1; tid < pid + 64; tid++) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%d", pid, tid);
+		last = access(path, F_OK) == 0 ? tid : last;
+	}
+	return last;
+}
+
+int main(void)
+{
+	struct image_rig g;
+	struct zoo_host z;
+	pid_t pid, thread;
+
+	CHECK(zoo_start(&z, "threads"));
+	pid = z.pid;
+	thread = last_thread(pid);
+	CHECK(thread > pid);
+	image_rig_make(&g);
+	image_rig_dump(&g, pid);
+	z.pid = 0;
+	conflict(&g, pid, -1);
+	conflict(&g, thread, pid);
+	image_rig_restore(&g, pid);
+	z.pid = pid;
+	zoo_ask(&z);
+	zoo_end(&z);
+	return 0;
+}
