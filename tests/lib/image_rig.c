@@ -4,7 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,13 +15,13 @@
 #include "tests/lib/subject.h"
 
 enum { RIGS_MAX = 8 };
-static struct image_rig *made[RIGS_MAX];
+static struct image_rig made[RIGS_MAX]; /* copies: a test's own may be gone when it ends */
 
 static void remove_all(void)
 {
 	for (size_t i = 0; i < RIGS_MAX; i++)
-		if (made[i])
-			image_rig_remove(made[i]);
+		if (made[i].dir[0])
+			image_rig_remove(&made[i]);
 }
 
 void image_rig_make(struct image_rig *g)
@@ -28,14 +31,14 @@ void image_rig_make(struct image_rig *g)
 
 	if (!registered)
 		registered = atexit(remove_all) == 0;
-	while (i < RIGS_MAX && made[i])
+	while (i < RIGS_MAX && made[i].dir[0])
 		i++;
 	CHECK(i < RIGS_MAX);
-	made[i] = g;
 	snprintf(g->dir, sizeof(g->dir), "/tmp/image-rig.XXXXXX");
 	CHECK(mkdtemp(g->dir));
 	g->fd = open(g->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(g->fd >= 0);
+	made[i] = *g;
 }
 
 void image_rig_remove(struct image_rig *g)
@@ -50,7 +53,49 @@ void image_rig_remove(struct image_rig *g)
 	rmdir(g->dir);
 	close(g->fd);
 	for (size_t i = 0; i < RIGS_MAX; i++)
-		made[i] = made[i] == g ? NULL : made[i];
+		if (made[i].fd == g->fd)
+			made[i] = (struct image_rig){ .fd = -1 };
+}
+
+enum { ASIDE = 200 };
+
+static void become_sleeper(const int *fds, size_t n, bool own_session)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (own_session)
+		setsid();
+	for (size_t i = 0; i < n; i++)
+		dup2(fds[i], ASIDE + (int)i);
+	for (int fd = 0; fd < 3; fd++)
+		dup2(null, fd);
+	close_range(3, ASIDE - 1, 0);
+	for (size_t i = 0; i < n; i++)
+		dup2(ASIDE + (int)i, SLEEPER_FD + (int)i);
+	close_range(ASIDE, ~0u, 0);
+	execl("/bin/sleep", "sleep", "1000", (char *)NULL);
+	_exit(127);
+}
+
+static pid_t sleeper;
+
+static void end_sleeper(void)
+{
+	if (sleeper > 0)
+		kill(sleeper, SIGKILL);
+}
+
+pid_t image_rig_sleeper(const int *fds, size_t n, bool own_session)
+{
+	if (!sleeper)
+		CHECK(atexit(end_sleeper) == 0);
+	sleeper = fork();
+	CHECK(sleeper >= 0);
+	if (sleeper == 0)
+		become_sleeper(fds, n, own_session);
+	await_in_syscall(sleeper, sleeper, SYS_clock_nanosleep);
+	return sleeper;
 }
 
 static void reap(pid_t child)

@@ -12,6 +12,9 @@
 struct image_rig { char dir[64]; int fd; };
 void image_rig_make(struct image_rig *g);
 void image_rig_remove(struct image_rig *g);
+/* A child that sleeps, with /dev/null as 0 to 2 and copies of the descriptors as SLEEPER_FD and on, and no others. */
+enum { SLEEPER_FD = 10 };
+pid_t image_rig_sleeper(const int *fds, size_t n, bool own_session);
 /* Dumps the child, which ends of it, and reaps it. */
 void image_rig_dump(struct image_rig *g, pid_t child);
 /* A request for what the directory holds; the caller adds to it. */
