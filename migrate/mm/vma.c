@@ -230,8 +230,6 @@ static void parse_detail(const char *line, struct vma *v)
 {
 	if (starts_with(line, "Rss:"))
 		v->rss_bytes = kilobytes(line + 4);
-	else if (starts_with(line, "AnonHugePages:"))
-		v->anon_huge_bytes = kilobytes(line + 14);
 	else if (starts_with(line, "VmFlags:")) {
 		v->vm_flags = parse_vm_flags(line + 8);
 		classify_by_flags(v);

@@ -35,7 +35,7 @@ struct vma {
 	const char *path;    /* as maps prints it, unescaped, without " (deleted)"; "" for none; owned by the list */
 	/* With VMA_READ_SMAPS only: */
 	uint64_t vm_flags;   /* VMF_ bits of the two-letter VmFlags */
-	uint64_t rss_bytes, anon_huge_bytes;
+	uint64_t rss_bytes;
 };
 enum vm_flag_bit { VMF_LOCKED = 1 << 0 /* lo */, VMF_LOCKONFAULT = 1 << 1 /* lf, where the kernel prints it */,
 	VMF_DONTFORK = 1 << 2 /* dc */, VMF_WIPEONFORK = 1 << 3 /* wf */, VMF_DONTDUMP = 1 << 4 /* dd */,

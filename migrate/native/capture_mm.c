@@ -251,13 +251,10 @@ static bool first_of_object(const struct capture *c, size_t index)
 
 /* ---- reading: with the flags, or with those that were seen before ---- */
 
+/* Of huge pages no discount: tracking splits those that are written to, so what was seen as huge before the rounds is small ones by now. */
 static bool walk_is_short(const struct capture *c)
 {
-	uint64_t resident = text_number(c->status, "VmRSS", 10, 0) * 1024, huge = 0;
-
-	for (size_t i = 0; i < c->seen->count; i++)
-		huge += c->seen->vma[i].anon_huge_bytes;
-	return resident < huge + WALK_SHORT;
+	return text_number(c->status, "VmRSS", 10, 0) * 1024 < WALK_SHORT;
 }
 
 static bool same_kind(const struct vma *a, const struct vma *b)
