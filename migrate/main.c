@@ -3,6 +3,7 @@
 #include "migrate/cli/run.h"
 #include "migrate/cli/verbs.h"
 #include "migrate/criu/criu_main.h"
+#include "proto/base/daemon.h"
 
 int main(int argc, char **argv)
 {
@@ -16,5 +17,6 @@ int main(int argc, char **argv)
 		{ 0 },
 	};
 
+	daemon_fill_standard();
 	return criu_is_name(argv[0]) ? criu_main(argc, argv) : verbs_main(verbs, &criu_verbs_of_dray, argc, argv);
 }

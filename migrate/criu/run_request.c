@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "migrate/criu/criu_call.h"
-#include "migrate/dump/dump.h"
 #include "migrate/rpc/handlers.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/daemon.h"
@@ -75,7 +74,6 @@ static int request(struct criu_call *c, CriuReqType type, struct rpc_answer *a, 
 	rpc_call_run(&call, &w, &req);
 	*a = call.answer;
 	rpc_call_end(&call);
-	dumper_destroy(w.dumper);
 	if (!a->success)
 		*e = a->error;
 	return a->success ? 0 : -1;

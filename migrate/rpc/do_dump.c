@@ -123,14 +123,13 @@ static struct dump_request request_of(const struct rpc_applied *a, const struct 
 	};
 }
 
-int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, const struct rpc_stages *s, struct err *e)
+int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, struct err *e)
 {
 	struct dump_stats stats = { 0 };
 	struct dump_request q;
 	struct elsewhere x;
 	int rc;
 
-	(void)s; /* a pre-dump has no stages */
 	rc = open_elsewhere(a, &x, e);
 	if (rc == 0) {
 		q = request_of(a, &x);

@@ -9,12 +9,9 @@
 #include "migrate/rpc/apply.h"
 #include "migrate/rpc/rpc_worker.h"
 
-struct dumper;
-
 struct rpc_worker {
 	const struct rpc_worker_config *config;
 	struct rpc_peer peer;
-	struct dumper *dumper; /* keeps the tracker over the rounds of the connection; NULL: none yet */
 };
 
 /* One request, from its packet to what is left to do once its answer was sent. */

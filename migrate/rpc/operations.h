@@ -15,7 +15,7 @@ struct rpc_stages {
 	void *arg;
 };
 
-int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, const struct rpc_stages *s, struct err *e);
+int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, struct err *e); /* has no stages */
 /* requester: of a self dump the connection to its client; -1. */
 int rpc_do_dump(struct dumper *d, const struct rpc_applied *a, int requester, const struct rpc_stages *s, struct err *e);
 /* root: as restore_run has it. line: NULL, or where the far end of a restored connection to the service goes, the caller's; -1: there was none. */

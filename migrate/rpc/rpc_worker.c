@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "migrate/dump/dump.h"
 #include "migrate/rpc/handlers.h"
 #include "migrate/rpc/packet.h"
 #include "migrate/rpc/request.h"
@@ -70,7 +69,6 @@ int rpc_worker_run(const struct rpc_worker_config *c)
 	}
 	while (s.state != RPC_CLOSED)
 		step(&w, &s);
-	dumper_destroy(w.dumper);
 	rpc_peer_close(&w.peer);
 	return s.exit_status;
 }

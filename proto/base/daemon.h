@@ -6,6 +6,8 @@
 
 #include "proto/base/err.h"
 
+/* Puts /dev/null where a standard descriptor is closed: what is opened later must not take its place. First thing in main. */
+void daemon_fill_standard(void);
 /* Makes the pid file, mode 0600, which must not exist (ERR_CONFLICT). A descriptor for pidfile_write; the caller's. */
 int pidfile_create(const char *path, struct err *e);
 int pidfile_write(int fd, struct err *e); /* our pid, decimal, no line feed */
