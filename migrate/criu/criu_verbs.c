@@ -20,7 +20,7 @@ const struct criu_verb criu_verbs[] = {
 	{ "dedup", NULL, CRIU_OP_DEDUP, true, false, "Frees the room of pages that later images have too.", criu_run_dedup },
 	{ "cpuinfo", "dump|check", RPC_OP_CPUINFO, true, false, "Writes what the processor can do into an image, or compares it with one.",
 	  criu_run_cpuinfo },
-	{ "lazy-pages", NULL, CRIU_OP_LAZY_PAGES, false, false, "Serves pages on demand: not in this build.", criu_run_lazy_pages },
+	{ "lazy-pages", NULL, CRIU_OP_LAZY_PAGES, true, false, "Gives restored trees the pages that they were restored without.", criu_run_lazy_pages },
 	{ .name = NULL },
 };
 
@@ -99,7 +99,8 @@ static bool add_rows(struct made_command *m, unsigned ops)
 	for (const struct rpc_option *o = rpc_options; good && o->name; o++) {
 		bool may_lack = o->cli && option_arity(o) == OPTION_MAY_HAVE_VALUE && o->argument;
 
-		if (o->cli && o->ops & ops)
+		/* What every request has (directories, the log) the verbs have too that are none. */
+		if (o->cli && (o->ops & ops || (o->ops & RPC_OPS_ALL) == RPC_OPS_ALL))
 			good = add(m, o->cli, o->cli_short, o->argument, may_lack, standing_of(o, ops), text_of(o));
 	}
 	for (const struct criu_own_option *o = criu_own_options; good && o->name; o++) {

@@ -9,6 +9,7 @@
 #define C RPC_OP_CHECK
 #define SERVICE CRIU_OP_SERVICE
 #define SWRK CRIU_OP_SWRK
+#define LAZY CRIU_OP_LAZY_PAGES
 #define FIELD(name) offsetof(struct criu_command, name)
 
 const struct criu_own_option criu_own_options[] = {
@@ -23,13 +24,16 @@ const struct criu_own_option criu_own_options[] = {
 	  "A program that is run at every stage, which CRTOOLS_SCRIPT_ACTION names: pre-dump, post-dump, pre-restore, post-restore, pre-resume, "
 	  "post-resume. It also finds CRTOOLS_IMAGE_DIR and, where there is a root, CRTOOLS_INIT_PID. Another exit status than 0 ends a dump or "
 	  "a restore that can still end. Any number of them, run in the order given." },
-	{ "page-server", 0, NULL, D | P, CRIU_FLAG, FIELD(page_server), RPC_WORKS, "Pages go to the page server at --address and --port." },
-	{ "address", 0, "ADDRESS", D | P | S | SERVICE, CRIU_STRING, FIELD(address), RPC_WORKS,
+	{ "page-server", 0, NULL, D | P | LAZY, CRIU_FLAG, FIELD(page_server), RPC_WORKS,
+	  "Pages go to the page server at --address and --port; with lazy-pages they come from the lazy dump there." },
+	{ "address", 0, "ADDRESS", D | P | S | SERVICE | LAZY, CRIU_STRING, FIELD(address), RPC_WORKS,
 	  "Of the page server; of the service: the path of its socket." },
-	{ "port", 0, "PORT", D | P | S, CRIU_NUMBER, FIELD(port), RPC_WORKS, "Of the page server." },
-	{ "ps-socket", 0, "FD", D | P | S, CRIU_NUMBER, FIELD(ps_socket), RPC_WORKS,
+	{ "port", 0, "PORT", D | P | S | LAZY, CRIU_NUMBER, FIELD(port), RPC_WORKS, "Of the page server." },
+	{ "ps-socket", 0, "FD", D | P | S | LAZY, CRIU_NUMBER, FIELD(ps_socket), RPC_WORKS,
 	  "A connected socket to or from the page server, instead of --address and --port." },
-	{ "status-fd", 0, "FD", S | SERVICE, CRIU_NUMBER, FIELD(status_fd), RPC_WORKS, "Gets a NUL byte, and is closed, once the socket listens." },
+	{ "ps-layout", 0, "24|32", LAZY, CRIU_NUMBER, FIELD(ps_layout), RPC_WORKS,
+	  "Bytes of a header of who has the pages: 24 up to criu 4.1 (the default), 32 from 4.2 on. Drayage takes either." },
+	{ "status-fd", 0, "FD", S | SERVICE | LAZY, CRIU_NUMBER, FIELD(status_fd), RPC_WORKS, "Gets a NUL byte, and is closed, once the socket listens." },
 	{ "feature", 0, "NAME", C, CRIU_STRING, FIELD(feature), RPC_WORKS, "Checks this one alone. The name list lists them." },
 	{ "all", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "Checks also what only some trees need." },
 	{ "extra", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "The same as --all." },

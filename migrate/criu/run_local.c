@@ -2,11 +2,15 @@
 /* The verbs that need neither a tree nor a socket. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "migrate/criu/check.h"
 #include "migrate/criu/criu_call.h"
+#include "migrate/lazy/lazy_daemon.h"
+#include "migrate/pagesink/ps_sink.h"
 #include "migrate/rpc/apply.h"
 #include "pageserver/images/pagemap.h"
+#include "proto/base/io.h"
 #include "proto/base/log.h"
 
 /* --- check ---------------------------------------------------------------------------------------------------------------------- */
@@ -74,8 +78,35 @@ int criu_run_dedup(struct criu_call *c, struct err *e)
 
 /* --- lazy-pages ----------------------------------------------------------------------------------------------------------------- */
 
+static int tell_status(void *arg, struct err *e)
+{
+	struct criu_call *c = arg;
+	int rc = c->command.status_fd < 0 ? 0 : write_full(c->command.status_fd, "", 1);
+
+	if (c->command.status_fd >= 0)
+		close(c->command.status_fd);
+	c->command.status_fd = -1;
+	return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "--status-fd") : 0;
+}
+
+/* Where the pages are that the images lack; -1 without. */
+static int connect_source(const struct criu_command *c, int *fd, struct err *e)
+{
+	*fd = c->ps_socket;
+	if (c->ps_socket >= 0 || !c->page_server)
+		return 0;
+	if (!c->address || c->port <= 0 || c->port > UINT16_MAX)
+		return err_set(e, ERR_USAGE, 0, "--page-server wants --address and --port of who has the pages");
+	*fd = ps_connect(c->address, (uint16_t)c->port, e);
+	return *fd < 0 ? -1 : 0;
+}
+
 int criu_run_lazy_pages(struct criu_call *c, struct err *e)
 {
-	(void)c;
-	return err_set(e, ERR_UNSUPPORTED, 0, "this build does not restore pages on demand: restore without --lazy-pages");
+	int layout = c->command.ps_layout < 0 ? PS_LAYOUT_24 : c->command.ps_layout;
+	struct lazy_daemon_config d = { .images_dir = c->images, .work_dir = c->work, .layout = (enum ps_layout)layout, .ready = tell_status, .arg = c };
+
+	if (layout != PS_LAYOUT_24 && layout != PS_LAYOUT_32)
+		return err_set(e, ERR_USAGE, 0, "--ps-layout is 24 or 32, not %d", layout);
+	return connect_source(&c->command, &d.page_server, e) < 0 ? -1 : lazy_daemon_run(&d, e);
 }

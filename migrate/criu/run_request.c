@@ -31,7 +31,8 @@ static int set_string(char **field, const char *text, struct err *e)
 /* Where the pages go. */
 static int say_page_server(const struct criu_command *c, CriuOpts *o, struct err *e)
 {
-	if (!c->page_server)
+	/* A lazy dump is itself what others connect to. */
+	if (!c->page_server && !(o->lazy_pages && (c->port >= 0 || c->address)))
 		return 0;
 	o->ps = malloc(sizeof(*o->ps));
 	if (!o->ps)
@@ -41,7 +42,7 @@ static int say_page_server(const struct criu_command *c, CriuOpts *o, struct err
 	o->ps->fd = c->ps_socket;
 	o->ps->has_port = c->port >= 0;
 	o->ps->port = c->port;
-	if (!o->ps->has_fd && !c->address)
+	if (!o->ps->has_fd && !c->address && !o->lazy_pages)
 		return err_set(e, ERR_USAGE, 0, "--page-server: neither --address nor --ps-socket says where it is");
 	return c->address ? set_string(&o->ps->address, c->address, e) : 0;
 }

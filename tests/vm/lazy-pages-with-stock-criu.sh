@@ -61,9 +61,9 @@ mkdir "$t/b"
 criu dump -t "$pid" -D "$t/b" -o dump.log -v2 --shell-job --lazy-pages --port 9002 &
 dump=$!
 await listens 9002
-"$BUILD/tests/programs/lazy_feeder" "$t/b" "$t/b" 9002 24 > "$t/feeder.out" 2> "$t/feeder.err" &
+"$BUILD/dray" lazy-pages -D "$t/b" --page-server --address 127.0.0.1 --port 9002 > "$t/feeder.out" 2> "$t/feeder.err" &
 daemon=$!
-await grep -q ready "$t/feeder.out"
+await test -S "$t/b/lazy-pages.socket"
 restore "$t/b"
 wait $daemon || fail "our daemon ended with $?"
 wait $dump || fail "criu dump ended with $?"
@@ -73,12 +73,12 @@ right
 echo "--- ours and ours"
 subject
 mkdir "$t/c"
-"$BUILD/tests/programs/imager" "$pid" "dump,$t/c,lazy=9003" > "$t/imager.out" 2> "$t/imager.err" &
+"$BUILD/dray" dump -t "$pid" -D "$t/c" --lazy-pages --port 9003 --shell-job > "$t/imager.out" 2> "$t/imager.err" &
 dump=$!
 await test -e "$t/c/inventory.img"
-"$BUILD/tests/programs/lazy_feeder" "$t/c" "$t/c" 9003 32 > "$t/feeder.out" 2> "$t/feeder.err" &
+"$BUILD/dray" lazy-pages -D "$t/c" --page-server --address 127.0.0.1 --port 9003 --ps-layout 32 > "$t/feeder.out" 2> "$t/feeder.err" &
 daemon=$!
-await grep -q ready "$t/feeder.out"
+await test -S "$t/c/lazy-pages.socket"
 restore "$t/c"
 wait $daemon || fail "our daemon ended with $?"
 wait $dump || fail "our dump ended with $?"
