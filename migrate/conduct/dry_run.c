@@ -9,6 +9,7 @@
 
 #include "migrate/conduct/policy.h"
 #include "migrate/conduct/target.h"
+#include "migrate/dump/tracker_left.h"
 #include "migrate/extract/sample.h"
 #include "migrate/mm/vma.h"
 #include "migrate/track/track.h"
@@ -100,7 +101,8 @@ static int look_at_memory(struct dry_run *d, pid_t pid, struct err *e)
 
 int dry_run(const struct migrate_config *c, struct dry_run *d, struct err *e)
 {
-	struct capture_options opt = { .tcp_close = c->tcp_close, .writes_untracked_ok = c->tracker == TRACKER_NONE };
+	struct capture_options opt = { .tcp_close = c->tcp_close, .writes_untracked_ok = c->tracker == TRACKER_NONE,
+		.tracked = tracker_left_for((pid_t)c->pid) };
 	enum tracker_kind tracker = c->tracker == TRACKER_AUTO ? tracker_best() : c->tracker;
 	struct target_facts t = { 0 };
 

@@ -11,6 +11,7 @@
 #include "migrate/conduct/settle.h"
 #include "migrate/conduct/source_priv.h"
 #include "migrate/conduct/target.h"
+#include "migrate/dump/tracker_left.h"
 #include "migrate/extract/sample.h"
 #include "migrate/native/capture.h"
 #include "proto/base/cleanup.h"
@@ -28,8 +29,10 @@ static int refuse_obstacles(struct source *s)
 {
 	struct capture_options opt = { .tcp_close = s->config->tcp_close, .writes_untracked_ok = s->config->tracker == TRACKER_NONE };
 	struct obstacles o = { 0 };
-	int rc = capture_check(s->pid, &opt, &o, s->err);
+	int rc;
 
+	tracker_left_drop(s->pid); /* pre-dumps that no dump followed; we track by ourselves */
+	rc = capture_check(s->pid, &opt, &o, s->err);
 	if (rc == 0 && o.count > 0) {
 		const struct obstacle *first = &o.v[0];
 

@@ -69,6 +69,8 @@ void dump_round_finish(struct dump_round *r); /* whatever was begun; the target 
 int dump_track_choose(struct dump_round *r, bool track, struct err *e);
 /* A tracker of our own; the keeper stops the task for a moment where it needs that. Nothing that was written before is its base. */
 int dump_track_arm(struct dump_round *r, struct err *e);
+/* Without a tracker after all, for the reason in e, which is logged and cleared. */
+int dump_track_nothing(struct dump_round *r, struct err *e);
 /* The set of this round is written: it is the base of the next. */
 void dump_track_based(struct dump_round *r);
 /* A round that re-arms has begun: until it is based there is no base. */

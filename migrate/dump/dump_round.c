@@ -127,6 +127,12 @@ int dump_round_collect(struct dump_round *r, bool rearm, bool last, struct err *
 	if (rearm)
 		dump_track_unbase(r->d);
 	rc = collect_by(r, t, rearm, last, e);
+	/* Memory that is tracked by a userfaultfd of others, of the process itself perhaps, can be copied all the same. */
+	if (rc < 0 && e->kind == ERR_UNSUPPORTED && t == r->d->tracker && r->trust != TRUST_TRACKER) {
+		rc = dump_track_nothing(r, e);
+		if (rc == 0)
+			rc = collect_by(r, r->d->tracker, rearm, last, e);
+	}
 	tracker_close(none);
 	return rc;
 }

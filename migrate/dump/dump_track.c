@@ -94,6 +94,18 @@ int dump_track_choose(struct dump_round *r, bool track, struct err *e)
 	return 0;
 }
 
+int dump_track_nothing(struct dump_round *r, struct err *e)
+{
+	struct dumper *d = r->d;
+
+	log_event(LOG_WARN, "not-tracked", "pid=%d why=\"%s\"", r->task.pid, e->text);
+	err_clear(e);
+	dump_track_forget(d);
+	d->tracker = tracker_open(TRACKER_NONE, r->task.pid, -1, e);
+	d->tracked = r->task;
+	return d->tracker ? 0 : -1;
+}
+
 int dump_track_arm(struct dump_round *r, struct err *e)
 {
 	struct dumper *d = r->d;
@@ -102,13 +114,10 @@ int dump_track_arm(struct dump_round *r, struct err *e)
 	int uffd = -1;
 
 	dump_track_forget(d);
-	if (kind == TRACKER_WP_ASYNC && keeper_make_uffd(r->keeper, &uffd, &stopped_us, e) < 0) {
-		if (e->kind == ERR_GONE)
-			return -1;
-		log_event(LOG_WARN, "not-tracked", "pid=%d why=\"%s\"", r->task.pid, e->text);
-		err_clear(e);
-		kind = TRACKER_NONE;
-	}
+	if (kind == TRACKER_WP_ASYNC && keeper_make_uffd(r->keeper, &uffd, &stopped_us, e) < 0)
+		return e->kind == ERR_GONE ? -1 : dump_track_nothing(r, e);
+	if (uffd >= 0)
+		r->stats.frozen_us = stopped_us;
 	d->tracker = tracker_open(kind, r->task.pid, uffd, e);
 	d->tracked = r->task;
 	return d->tracker ? 0 : -1;

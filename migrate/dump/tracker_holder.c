@@ -54,7 +54,7 @@ static bool may_have_it(int conn)
 }
 
 /* True when it was taken. */
-static bool answer(const struct holder *h, int conn)
+static bool answer(struct holder *h, int conn)
 {
 	struct timeval patience = { .tv_sec = TRACKER_ANSWER_S };
 	unsigned char question = 0;
@@ -64,10 +64,13 @@ static bool answer(const struct holder *h, int conn)
 		return false;
 	if (question == TRACKER_LOOK)
 		send_fds(conn, &h->left, sizeof(h->left), NULL, 0);
-	return question == TRACKER_TAKE && send_fds(conn, &h->left, sizeof(h->left), &h->uffd, 1) == 0;
+	if (question != TRACKER_TAKE || send_fds(conn, &h->left, sizeof(h->left), &h->uffd, 1) < 0)
+		return false;
+	close(steal_fd(&h->uffd)); /* before the connection: its end says that nobody but the taker has it */
+	return true;
 }
 
-static void hold(const struct holder *h)
+static void hold(struct holder *h)
 {
 	uint64_t until = clock_us() + TRACKER_IDLE_S * 1000000ull;
 

@@ -2,7 +2,7 @@
 /* tracker_holder.h - the process that keeps a userfaultfd between two callers; tracker_left.h says when and for whom.
  *
  *   question   one packet of one byte, enum tracker_ask
- *   answer     struct tracker_left; to TRACKER_TAKE with the userfaultfd (SCM_RIGHTS), and the holder ends
+ *   answer     struct tracker_left; to TRACKER_TAKE with the userfaultfd (SCM_RIGHTS), of which the holder then has none: the connection ends
  *
  * Both ends are the same program. Threads: one (it forks). Fails: err. */
 #ifndef DRAY_MIGRATE_TRACKER_HOLDER_H

@@ -110,7 +110,8 @@ static bool ask_holder(const char *path, enum tracker_ask what, struct tracker_l
 		*uffd = -1;
 		return false;
 	}
-	return true;
+	/* Closed by us it must be closed for good. */
+	return what != TRACKER_TAKE || recv(sock, &question, 1, 0) <= 0;
 }
 
 /* ---- both ---- */
@@ -177,4 +178,22 @@ void tracker_left_put(pid_t pid, uint64_t start_time, const struct tracker_left 
 	else if (tracker_holder_start(path, pid, left, uffd, &e) < 0)
 		log_event(LOG_WARN, "tracker-not-left", "pid=%d why=\"%s\"", pid, e.text);
 	cleanup_fd_(&uffd);
+}
+
+bool tracker_left_for(pid_t pid)
+{
+	struct tracker_left left;
+	uint64_t start_time;
+
+	return tracker_start_time(pid, &start_time) == 0 && tracker_left_look(pid, start_time, &left);
+}
+
+void tracker_left_drop(pid_t pid)
+{
+	struct tracker_left left;
+	uint64_t start_time;
+	int uffd;
+
+	if (tracker_start_time(pid, &start_time) == 0 && tracker_left_take(pid, start_time, &left, &uffd))
+		cleanup_fd_(&uffd);
 }

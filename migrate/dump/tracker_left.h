@@ -34,4 +34,8 @@ bool tracker_left_take(pid_t pid, uint64_t start_time, struct tracker_left *out,
 /* Leaves one, in place of what is there. uffd: taken (-1 for soft-dirty). */
 void tracker_left_put(pid_t pid, uint64_t start_time, const struct tracker_left *left, int uffd);
 
+/* For those who track by other means: whether there is one for the process; an end to it. */
+bool tracker_left_for(pid_t pid);
+void tracker_left_drop(pid_t pid);
+
 #endif
