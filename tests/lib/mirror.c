@@ -72,6 +72,16 @@ void mirror_layout(struct mirror *m, const struct vma_list *vmas, const struct r
 		forget(m, reset->run[i].addr, run_end(&reset->run[i]));
 }
 
+void mirror_put(struct mirror *m, uint64_t addr, const void *page)
+{
+	void **slot = slot_of(m, addr);
+
+	m->pages += *slot == NULL;
+	if (!*slot)
+		*slot = must(malloc(DRAY_PAGE_SIZE));
+	memcpy(*slot, page, DRAY_PAGE_SIZE);
+}
+
 static void fetch(struct mirror *m, const struct page_run *r, int mem)
 {
 	static char buf[CHUNK_PAGES * DRAY_PAGE_SIZE];
@@ -90,14 +100,8 @@ static void fetch(struct mirror *m, const struct page_run *r, int mem)
 		left = (uint64_t)n & ~(DRAY_PAGE_SIZE - 1);
 		if (!left)
 			left = DRAY_PAGE_SIZE;
-		for (uint64_t off = 0; off < left; off += DRAY_PAGE_SIZE) {
-			void **slot = slot_of(m, at + off);
-
-			m->pages += *slot == NULL;
-			if (!*slot)
-				*slot = must(malloc(DRAY_PAGE_SIZE));
-			memcpy(*slot, buf + off, DRAY_PAGE_SIZE);
-		}
+		for (uint64_t off = 0; off < left; off += DRAY_PAGE_SIZE)
+			mirror_put(m, at + off, buf + off);
 	}
 }
 

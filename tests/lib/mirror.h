@@ -19,6 +19,8 @@ struct mirror {
 void mirror_layout(struct mirror *m, const struct vma_list *vmas, const struct run_list *reset);
 /* Data is read from the process (mem: its /proc/PID/mem), which may run: a page that is there no more keeps its old contents. */
 void mirror_apply(struct mirror *m, const struct run_list *runs, int mem);
+/* What a page holds, by somebody else's word. */
+void mirror_put(struct mirror *m, uint64_t addr, const void *page);
 /* Every page of every mapping that carries pages, byte for byte; the process must stand still. Returns the pages that differ, and tells the
  * first of them on stderr where loud. */
 uint64_t mirror_differences(const struct mirror *m, pid_t pid, const struct vma_list *vmas, int mem, bool loud);

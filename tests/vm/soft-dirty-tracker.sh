@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Soft-dirty tracking misses nothing: the cases and the property test on a kernel that has it, with swap so that pages leave memory meanwhile.
+# Soft-dirty tracking misses nothing: the cases and the property test on a kernel that has it, with swap so that pages leave memory meanwhile; and
+# neither do image directories that are made by it, in rounds by callers that share nothing.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-$PWD/build}
@@ -8,7 +9,8 @@ export BUILD
 [ -z "${SAN:-}" ] || { echo "under a sanitizer it takes too long in an emulated machine"; exit 77; }
 guest='
 modprobe zram && echo 128M > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 || echo "no swap here"
-"$3" && "$1" soft-dirty "$2" && "$1" none 2 || exit 1
+"$3" && "$1" soft-dirty "$2" && "$1" none 2 && "$4" 4 && "$5" || exit 1
 grep -E "^(pswpout|pswpin|thp_fault_alloc) " /proc/vmstat'
 exec tests/vm/run-in-vm --timeout 280 -- sh -c "$guest" sh "$BUILD/tests/integration/tracker_property" "${SEEDS:-6}" \
-	"$BUILD/tests/integration/tracker_cases"
+	"$BUILD/tests/integration/tracker_cases" "$BUILD/tests/integration/sets-of-rounds-are-the-memory" \
+	"$BUILD/tests/integration/a-parent-is-believed-only-where-it-was-tracked-from"
