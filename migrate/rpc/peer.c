@@ -169,11 +169,11 @@ int rpc_peer_may_act_on(const struct rpc_peer *p, pid_t pid, struct err *e)
 	if (p->uid == 0 || p->mode == RPC_LOCAL)
 		return 0;
 	status = file_read(dir, "status", STATUS_MAX, NULL, e);
-	if (!status || fstat(dir, &st) < 0)
+	if (!status || fstatat(dir, "status", &st, 0) < 0)
 		return err_set(e, ERR_GONE, 0, "process %d ended", (int)pid);
 	if (!all_ids_are(status, "\nUid:", p->uid) || !all_ids_are(status, "\nGid:", p->gid))
 		return err_set(e, ERR_PERMISSION, EPERM, "process %d is not user %u's own", (int)pid, p->uid);
-	if (st.st_uid != p->uid) /* procfs gives to root what may not be looked into */
+	if (st.st_uid != p->uid) /* procfs gives the files of what may not be looked into to root */
 		return err_set(e, ERR_PERMISSION, EPERM, "process %d does not let itself be looked into", (int)pid);
 	return 0;
 }
