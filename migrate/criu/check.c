@@ -152,7 +152,7 @@ static int probe_map_files(void)
 	page = mmap(NULL, size, PROT_READ, MAP_SHARED, memfd, 0);
 	if (page == MAP_FAILED)
 		return -errno;
-	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)page, (unsigned long)page + size);
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)page, (unsigned long)(page + size));
 	again = open(path, O_RDONLY | O_CLOEXEC);
 	rc = result(again);
 	munmap(page, size);

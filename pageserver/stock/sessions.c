@@ -175,7 +175,8 @@ static int fork_session(struct sessions *s, struct session *place, int fd, struc
 		return 0;
 	err_sys(e, "a process for a session");
 	close(line[0]);
-	free(steal_pointer(&place->path));
+	free(place->path);
+	place->path = NULL;
 	place->pid = 0;
 	return -1;
 }
@@ -257,7 +258,8 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 		chains_forget(&s->chains, dead->peer);
 	if (dead->line >= 0)
 		close(dead->line);
-	free(steal_pointer(&dead->path));
+	free(dead->path);
+	dead->path = NULL;
 	dead->pid = 0;
 	s->running--;
 }
