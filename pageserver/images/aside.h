@@ -19,5 +19,7 @@ int aside_open(struct aside *a, int home, struct err *e);
 int aside_publish(const struct aside *a, const char *name, bool replace, struct err *e);
 /* Removes the directory and what is still in it. */
 void aside_close(struct aside *a);
+/* A file, or a directory with what is in it; what can't be removed stays. */
+void aside_remove(int dirfd, const char *name);
 
 #endif

@@ -3,14 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "pageserver/images/pagemap.h"
 #include "pageserver/images/pagemap_chain.h"
-#include "proto/base/cleanup.h"
+#include "pageserver/images/pagemap_list.h"
 #include "proto/wire/runs.h"
 
 /* Bytes of one pages file that are to go; they are collected as long as they lie side by side. */
@@ -113,44 +110,22 @@ int dedup_map(int dirfd, enum pagemap_kind kind, uint64_t id, unsigned levels, u
 	return rc < 0 ? err_wrap(e, "%s", name) : 0;
 }
 
-/* Wholly what image_name makes of the kind and id. */
-static bool is_page_map(const char *name, enum pagemap_kind kind, uint64_t *id)
+void dedup_free_chain(const struct pagemap_chain *c)
 {
-	char again[IMAGE_NAME_MAX];
-	const char *digits = strrchr(name, '-');
-
-	if (!digits || sscanf(digits + 1, "%" SCNu64, id) != 1)
-		return false;
-	image_name(pagemap_image_type(kind), *id, again);
-	return strcmp(name, again) == 0;
-}
-
-static int dedup_named(int dirfd, const char *name, uint64_t *pages_freed, struct err *e)
-{
-	uint64_t id;
-
-	if (is_page_map(name, PAGEMAP_TASK, &id))
-		return dedup_map(dirfd, PAGEMAP_TASK, id, UINT_MAX, pages_freed, e);
-	if (is_page_map(name, PAGEMAP_SHMEM, &id))
-		return dedup_map(dirfd, PAGEMAP_SHMEM, id, UINT_MAX, pages_freed, e);
-	return 0;
+	for (unsigned i = 0; i < c->depth; i++)
+		if (c->level[i].pages >= 0)
+			(void)fallocate(c->level[i].pages, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+					(off_t)pages_to_bytes(c->level[i].table.stored));
 }
 
 int image_set_dedup(int dirfd, uint64_t *pages_freed, struct err *e)
 {
-	int own = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *d = own < 0 ? NULL : fdopendir(own);
-	struct dirent *entry;
+	struct pagemap_list maps = { 0 };
+	int rc = pagemap_list_read(&maps, dirfd, e);
 
 	*pages_freed = 0;
-	if (!d) {
-		err_sys(e, "read the image directory");
-		if (own >= 0)
-			close(own);
-		return -1;
-	}
-	while ((errno = 0, entry = readdir(d)))
-		if (dedup_named(dirfd, entry->d_name, pages_freed, e) < 0)
-			return -1;
-	return errno ? err_sys(e, "read the image directory") : 0;
+	for (size_t i = 0; i < maps.count && rc == 0; i++)
+		rc = dedup_map(dirfd, maps.v[i].kind, maps.v[i].id, UINT_MAX, pages_freed, e);
+	pagemap_list_finish(&maps);
+	return rc;
 }

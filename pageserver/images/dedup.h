@@ -14,4 +14,8 @@
  * What the filesystem took back is added to *pages_freed, unless that is NULL. */
 int dedup_map(int dirfd, enum pagemap_kind kind, uint64_t id, unsigned levels, uint64_t *pages_freed, struct err *e);
 
+/* Frees the pages of all levels of a chain that was opened with CHAIN_PUNCH; what can't be punched stays until the file goes. */
+struct pagemap_chain;
+void dedup_free_chain(const struct pagemap_chain *c);
+
 #endif

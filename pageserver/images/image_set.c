@@ -23,7 +23,10 @@ struct image_set {
 	char *parent_path;
 	int parent; /* directory of the set before, -1 none */
 	bool auto_dedup, check_holes, durable;
+	void (*published)(void *arg);
+	void *published_arg;
 	bool broken; /* something failed: never to be published */
+	bool whole;  /* it is published */
 	struct aside aside;
 	struct set_maps maps;
 	uint64_t written; /* pages */
@@ -175,7 +178,7 @@ static int set_open(struct page_sink *sink, enum pagemap_kind kind, uint64_t id,
 	return switch_map(set_of(sink), kind, id, true, parent, e);
 }
 
-int image_set_resume(struct page_sink *sink, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
+static int set_resume(struct page_sink *sink, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
 {
 	struct image_set *s = set_of(sink);
 
@@ -260,6 +263,26 @@ static int set_pages(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32
 	struct image_set *s = set_of(sink);
 
 	return put_pages(s, vaddr, nr, flags, data, e) < 0 ? range_failed(s, e) : 0;
+}
+
+static int copy_pages_of(struct image_set *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, uint64_t offset, struct err *e)
+{
+	uint64_t end;
+	int rc;
+
+	if (check_present(flags, e) < 0 || check_range(s, vaddr, nr, &end, e) < 0)
+		return -1;
+	rc = pages_writer_copy(&s->pages, fd, offset, end - vaddr);
+	if (rc < 0)
+		return pages_failed(s, rc, e);
+	return record_pages(s, vaddr, end, flags, e);
+}
+
+int image_set_copy(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, uint64_t offset, struct err *e)
+{
+	struct image_set *s = set_of(sink);
+
+	return copy_pages_of(s, vaddr, nr, flags, fd, offset, e) < 0 ? range_failed(s, e) : 0;
 }
 
 static int pull_pages(struct image_set *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, int timeout_ms, struct err *e)
@@ -357,7 +380,7 @@ static int publish(const struct image_set *s, struct err *e)
 	return 0;
 }
 
-/* The set is whole already: what can't be punched costs space, nothing else. */
+/* Not before the set is whole, and not while somebody waits for an answer. What can't be punched costs space, nothing else. */
 static void punch_parents(const struct image_set *s)
 {
 	for (size_t i = 0; i < s->maps.count; i++) {
@@ -379,9 +402,10 @@ static int set_finish(struct page_sink *sink, struct err *e)
 	s->broken = true; /* no second time */
 	if (end_map(s, e) < 0 || publish(s, e) < 0)
 		return -1;
+	s->whole = true;
 	aside_close(&s->aside);
-	if (s->auto_dedup && s->parent >= 0)
-		punch_parents(s);
+	if (s->published)
+		s->published(s->published_arg);
 	return 0;
 }
 
@@ -391,6 +415,8 @@ static void set_destroy(struct page_sink *sink)
 
 	if (!s)
 		return;
+	if (s->whole && s->auto_dedup && s->parent >= 0)
+		punch_parents(s);
 	drop_open(s);
 	pages_writer_finish(&s->pages);
 	aside_close(&s->aside);
@@ -404,6 +430,7 @@ static void set_destroy(struct page_sink *sink)
 static const struct page_sink_ops set_ops = {
 	.has_parent = set_has_parent,
 	.open = set_open,
+	.resume = set_resume,
 	.pages = set_pages,
 	.hole = set_hole,
 	.finish = set_finish,
@@ -440,6 +467,8 @@ struct page_sink *image_set_create(const struct image_set_options *o, struct err
 	s->auto_dedup = o->auto_dedup;
 	s->check_holes = o->check_holes;
 	s->durable = o->durable;
+	s->published = o->published;
+	s->published_arg = o->published_arg;
 	s->maps.next_pages_id = o->first_pages_id;
 	s->parent_path = o->parent ? strdup(o->parent) : NULL;
 	if (o->parent && !s->parent_path) {

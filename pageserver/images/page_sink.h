@@ -20,6 +20,8 @@ struct page_sink_ops {
 	int (*has_parent)(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
 	/* Begins a page map; ends the one before. *parent as above. id: a task's pid as the task sees it, or a shared memory id. */
 	int (*open)(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
+	/* As open, but goes on with a page map that was open before, behind its last range: for senders that mix them. NULL: as open. */
+	int (*resume)(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
 	/* nr pages at vaddr (an offset for shared memory), contents at data; flags PAGE_PRESENT, with PAGE_LAZY where it may be fetched late. */
 	int (*pages)(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e);
 	/* flags PAGE_IN_PARENT or PAGE_LAZY: no contents. */
@@ -30,5 +32,10 @@ struct page_sink_ops {
 	void (*destroy)(struct page_sink *s);
 };
 struct page_sink { const struct page_sink_ops *ops; /* first member of the implementation's struct */ };
+
+static inline int page_sink_resume(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
+{
+	return s->ops->resume ? s->ops->resume(s, kind, id, parent, e) : s->ops->open(s, kind, id, parent, e);
+}
 
 #endif

@@ -45,7 +45,7 @@ int pagemap_exists(int dirfd, enum pagemap_kind kind, uint64_t id, struct err *e
 /* ---- writing: one set ----
  *
  * Everything is written into a directory aside (aside.h) and moved into place by finish: pages before the page map that names them. A set that
- * was broken off leaves nothing, and costs its parents nothing: what auto_dedup punches is punched once the set is published. A page map
+ * was broken off leaves nothing, and costs its parents nothing: what auto_dedup punches is punched once the set is published and its sender answered. A page map
  * that was there before under the same name is replaced, with its pages file. Pages files take the first free number from first_pages_id on; two
  * sets that are written into one directory at the same time need numbers apart, or the later is refused (ERR_CONFLICT). */
 
@@ -53,22 +53,38 @@ struct image_set_options {
 	int dirfd;            /* borrowed, must outlive the sink */
 	uint32_t first_pages_id; /* pages-N of the first page map; 1 for a dump, 65537 for a page server */
 	const char *parent;   /* path relative to the directory: the link is made at the end (an existing one is kept); NULL: only an existing one */
-	bool auto_dedup;      /* punch out of the parents what is written again */
+	bool auto_dedup;      /* when the finished sink is destroyed: punch out of the parents what is written again */
 	bool check_holes;     /* refuse a hole that the parent does not fill */
 	bool durable;         /* files and directory are on disk when finish returns */
+	void (*published)(void *arg); /* called by finish when the set is in its place; NULL: nobody */
+	void *published_arg;
 };
 /* A sink that writes into an image directory. Its ranges must ascend within a page map and not overlap; a page map that is opened again
  * begins anew. */
 struct page_sink *image_set_create(const struct image_set_options *o, struct err *e);
-/* As the sink's open, but goes on with a page map that was opened before: for senders that mix them. */
-int image_set_resume(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
 /* For receivers: nr pages follow on a pipe or stream socket; spliced or copied into the pages file. timeout_ms: between two bytes; -1 none.
  * Fails with ERR_PEER when it ends early, ERR_TIMEOUT. */
 int image_set_pages_from(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, int timeout_ms, struct err *e);
+/* nr pages out of another file, from offset on. */
+int image_set_copy(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, uint64_t offset, struct err *e);
 uint64_t image_set_pages_written(const struct page_sink *s);
+
+/* ---- afterwards ---- */
 
 /* Punches out of the parents of this set, page map by page map, what it has itself, and out of theirs what they have (`dedup`).
  * *pages_freed: how many pages the filesystem took back. A filesystem that can't is ERR_UNSUPPORTED. */
 int image_set_dedup(int dirfd, uint64_t *pages_freed, struct err *e);
+
+struct image_flatten_options {
+	int dirfd;
+	uint32_t first_pages_id;
+	bool consume; /* free each page map's pages in the parents once it needs them no more: only this set can be restored then */
+	bool durable;
+};
+/* Folds the sets before into this one: page maps with holes are written anew with all their pages, and replaced one by one; at the end
+ * the link to the parent is removed. Stopped or failed anywhere, each page map is the old one or the new one, and both are right.
+ * A reader that opens a page map while it is replaced may find its pages file gone; one that has opened both goes on.
+ * *pages: how many were written; may be NULL. */
+int image_set_flatten(const struct image_flatten_options *o, uint64_t *pages, struct err *e);
 
 #endif

@@ -26,6 +26,7 @@ void pages_writer_finish(struct pages_writer *w); /* closes without a word; acce
 /* anew: the file is made or emptied; else its first `offset` bytes are kept. */
 int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool anew, uint64_t offset, struct err *e);
 int pages_writer_put(struct pages_writer *w, const void *data, uint64_t len);
+int pages_writer_copy(struct pages_writer *w, int from, uint64_t offset, uint64_t len); /* out of another file; -EPIPE: it is shorter */
 /* Exactly len bytes of source, a pipe or stream socket, never one more, whatever its O_NONBLOCK says. timeout_ms: between two bytes; -1 none.
  * ERR_PEER when it ends before, ERR_TIMEOUT; what went wrong with the file is ERR_SYSTEM. */
 int pages_writer_receive(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e);

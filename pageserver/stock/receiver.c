@@ -101,10 +101,12 @@ static int on_parent(struct receiver *r, const struct ps_command *c, struct err 
 	return answer_int(r, parent, e);
 }
 
-static int open_map(struct receiver *r, enum ps_kind kind, uint64_t id, bool *parent, struct err *e)
+typedef int open_fn(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
+
+static int open_map(struct receiver *r, open_fn *open, enum ps_kind kind, uint64_t id, bool *parent, struct err *e)
 {
 	r->open = false;
-	if (r->sink->ops->open(r->sink, (enum pagemap_kind)kind, id, parent, e) < 0)
+	if (open(r->sink, (enum pagemap_kind)kind, id, parent, e) < 0)
 		return in_map(kind, id, e);
 	r->open = true;
 	r->kind = kind;
@@ -120,13 +122,13 @@ static int on_open(struct receiver *r, const struct ps_command *c, struct err *e
 	bool parent;
 	uint64_t id;
 
-	if (which_map(c, &kind, &id, e) < 0 || open_map(r, kind, id, &parent, e) < 0)
+	if (which_map(c, &kind, &id, e) < 0 || open_map(r, r->sink->ops->open, kind, id, &parent, e) < 0)
 		return -1;
 	byte = parent;
 	return c->code == PS_OPEN2 ? answer(r, &byte, sizeof(byte), e) : 0;
 }
 
-/* Senders of old name a page map for the first time in its first range. */
+/* Senders of old name a page map for the first time in its first range, and may come back to it. */
 static int be_in_map(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	enum ps_kind kind;
@@ -135,7 +137,7 @@ static int be_in_map(struct receiver *r, const struct ps_command *c, struct err 
 
 	if (which_map(c, &kind, &id, e) < 0)
 		return -1;
-	return r->open && r->kind == kind && r->id == id ? 0 : open_map(r, kind, id, &parent, e);
+	return r->open && r->kind == kind && r->id == id ? 0 : open_map(r, page_sink_resume, kind, id, &parent, e);
 }
 
 static int take_pages(struct receiver *r, const struct ps_command *c, struct err *e)

@@ -23,162 +23,23 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/image/image.h"
+#include "tests/lib/page_sets.h"
 
-enum { PAGE = 4096, BASE = 0x10000 };
+enum { PAGE = PAGE_SETS_PAGE, BASE = PAGE_SETS_BASE };
 
-static char root[64];
-static int at = -1;    /* the root of a test's sets */
-static int set[4];     /* its sets 0..3 */
+static struct page_sets sets;
+static const int *const set = sets.set;
 
 static int make_sets(void **state)
 {
 	(void)state;
-	strcpy(root, "/tmp/page-maps-XXXXXX");
-	if (!mkdtemp(root))
-		return -1;
-	at = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (int i = 0; i < 4; i++) {
-		char name[] = { (char)('0' + i), 0 };
-
-		if (mkdirat(at, name, 0700) < 0)
-			return -1;
-		set[i] = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	}
-	return 0;
-}
-
-static unsigned files_in(int dir)
-{
-	cleanup_dir DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	struct dirent *x;
-	unsigned n = 0;
-
-	assert_non_null(d);
-	while ((x = readdir(d)))
-		n += strcmp(x->d_name, ".") && strcmp(x->d_name, "..");
-	return n;
+	return page_sets_make(&sets);
 }
 
 static int remove_sets(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 4; i++) {
-		cleanup_dir DIR *d = fdopendir(set[i]);
-		char name[] = { (char)('0' + i), 0 };
-		struct dirent *x;
-
-		while ((x = readdir(d)))
-			if (strcmp(x->d_name, ".") && strcmp(x->d_name, ".."))
-				unlinkat(set[i], x->d_name, 0);
-		if (unlinkat(at, name, AT_REMOVEDIR) < 0)
-			return -1;
-	}
-	close(at);
-	return rmdir(root);
-}
-
-/* ---- writing ---- */
-
-static struct page_sink *begin(int dir, const char *parent)
-{
-	struct image_set_options o = { .dirfd = dir, .first_pages_id = 1, .parent = parent, .check_holes = true };
-	struct err e = { 0 };
-	struct page_sink *s = image_set_create(&o, &e);
-
-	if (!s)
-		fail_msg("%s", e.text);
-	return s;
-}
-
-static bool open_map(struct page_sink *s, enum pagemap_kind kind, uint64_t id)
-{
-	struct err e = { 0 };
-	bool parent = true;
-
-	if (s->ops->open(s, kind, id, &parent, &e) < 0)
-		fail_msg("%s", e.text);
-	return parent;
-}
-
-/* Page number n of BASE on, each filled with its byte. */
-static void put(struct page_sink *s, uint64_t n, const char *bytes)
-{
-	size_t nr = strlen(bytes);
-	cleanup_free char *data = malloc(nr * PAGE);
-	struct err e = { 0 };
-
-	assert_non_null(data);
-	for (size_t i = 0; i < nr; i++)
-		memset(data + i * PAGE, bytes[i], PAGE);
-	if (s->ops->pages(s, BASE + n * PAGE, nr, PAGE_PRESENT, data, &e) < 0)
-		fail_msg("%s", e.text);
-}
-
-static void hole(struct page_sink *s, uint64_t n, uint64_t nr)
-{
-	struct err e = { 0 };
-
-	if (s->ops->hole(s, BASE + n * PAGE, nr, PAGE_IN_PARENT, &e) < 0)
-		fail_msg("%s", e.text);
-}
-
-static void finish(struct page_sink *s)
-{
-	struct err e = { 0 };
-
-	if (s->ops->finish(s, &e) < 0)
-		fail_msg("%s", e.text);
-	s->ops->destroy(s);
-}
-
-/* ---- reading ---- */
-
-static struct pagemap_reader *reader(int dir, uint64_t id)
-{
-	struct err e = { 0 };
-	struct pagemap_reader *r = pagemap_open(dir, PAGEMAP_TASK, id, &e);
-
-	if (!r)
-		fail_msg("%s", e.text);
-	return r;
-}
-
-/* The pages of BASE on by their bytes; '.': none. */
-static void expect_pages(struct pagemap_reader *r, const char *bytes)
-{
-	for (size_t i = 0; bytes[i]; i++) {
-		char page[PAGE];
-		struct err e = { 0 };
-		bool there = pagemap_covers(r, BASE + i * PAGE, 1);
-
-		if (there != (bytes[i] != '.'))
-			fail_msg("page %zu %s there", i, there ? "is" : "is not");
-		if (!there)
-			continue;
-		assert_int_equal(pagemap_read(r, BASE + i * PAGE, 1, page, &e), 0);
-		assert_int_equal(page[0], bytes[i]);
-		assert_int_equal(page[PAGE - 1], bytes[i]);
-	}
-}
-
-static void expect_extent(struct pagemap_reader *r, uint64_t n, uint64_t nr, uint32_t flags, unsigned depth)
-{
-	struct page_extent x;
-	struct err e = { 0 };
-
-	assert_int_equal(pagemap_next(r, &x, &e), 1);
-	assert_int_equal(x.vaddr, BASE + n * PAGE);
-	assert_int_equal(x.nr, nr);
-	assert_int_equal(x.flags, flags);
-	assert_int_equal(x.depth, depth);
-}
-
-static void expect_end(struct pagemap_reader *r)
-{
-	struct page_extent x;
-	struct err e = { 0 };
-
-	assert_int_equal(pagemap_next(r, &x, &e), 0);
+	return page_sets_remove(&sets);
 }
 
 static void expect_unreadable(int dir, enum err_kind kind, const char *says)
@@ -235,32 +96,6 @@ static void write_pages(int dir, const char *bytes)
 
 /* ---- the tests ---- */
 
-static void chain_of_three(void)
-{
-	struct page_sink *s = begin(set[0], NULL);
-
-	assert_false(open_map(s, PAGEMAP_TASK, 41));
-	put(s, 0, "abcdefgh");
-	put(s, 10, "kl");
-	finish(s);
-	s = begin(set[1], "../0");
-	assert_true(open_map(s, PAGEMAP_TASK, 41));
-	hole(s, 0, 2);
-	put(s, 2, "CD");
-	hole(s, 4, 4);
-	put(s, 9, "JKL");
-	finish(s);
-	s = begin(set[2], "../1");
-	assert_true(open_map(s, PAGEMAP_TASK, 41));
-	hole(s, 0, 3);
-	put(s, 3, "4");
-	hole(s, 4, 1);
-	hole(s, 6, 1);
-	hole(s, 9, 3);
-	put(s, 12, "x");
-	finish(s);
-}
-
 static void a_chain_reads_as_one(void **state)
 {
 	struct pagemap_reader *r;
@@ -268,9 +103,9 @@ static void a_chain_reads_as_one(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	chain_of_three();
-	r = reader(set[2], 41);
-	expect_pages(r, "abC4e.g..JKLx.");
+	set_chain_of_three(&sets);
+	r = set_reader(set[2], 41);
+	expect_letters(r, "abC4e.g..JKLx.");
 	for (int twice = 0; twice < 2; twice++) {
 		expect_extent(r, 0, 2, PAGE_PRESENT, 2);
 		expect_extent(r, 2, 1, PAGE_PRESENT, 1);
@@ -306,12 +141,12 @@ static void a_parent_may_be_a_directory(void **state)
 	inside = openat(set[1], "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	write_map(inside, (struct entry[]){ { BASE, 1, 1, 4, 0 } }, 1);
 	write_pages(inside, "p");
-	s = begin(set[1], "../0"); /* what is there is kept, whatever was asked for */
-	assert_true(open_map(s, PAGEMAP_TASK, 41));
-	hole(s, 0, 1);
-	finish(s);
-	r = reader(set[1], 41);
-	expect_pages(r, "p.");
+	s = set_begin(set[1], "../0"); /* what is there is kept, whatever was asked for */
+	assert_true(set_open(s, PAGEMAP_TASK, 41));
+	set_hole(s, 0, 1);
+	set_finish(s);
+	r = set_reader(set[1], 41);
+	expect_letters(r, "p.");
 	pagemap_close(r);
 	unlinkat(set[1], "parent/pagemap-41.img", 0);
 	unlinkat(set[1], "parent/pages-1.img", 0);
@@ -325,9 +160,9 @@ static void a_parent_has_what_it_has(void **state)
 	bool parent = true;
 
 	(void)state;
-	chain_of_three();
+	set_chain_of_three(&sets);
 	assert_int_equal(unlinkat(set[2], "pages-1.img", 0), 0);
-	s = begin(set[3], "../2");
+	s = set_begin(set[3], "../2");
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 42, &parent, &e), 0);
 	assert_false(parent);
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_SHMEM, 41, &parent, &e), 0);
@@ -335,7 +170,7 @@ static void a_parent_has_what_it_has(void **state)
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 41, &parent, &e), 0);
 	assert_false(parent); /* without its pages it can't be built upon */
 	s->ops->destroy(s);
-	s = begin(set[3], "../1");
+	s = set_begin(set[3], "../1");
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 41, &parent, &e), 0);
 	assert_true(parent);
 	s->ops->destroy(s);
@@ -360,11 +195,11 @@ static void unfilled_holes_are_refused_by_name(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	chain_of_three();
+	set_chain_of_three(&sets);
 	write_map(set[3], (struct entry[]){ { BASE, 6, 6, 1, 0 } }, 1);
 	assert_int_equal(symlinkat("../2", set[3], "parent"), 0);
-	r = reader(set[3], 41);
-	expect_pages(r, "abC4e.");
+	r = set_reader(set[3], 41);
+	expect_letters(r, "abC4e.");
 	expect_extent(r, 0, 2, PAGE_PRESENT, 3);
 	expect_extent(r, 2, 1, PAGE_PRESENT, 2);
 	expect_extent(r, 3, 1, PAGE_PRESENT, 1);
@@ -373,9 +208,9 @@ static void unfilled_holes_are_refused_by_name(void **state)
 	assert_non_null(strstr(e.text, "pagemap-41.img: the hole at 0x15000 of 1 pages is in no parent"));
 	pagemap_close(r);
 
-	s = begin(set[3], NULL);
-	assert_true(open_map(s, PAGEMAP_TASK, 41));
-	hole(s, 1, 4);
+	s = set_begin(set[3], NULL);
+	assert_true(set_open(s, PAGEMAP_TASK, 41));
+	set_hole(s, 1, 4);
 	assert_int_equal(s->ops->hole(s, BASE + 5 * PAGE, 2, PAGE_IN_PARENT, &e), -1);
 	assert_non_null(strstr(e.text, "pagemap-41.img: the hole at 0x15000 of 2 pages is in no parent"));
 	assert_int_equal(s->ops->finish(s, &e), -1);
@@ -393,8 +228,8 @@ static void other_writers_forms_are_read(void **state)
 					    { BASE + 3 * PAGE, 1, 1, 6, 0 }, { BASE + 4 * PAGE, 1, 1, 2, 0 } }, 5);
 	write_pages(set[1], "Bd");
 	assert_int_equal(symlinkat("../0", set[1], "parent"), 0);
-	r = reader(set[1], 41);
-	expect_pages(r, "aBcd.");
+	r = set_reader(set[1], 41);
+	expect_letters(r, "aBcd.");
 	expect_extent(r, 0, 1, PAGE_PRESENT, 1);
 	expect_extent(r, 1, 1, PAGE_PRESENT, 0);
 	expect_extent(r, 2, 1, PAGE_PRESENT, 1);
@@ -498,7 +333,7 @@ static void endless_chains_are_refused(void **state)
 /* Both counters, for readers that know one of them. */
 static void counts_past_the_old_counter_are_split(void **state)
 {
-	struct page_sink *s = begin(set[0], NULL);
+	struct page_sink *s = set_begin(set[0], NULL);
 	struct err e = { 0 };
 	ProtobufCMessage *m;
 	struct image_in *in;
@@ -506,10 +341,10 @@ static void counts_past_the_old_counter_are_split(void **state)
 	struct pagemap_reader *r;
 
 	(void)state;
-	open_map(s, PAGEMAP_TASK, 41);
+	set_open(s, PAGEMAP_TASK, 41);
 	assert_int_equal(s->ops->hole(s, BASE, huge, PAGE_LAZY, &e), 0);
-	put(s, huge, "z");
-	finish(s);
+	set_put(s, huge, "z");
+	set_finish(s);
 	in = image_open(set[0], IMAGE_PAGEMAP, 41, &e);
 	assert_non_null(in);
 	assert_int_equal(image_get(in, &pagemap_head__descriptor, &m, &e), 1);
@@ -527,7 +362,7 @@ static void counts_past_the_old_counter_are_split(void **state)
 		protobuf_c_message_free_unpacked(m, NULL);
 	}
 	image_in_close(in);
-	r = reader(set[0], 41);
+	r = set_reader(set[0], 41);
 	expect_extent(r, 0, huge, PAGE_LAZY, 0);
 	expect_extent(r, huge, 1, PAGE_PRESENT, 0);
 	pagemap_close(r);
@@ -556,12 +391,12 @@ static void writers_mistakes_are_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct page_sink *s = begin(set[0], NULL);
+		struct page_sink *s = set_begin(set[0], NULL);
 		struct err e = { 0 };
 		int rc;
 
-		open_map(s, PAGEMAP_TASK, 41);
-		put(s, 0, "ab");
+		set_open(s, PAGEMAP_TASK, 41);
+		set_put(s, 0, "ab");
 		rc = bad[i].is_hole ? s->ops->hole(s, bad[i].vaddr, bad[i].nr, bad[i].flags, &e)
 				    : s->ops->pages(s, bad[i].vaddr, bad[i].nr, bad[i].flags, page, &e);
 		assert_int_equal(rc, -1);
@@ -575,7 +410,7 @@ static void writers_mistakes_are_refused(void **state)
 
 static void ids_may_be_mixed(void **state)
 {
-	struct page_sink *s = begin(set[0], NULL);
+	struct page_sink *s = set_begin(set[0], NULL);
 	struct pagemap_reader *r;
 	struct err e = { 0 };
 	bool parent;
@@ -585,40 +420,40 @@ static void ids_may_be_mixed(void **state)
 		for (uint64_t id = 41; id < 44; id++) {
 			char byte[2] = { (char)('a' + n + 5 * (id - 41)), 0 };
 
-			assert_int_equal(image_set_resume(s, PAGEMAP_TASK, id, &parent, &e), 0);
-			put(s, 2 * n, byte);
+			assert_int_equal(page_sink_resume(s, PAGEMAP_TASK, id, &parent, &e), 0);
+			set_put(s, 2 * n, byte);
 		}
 	assert_int_equal(image_set_pages_written(s), 12);
-	finish(s);
+	set_finish(s);
 	assert_int_equal(files_in(set[0]), 6);
 	for (uint64_t id = 41; id < 44; id++) {
 		char want[] = "a.b.c.d.";
 
 		for (int n = 0; n < 8; n += 2)
 			want[n] = (char)(want[n] + 5 * (id - 41));
-		r = reader(set[0], id);
-		expect_pages(r, want);
+		r = set_reader(set[0], id);
+		expect_letters(r, want);
 		pagemap_close(r);
 	}
 }
 
 static void opened_again_begins_anew(void **state)
 {
-	struct page_sink *s = begin(set[0], NULL);
+	struct page_sink *s = set_begin(set[0], NULL);
 	struct pagemap_reader *r;
 
 	(void)state;
-	open_map(s, PAGEMAP_TASK, 41);
-	put(s, 0, "abc");
-	open_map(s, PAGEMAP_SHMEM, 41);
-	put(s, 0, "s");
-	open_map(s, PAGEMAP_TASK, 41);
-	put(s, 1, "Z");
+	set_open(s, PAGEMAP_TASK, 41);
+	set_put(s, 0, "abc");
+	set_open(s, PAGEMAP_SHMEM, 41);
+	set_put(s, 0, "s");
+	set_open(s, PAGEMAP_TASK, 41);
+	set_put(s, 1, "Z");
 	assert_int_equal(image_set_pages_written(s), 2);
-	finish(s);
+	set_finish(s);
 	assert_int_equal(files_in(set[0]), 4);
-	r = reader(set[0], 41);
-	expect_pages(r, ".Z.");
+	r = set_reader(set[0], 41);
+	expect_letters(r, ".Z.");
 	pagemap_close(r);
 }
 
@@ -628,37 +463,37 @@ static void a_set_replaces_the_one_before_it(void **state)
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
-		struct page_sink *s = begin(set[0], NULL);
+		struct page_sink *s = set_begin(set[0], NULL);
 		char byte[2] = { (char)('a' + i), 0 };
 
-		open_map(s, PAGEMAP_TASK, 41);
-		put(s, 0, byte);
-		finish(s);
+		set_open(s, PAGEMAP_TASK, 41);
+		set_put(s, 0, byte);
+		set_finish(s);
 		assert_int_equal(files_in(set[0]), 2);
-		r = reader(set[0], 41);
-		expect_pages(r, byte);
+		r = set_reader(set[0], 41);
+		expect_letters(r, byte);
 		pagemap_close(r);
 	}
 }
 
 static void sets_written_at_once_do_not_mix(void **state)
 {
-	struct page_sink *a = begin(set[0], NULL), *b = begin(set[0], NULL);
+	struct page_sink *a = set_begin(set[0], NULL), *b = set_begin(set[0], NULL);
 	struct pagemap_reader *r;
 	struct err e = { 0 };
 
 	(void)state;
-	open_map(a, PAGEMAP_TASK, 41);
-	open_map(b, PAGEMAP_TASK, 41);
-	put(a, 0, "a");
-	put(b, 0, "b");
-	finish(a);
+	set_open(a, PAGEMAP_TASK, 41);
+	set_open(b, PAGEMAP_TASK, 41);
+	set_put(a, 0, "a");
+	set_put(b, 0, "b");
+	set_finish(a);
 	assert_int_equal(b->ops->finish(b, &e), -1);
 	assert_int_equal(e.kind, ERR_CONFLICT);
 	b->ops->destroy(b);
 	assert_int_equal(files_in(set[0]), 2);
-	r = reader(set[0], 41);
-	expect_pages(r, "a");
+	r = set_reader(set[0], 41);
+	expect_letters(r, "a");
 	pagemap_close(r);
 }
 
@@ -667,13 +502,13 @@ static void broken_off_leaves_nothing(void **state)
 	struct page_sink *s;
 
 	(void)state;
-	chain_of_three();
-	s = begin(set[3], "../2");
-	open_map(s, PAGEMAP_TASK, 41);
-	hole(s, 0, 1);
-	put(s, 1, "xyz");
-	open_map(s, PAGEMAP_SHMEM, 7);
-	put(s, 0, "s");
+	set_chain_of_three(&sets);
+	s = set_begin(set[3], "../2");
+	set_open(s, PAGEMAP_TASK, 41);
+	set_hole(s, 0, 1);
+	set_put(s, 1, "xyz");
+	set_open(s, PAGEMAP_SHMEM, 7);
+	set_put(s, 0, "s");
 	assert_int_equal(files_in(set[3]), 1); /* the directory aside */
 	s->ops->destroy(s);
 	assert_int_equal(files_in(set[3]), 0);
@@ -682,14 +517,14 @@ static void broken_off_leaves_nothing(void **state)
 /* A size limit stands in for a full disk. Scattered pages are gathered before they are written: whichever call finds out says so. */
 static void a_full_disk_publishes_nothing(void **state)
 {
-	struct page_sink *s = begin(set[0], NULL);
+	struct page_sink *s = set_begin(set[0], NULL);
 	struct rlimit old, small;
 	struct err e = { 0 };
 	static const char page[PAGE];
 	int rc = 0;
 
 	(void)state;
-	open_map(s, PAGEMAP_TASK, 41);
+	set_open(s, PAGEMAP_TASK, 41);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	small = (struct rlimit){ 1000000, old.rlim_max };
 	signal(SIGXFSZ, SIG_IGN);
@@ -713,15 +548,15 @@ static void a_killed_writers_files_are_swept(void **state)
 	(void)state;
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		struct page_sink *s = begin(set[0], NULL);
+		struct page_sink *s = set_begin(set[0], NULL);
 
-		open_map(s, PAGEMAP_TASK, 41);
-		put(s, 0, "abc");
+		set_open(s, PAGEMAP_TASK, 41);
+		set_put(s, 0, "abc");
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(files_in(set[0]), 1);
-	finish(begin(set[0], NULL));
+	set_finish(set_begin(set[0], NULL));
 	assert_int_equal(files_in(set[0]), 0);
 }
 
@@ -733,29 +568,15 @@ static uint64_t blocks(int dir)
 	return (uint64_t)st.st_blocks / 8;
 }
 
-/* Where the filesystem keeps a punched page all the same, there is nothing to see. */
-static bool can_punch(void)
-{
-	cleanup_fd int fd = openat(set[0], "probe", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	static const char two[2 * PAGE];
-	struct stat st;
-	bool yes;
-
-	assert_int_equal(write(fd, two, sizeof(two)), sizeof(two));
-	yes = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE) == 0 && fstat(fd, &st) == 0 && st.st_blocks == 8;
-	assert_int_equal(unlinkat(set[0], "probe", 0), 0);
-	return yes;
-}
-
 static void dedup_frees_what_is_written_again(void **state)
 {
 	struct pagemap_reader *r;
 	uint64_t freed = 99;
 	struct err e = { 0 };
-	bool seen = can_punch();
+	bool seen = can_punch(set[0]);
 
 	(void)state;
-	chain_of_three();
+	set_chain_of_three(&sets);
 	if (image_set_dedup(set[2], &freed, &e) < 0) {
 		assert_int_equal(e.kind, ERR_UNSUPPORTED);
 		skip();
@@ -765,34 +586,34 @@ static void dedup_frees_what_is_written_again(void **state)
 		assert_int_equal(blocks(set[0]), 6);
 		assert_int_equal(blocks(set[1]), 4);
 	}
-	r = reader(set[2], 41);
-	expect_pages(r, "abC4e.g..JKLx.");
+	r = set_reader(set[2], 41);
+	expect_letters(r, "abC4e.g..JKLx.");
 	pagemap_close(r);
-	r = reader(set[1], 41);
-	expect_pages(r, "abC");
+	r = set_reader(set[1], 41);
+	expect_letters(r, "abC");
 	pagemap_close(r);
 }
 
 static void auto_dedup_waits_for_publication(void **state)
 {
 	struct image_set_options o = { .dirfd = set[3], .first_pages_id = 1, .parent = "../2", .auto_dedup = true, .check_holes = true };
-	bool seen = can_punch();
+	bool seen = can_punch(set[0]);
 	struct err e = { 0 };
 	struct page_sink *s;
 
 	(void)state;
-	chain_of_three();
+	set_chain_of_three(&sets);
 	s = image_set_create(&o, &e);
-	open_map(s, PAGEMAP_TASK, 41);
-	put(s, 0, "ABCD");
+	set_open(s, PAGEMAP_TASK, 41);
+	set_put(s, 0, "ABCD");
 	s->ops->destroy(s);
 	assert_int_equal(blocks(set[0]), 10);
 	assert_int_equal(blocks(set[2]), 2);
 	s = image_set_create(&o, &e);
-	open_map(s, PAGEMAP_TASK, 41);
-	put(s, 0, "ABCD");
-	hole(s, 4, 1);
-	finish(s);
+	set_open(s, PAGEMAP_TASK, 41);
+	set_put(s, 0, "ABCD");
+	set_hole(s, 4, 1);
+	set_finish(s);
 	if (seen) {
 		assert_int_equal(blocks(set[0]), 6);
 		assert_int_equal(blocks(set[1]), 3);
@@ -827,12 +648,12 @@ static void expect_child_done(void)
 static void pages_come_through(int from, int to)
 {
 	enum { MANY = 700 };
-	struct page_sink *s = begin(set[0], NULL);
+	struct page_sink *s = set_begin(set[0], NULL);
 	struct err e = { 0 };
 	char behind[8] = "", want[MANY + 1] = "";
 	struct pagemap_reader *r;
 
-	open_map(s, PAGEMAP_TASK, 41);
+	set_open(s, PAGEMAP_TASK, 41);
 	fill_stream(to, MANY, "behind");
 	close(to);
 	if (image_set_pages_from(s, BASE, 1, PAGE_PRESENT, from, 10000, &e) < 0 ||
@@ -842,11 +663,11 @@ static void pages_come_through(int from, int to)
 	assert_string_equal(behind, "behind");
 	close(from);
 	expect_child_done();
-	finish(s);
+	set_finish(s);
 	for (int i = 0; i < MANY; i++)
 		want[i] = (char)('a' + i % 26);
-	r = reader(set[0], 41);
-	expect_pages(r, want);
+	r = set_reader(set[0], 41);
+	expect_letters(r, want);
 	pagemap_close(r);
 }
 
@@ -872,12 +693,12 @@ static void silence_and_an_early_end_are_told_apart(void **state)
 {
 	(void)state;
 	for (int k = 0; k < 4; k++) {
-		struct page_sink *s = begin(set[0], NULL);
+		struct page_sink *s = set_begin(set[0], NULL);
 		struct err e = { 0 };
 		int p[2];
 
 		assert_int_equal(k < 2 ? pipe(p) : socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
-		open_map(s, PAGEMAP_TASK, 41);
+		set_open(s, PAGEMAP_TASK, 41);
 		assert_int_equal(write(p[1], "some", 4), 4);
 		if (k % 2)
 			close(p[1]);

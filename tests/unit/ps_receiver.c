@@ -98,7 +98,8 @@ static void notes_destroy(struct page_sink *s)
 	(void)s;
 }
 
-static const struct page_sink_ops notes_ops = { notes_has_parent, notes_open, notes_pages, notes_hole, notes_finish, notes_destroy };
+static const struct page_sink_ops notes_ops = { .has_parent = notes_has_parent, .open = notes_open, .pages = notes_pages, .hole = notes_hole,
+						.finish = notes_finish, .destroy = notes_destroy };
 
 /* --- a sender ------------------------------------------------------------------------------------------------------------------- */
 

@@ -199,7 +199,8 @@ static int null_finish(struct page_sink *s, struct err *e)
 	(void)s; (void)e;
 	return 0;
 }
-static const struct page_sink_ops null_ops = { null_map, null_map, null_pages, null_hole, null_finish, NULL };
+static const struct page_sink_ops null_ops = { .has_parent = null_map, .open = null_map, .pages = null_pages, .hole = null_hole,
+					       .finish = null_finish };
 
 static void *our_server(void *arg)
 {
