@@ -75,56 +75,52 @@ int session_path(const char *template, const struct session_name *n, char path[P
 	return 0;
 }
 
-/* A directory inside another, made if it is not there. *made: whether it was. Takes parent. */
-static int enter(int parent, const char *name, bool *made)
+/* A directory inside another, made if it is not there; anew: it must not be. Takes parent. */
+static int enter(int parent, const char *name, bool anew)
 {
 	cleanup_fd int from = parent;
 	int fd;
 
-	*made = mkdirat(from, name, DIR_MODE) == 0;
-	if (!*made && errno != EEXIST)
+	if (mkdirat(from, name, DIR_MODE) < 0 && (errno != EEXIST || anew))
 		return -errno;
 	fd = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
 
-/* A descriptor of the last component, or -errno. */
-static int make_path(const char *path, size_t base_len, bool *made)
+/* A descriptor of the last component, which was not there before; -EEXIST, -errno. */
+static int make_path(const char *path, size_t base_len)
 {
 	char base[PATH_MAX], rest[PATH_MAX], *at = rest, *name;
+	size_t len = strlen(path + base_len);
 	int fd;
 
+	while (len > 0 && path[base_len + len - 1] == '/')
+		len--;
 	snprintf(base, sizeof(base), "%.*s", (int)base_len, path);
-	snprintf(rest, sizeof(rest), "%s", path + base_len);
+	snprintf(rest, sizeof(rest), "%.*s", (int)len, path + base_len);
 	fd = open(base_len ? base : path[0] == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	while (fd >= 0 && (name = strsep(&at, "/")))
 		if (name[0])
-			fd = enter(fd, name, made);
+			fd = enter(fd, name, !at);
 	return fd;
 }
 
 int session_dir_make(const char *template, struct session_name *n, struct session_dir *d, struct err *e)
 {
-	bool made = false;
+	int fd;
 
 	d->fd = -1;
-	while (!made) {
+	do {
 		if (session_path(template, n, d->path, e) < 0)
 			return -1;
-		d->fd = make_path(d->path, base_length(template), &made);
-		if (d->fd < 0) {
-			int rc = d->fd;
-
-			d->fd = -1;
-			return err_set(e, ERR_SYSTEM, -rc, "make the directory %s", d->path);
-		}
-		if (!made) {
-			close(steal_fd(&d->fd));
-			n->number++;
-		}
-	}
+		fd = make_path(d->path, base_length(template));
+		n->number += fd == -EEXIST;
+	} while (fd == -EEXIST);
+	if (fd < 0)
+		return err_set(e, ERR_SYSTEM, -fd, "make the directory %s", d->path);
+	d->fd = fd;
 	return 0;
 }
 

@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# With --chain a sender's next session has its last published one as parent, by the time that it can come back; a session that failed in between
+# breaks the chain. With --prev-images-dir and --auto-dedup the parent is the named one, and loses what is sent again.
+. "$(dirname "$0")/../lib/page_server.sh"
+server_start --chain
+sender << 'PY'
+for n in range(1, 60):
+    s = Sender(os.environ["PORT"])
+    assert s.parent(1) == (n > 1), n
+    assert s.open(1) == (n > 1), n
+    if n > 1:
+        s.hole(0x1000, 1)
+        s.pages(0x2000, page(n))
+    else:
+        s.pages(0x1000, page(0) + page(1))
+    assert s.close() == 0
+    if n > 1:
+        assert os.readlink(os.environ["IMAGES"] + "/%d/parent" % n) == "../%d" % (n - 1)
+s = Sender(os.environ["PORT"])
+assert s.open(1) == 1
+s.s.close()
+while len(os.listdir(os.environ["IMAGES"])) > 59: # its directory goes when the server knows
+    pass
+PY
+broken() { grep -q session-failed "$T/log"; }
+await 20 broken
+sender << 'PY'
+import time
+end = time.monotonic() + 20
+while True: # the server learns of a process that ended a moment after it did
+    s = Sender(os.environ["PORT"])
+    if s.parent(1) == 0:
+        break
+    s.close()
+    assert time.monotonic() < end
+PY
+server_stop
+rm -r "$IMAGES"; mkdir -p "$IMAGES/base"
+server_start --once -D "$IMAGES/base"
+sender << 'PY'
+s = Sender(os.environ["PORT"])
+s.open(1)
+s.pages(0x1000, b"".join(page(n) for n in range(64)))
+assert s.close() == 0
+PY
+wait "$server" || fail "--once ended with $?"
+before=$(stat -c %b "$IMAGES/base/pages-65537.img")
+server_start --prev-images-dir ../base --auto-dedup
+sender << 'PY'
+s = Sender(os.environ["PORT"])
+assert s.open(1) == 1
+s.pages(0x1000, b"".join(page(n) for n in range(32)))
+s.hole(0x1000 + 32 * PAGE, 32)
+assert s.close() == 0
+PY
+freed() { [ "$(stat -c %b "$IMAGES/base/pages-65537.img")" -lt "$before" ]; }
+await 20 freed
+server_stop

@@ -1,0 +1,57 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# --once takes one connection, refuses a second, writes into the directory itself and ends with the session's outcome; a pid file and a status descriptor say
+# when it is ready; other addresses than loopback need --insecure; SIGTERM lets a session finish.
+. "$(dirname "$0")/../lib/page_server.sh"
+server_start --once
+sender << 'PY'
+s = Sender(os.environ["PORT"])
+s.open(1)
+try:
+    Sender(os.environ["PORT"])
+    raise SystemExit("a second connection was taken")
+except ConnectionError:
+    pass
+s.pages(0x1000, page(1))
+assert s.close() == 0
+assert published(os.environ["IMAGES"], 1) == ([(0x1000, 1, 4)], page(1))
+PY
+wait "$server" || fail "a session that succeeded: $?"
+server_start --once
+sender << 'PY'
+s = Sender(os.environ["PORT"])
+s.open(2)
+s.s.close()
+PY
+rc=0; wait "$server" || rc=$?
+[ $rc = 6 ] || fail "a session that broke off: $rc"
+server=
+[ ! -e "$IMAGES/pagemap-2.img" ] || fail "published all the same"
+
+rc=0; "$DRAY" page-server -D "$IMAGES" --address 0.0.0.0 2> "$T/err" || rc=$?
+[ $rc = 2 ] && grep -q -- --insecure "$T/err" || fail "another address: $rc, $(cat "$T/err")"
+rc=0; "$DRAY" page-server -D "$T/missing" 2> "$T/err" || rc=$?
+[ $rc != 0 ] && grep -q "$T/missing" "$T/err" || fail "a missing directory: $rc, $(cat "$T/err")"
+rc=0; "$DRAY" page-server -D "$IMAGES/%p" 2> "$T/err" || rc=$?
+[ $rc = 2 ] && grep -q -- '%n' "$T/err" || fail "a template without a number: $rc, $(cat "$T/err")"
+
+# in the background: ready when the caller's process ends
+exec 7> "$T/status"
+"$DRAY" page-server -D "$IMAGES" --daemon --pidfile "$T/pid" --status-fd 7 > "$T/out" 2>> "$T/log" || fail "--daemon: $?"
+exec 7>&-
+port=$(sed 's/.*://' "$T/out")
+await 20 test -s "$T/pid"
+daemon=$(cat "$T/pid")
+await 20 test -s "$T/status"
+DAEMON=$daemon sender << 'PY'
+import signal
+s = Sender(os.environ["PORT"])
+s.open(3)
+os.kill(int(os.environ["DAEMON"]), signal.SIGTERM)
+s.pages(0x1000, page(3))
+assert s.close() == 0
+PY
+gone() { ! kill -0 "$daemon" 2> /dev/null; }
+await 20 gone
+[ ! -e "$T/pid" ] || fail "the pid file is still there"
+[ "$(find "$IMAGES" -name pagemap-3.img | wc -l)" = 1 ] || fail "the session under way was not published"

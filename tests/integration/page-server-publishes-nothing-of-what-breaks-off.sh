@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A connection that ends early, a session that is killed, one that is idle or too long or too large, and one that the server's end cuts: nothing of
+# them is left, their neighbours arrive.
+. "$(dirname "$0")/../lib/page_server.sh"
+server_start --idle-timeout 60s
+sender << 'PY'
+good = Sender(os.environ["PORT"])
+good.open(1)
+good.pages(0x1000, page(1))
+for cut in (0, 10, 24, 32, 40, 100, 4000):
+    s = Sender(os.environ["PORT"])
+    s.open(2)
+    s.s.sendall((struct.pack("<IxxxxQQQ", ADD_F | PRESENT << 16, 1, 0x1000, 2 << 8 | 1) + page(2))[:cut])
+    s.s.close()
+good.pages(0x2000, page(3))
+assert good.close() == 0
+assert published(os.environ["IMAGES"] + "/1", 1) == ([(0x1000, 2, 4)], page(1) + page(3))
+PY
+only_first() { [ "$(ls "$IMAGES")" = 1 ]; }
+await 20 only_first
+rm -r "$IMAGES/1"
+
+# killed: its process can clean nothing up, the server does
+sender << 'PY'
+import signal
+s = Sender(os.environ["PORT"])
+s.open(2)
+s.pages(0x1000, page(2))
+server = os.environ["SERVER"]
+session, = open("/proc/%s/task/%s/children" % (server, server)).read().split()
+os.kill(int(session), signal.SIGKILL)
+assert s.dropped()
+PY
+await 20 nothing_published
+server_stop
+server_start --idle-timeout 100ms --session-bytes 8K
+sender << 'PY'
+silent, large, huge = (Sender(os.environ["PORT"]) for _ in range(3))
+large.open(1)
+large.pages(0x1000, page(1) + page(2))
+large.say(ADD_F, PRESENT, 1, 0x10000, 1 << 8 | 1)
+assert large.dropped()
+huge.open(1)
+huge.say(ADD_F, PRESENT, 1, 0x10000, 1 << 8 | 1) # announced, never sent
+assert huge.dropped()
+assert silent.dropped()
+PY
+await 20 nothing_published
+grep -q 'exceed the 8192 bytes' "$T/log" && grep -q 'nothing came for 100 ms' "$T/log" || fail "the reasons are not in the log"
+server_stop
