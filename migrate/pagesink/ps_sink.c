@@ -275,7 +275,7 @@ struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, 
 		sock_tune(fd, &tuning, e);
 	if (layout != PS_LAYOUT_UNKNOWN || probe(s, e) == 0)
 		return &s->sink;
-	err_wrap(e, "ask the page server for its layout (--ps-layout names it)");
+	err_wrap(e, "ask the page server for its layout");
 	free(s);
 	return NULL;
 }

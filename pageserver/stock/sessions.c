@@ -130,6 +130,7 @@ static void close_in_child(const struct sessions *s)
 			close(s->session[i].line);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a server that was killed reads our line no more */
 }
 
 static _Noreturn void session_process(const struct sessions *s, int fd, struct session_dir *d, const char *parent, int line)

@@ -271,7 +271,7 @@ static void a_server_that_leaves_is_no_signal(void **state)
 	close(server.fd);
 	assert_null(ps_sink_create(fd, false, PS_LAYOUT_UNKNOWN, &e));
 	assert_int_equal(e.kind, ERR_PEER);
-	assert_non_null(strstr(e.text, "--ps-layout"));
+	assert_non_null(strstr(e.text, "layout"));
 	s = ps_sink_create(fd, false, PS_LAYOUT_24, &e);
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 1, &parent, &e), -1);
 	assert_int_equal(s->ops->pages(s, 0x1000, 1, PAGE_PRESENT, page, &e), -1);
