@@ -33,18 +33,18 @@ while read -r _ place type options _; do
 	[ -e "$group/cgroup.freeze" ] || [ -e "$group/freezer.state" ] || continue
 	workload
 	echo "$subject" > "$group/cgroup.procs" || continue
-	imager dump,"$T/$tried-thawed",run,cgroup="$group"
+	imager "dump,$T/$tried-thawed,run,cgroup=$group"
 	! frozen "$group" || fail "$type: left frozen"
 	workload_right
 	freeze "$group"
 	await 10 frozen "$group"
-	imager dump,"$T/$tried-frozen",run,cgroup="$group"
+	imager "dump,$T/$tried-frozen,run,cgroup=$group"
 	await 10 frozen "$group"
 	thaw "$group"
 	workload_right
 	freeze "$group"
 	await 10 frozen "$group"
-	imager dump,"$T/$tried-killed",cgroup="$group"
+	imager "dump,$T/$tried-killed,cgroup=$group"
 	ended
 	thaw "$group"
 	tried=$((tried + 1))
@@ -52,5 +52,5 @@ while read -r _ place type options _; do
 done < /proc/self/mounts
 [ $tried -gt 0 ] || { echo "no freezer that can be used"; exit 77; }
 workload
-! imager dump,"$T/none",run,cgroup="$T" || fail "a directory that is no control group was taken for one"
+! imager "dump,$T/none,run,cgroup=$T" || fail "a directory that is no control group was taken for one"
 workload_right
