@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "migrate/native/rebuild_priv.h"
 #include "proto/base/cleanup.h"
@@ -203,6 +204,19 @@ static int move_all(struct outside *o, const struct vma_list *maps)
 
 /* ---- what the kernel knows of the layout ---- */
 
+/* The husk's executable is that of the target: no need to change it, and the kernel refuses while it is mapped. */
+static bool runs_it_already(const struct outside *o)
+{
+	char path[2][64], name[2][4096];
+	ssize_t len[2];
+
+	snprintf(path[0], sizeof(path[0]), "/proc/%d/exe", o->r->pid);
+	snprintf(path[1], sizeof(path[1]), "/proc/%d/fd/%d", o->r->pid, o->h->exe_fd);
+	for (int i = 0; i < 2; i++)
+		len[i] = readlink(path[i], name[i], sizeof(name[i]));
+	return len[0] > 0 && len[0] == len[1] && memcmp(name[0], name[1], (size_t)len[0]) == 0;
+}
+
 static int tell_layout(struct outside *o)
 {
 	const MmEntry *mm = o->task->mm;
@@ -211,7 +225,7 @@ static int tell_layout(struct outside *o)
 		.start_code = mm->mm_start_code, .end_code = mm->mm_end_code, .start_data = mm->mm_start_data, .end_data = mm->mm_end_data,
 		.start_brk = mm->mm_start_brk, .brk = mm->mm_brk, .start_stack = mm->mm_start_stack, .arg_start = mm->mm_arg_start,
 		.arg_end = mm->mm_arg_end, .env_start = mm->mm_env_start, .env_end = mm->mm_env_end,
-		.auxv_size = (uint32_t)(mm->n_mm_saved_auxv * sizeof(uint64_t)), .exe_fd = (uint32_t)o->h->exe_fd,
+		.auxv_size = (uint32_t)(mm->n_mm_saved_auxv * sizeof(uint64_t)), .exe_fd = runs_it_already(o) ? UINT32_MAX : (uint32_t)o->h->exe_fd,
 	};
 
 	if (mm->n_mm_saved_auxv > 128)
