@@ -24,7 +24,7 @@ static void remove_all(void)
 			image_rig_remove(&made[i]);
 }
 
-void image_rig_make(struct image_rig *g)
+void image_rig_make_in(struct image_rig *g, const char *where)
 {
 	static bool registered;
 	size_t i = 0;
@@ -34,11 +34,16 @@ void image_rig_make(struct image_rig *g)
 	while (i < RIGS_MAX && made[i].dir[0])
 		i++;
 	CHECK(i < RIGS_MAX);
-	snprintf(g->dir, sizeof(g->dir), "/tmp/image-rig.XXXXXX");
+	snprintf(g->dir, sizeof(g->dir), "%s/image-rig.XXXXXX", where);
 	CHECK(mkdtemp(g->dir));
 	g->fd = open(g->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(g->fd >= 0);
 	made[i] = *g;
+}
+
+void image_rig_make(struct image_rig *g)
+{
+	image_rig_make_in(g, "/tmp");
 }
 
 void image_rig_remove(struct image_rig *g)

@@ -11,6 +11,7 @@
 /* A fresh image directory below /tmp: its path, and a descriptor of it. Removed at the end of the test, or by image_rig_remove. */
 struct image_rig { char dir[64]; int fd; };
 void image_rig_make(struct image_rig *g);
+void image_rig_make_in(struct image_rig *g, const char *where); /* below another directory */
 void image_rig_remove(struct image_rig *g);
 /* A child that sleeps, with /dev/null as 0 to 2 and copies of the descriptors as SLEEPER_FD and on, and no others. */
 enum { SLEEPER_FD = 10 };
