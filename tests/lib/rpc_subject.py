@@ -72,7 +72,7 @@ class Subject:
     def is_gone(self):
         """The original, killed by its dump."""
         check(self.process.wait(TIMEOUT) == -signal.SIGKILL, "it did not end by SIGKILL")
-        check(state_of(self.pid) is None, "it is still there")
+        await_(lambda: state_of(self.pid) is None, "it is gone")  # a restored one is init's to wait for
 
     def end(self):
         try:
