@@ -23,16 +23,27 @@ static int version(struct rpc_call *c, struct err *e)
 	return 0;
 }
 
-/* Only what is asked is looked for. */
+/* What a kernel can do does not change while we run: it is asked once, when a client first wants to know. */
+struct feature { bool (*probe)(void); bool known, has; };
+
+static bool has(struct feature *f, bool asked)
+{
+	if (asked && !f->known)
+		*f = (struct feature){ .probe = f->probe, .known = true, .has = f->probe() };
+	return asked && f->has;
+}
+
 static int feature_check(struct rpc_call *c, struct err *e)
 {
+	static struct feature mem_track = { .probe = feature_mem_track }, lazy_pages = { .probe = feature_lazy_pages },
+			      pidfd_store = { .probe = feature_pidfd_store };
 	const CriuFeatures *f = c->req->features;
 
 	if (!f)
 		return err_set(e, ERR_USAGE, 0, "FEATURE_CHECK without features");
-	c->answer.mem_track = f->mem_track && feature_mem_track();
-	c->answer.lazy_pages = f->lazy_pages && feature_lazy_pages();
-	c->answer.pidfd_store = f->pidfd_store && feature_pidfd_store();
+	c->answer.mem_track = has(&mem_track, f->mem_track);
+	c->answer.lazy_pages = has(&lazy_pages, f->lazy_pages);
+	c->answer.pidfd_store = has(&pidfd_store, f->pidfd_store);
 	return 0;
 }
 
