@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -299,7 +300,7 @@ static int open_signals(struct err *e)
 
 /* Events of one batch belong to different descriptors, and a client is freed by its own event alone or, once handed over, by its worker's
  * end, when it has none: no event of a batch outlives its client. */
-int service_serve(struct service *s, struct err *e)
+static int service_serve(struct service *s, struct err *e)
 {
 	struct epoll_event ev[EVENTS];
 
@@ -357,7 +358,33 @@ static void raise_fd_limit(uint64_t clients)
 	setrlimit(RLIMIT_NOFILE, &r);
 }
 
-struct service *service_open(const struct service_config *c, struct err *e)
+static void remove_socket(const struct service *s)
+{
+	struct stat st;
+
+	if (s->own_socket && lstat(s->config->address, &st) == 0 && st.st_dev == s->socket_dev && st.st_ino == s->socket_ino)
+		unlink(s->config->address);
+}
+
+static void service_close(struct service *s)
+{
+	if (!s)
+		return;
+	while (!LIST_EMPTY(&s->all))
+		forget(s, LIST_FIRST(&s->all));
+	remove_socket(s);
+	if (s->pidfile_made)
+		unlink(s->config->pidfile);
+	if (s->listener >= 0)
+		close(s->listener);
+	if (s->signals >= 0)
+		close(s->signals);
+	if (s->epoll >= 0)
+		close(s->epoll);
+	free(s);
+}
+
+static struct service *service_open(const struct service_config *c, struct err *e)
 {
 	struct service *s = calloc(1, sizeof(*s));
 
@@ -382,32 +409,6 @@ struct service *service_open(const struct service_config *c, struct err *e)
 failed:
 	service_close(s);
 	return NULL;
-}
-
-static void remove_socket(const struct service *s)
-{
-	struct stat st;
-
-	if (s->own_socket && lstat(s->config->address, &st) == 0 && st.st_dev == s->socket_dev && st.st_ino == s->socket_ino)
-		unlink(s->config->address);
-}
-
-void service_close(struct service *s)
-{
-	if (!s)
-		return;
-	while (!LIST_EMPTY(&s->all))
-		forget(s, LIST_FIRST(&s->all));
-	remove_socket(s);
-	if (s->pidfile_made)
-		unlink(s->config->pidfile);
-	if (s->listener >= 0)
-		close(s->listener);
-	if (s->signals >= 0)
-		close(s->signals);
-	if (s->epoll >= 0)
-		close(s->epoll);
-	free(s);
 }
 
 static int redirect_log(const char *path, struct err *e)
@@ -460,4 +461,32 @@ int service_run(const struct service_config *c, struct err *e)
 	notify_manager("STOPPING=1");
 	service_close(s);
 	return rc;
+}
+
+static _Noreturn void serve_in_child(struct service *s)
+{
+	struct err e = { 0 };
+
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	log_set_role("service");
+	if (service_serve(s, &e) != 0)
+		log_event(LOG_ERROR, "rpc-service", "error=\"%s\"", e.text);
+	service_close(s);
+	_exit(0);
+}
+
+pid_t service_start(const struct service_config *c, struct err *e)
+{
+	struct service *s = service_open(c, e);
+	pid_t pid = s ? fork() : -1;
+
+	if (!s)
+		return -1;
+	if (pid == 0)
+		serve_in_child(s);
+	if (pid < 0)
+		err_sys(e, "fork");
+	s->own_socket = s->own_socket && pid < 0; /* the child's from here on */
+	service_close(s);
+	return pid;
 }

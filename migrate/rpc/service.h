@@ -15,6 +15,7 @@
 #include "proto/base/log.h"
 
 #define RPC_DEFAULT_ADDRESS "criu_service.socket"
+enum { SERVICE_MAX_CLIENTS = 4096, SERVICE_ACK_TIMEOUT_MS = 600 * 1000 };
 
 struct service_config {
 	const char *address; /* path of the socket; not looked at when a service manager passes one */
@@ -32,10 +33,7 @@ struct service_config {
 /* Serves until SIGTERM or SIGINT. Workers that are busy then go on to their end by themselves. */
 int service_run(const struct service_config *c, struct err *e);
 
-/* The pieces, for a process that is more than this (the agent). */
-struct service;
-struct service *service_open(const struct service_config *c, struct err *e); /* listens */
-int service_serve(struct service *s, struct err *e);
-void service_close(struct service *s); /* accepts NULL */
+/* Makes the socket, then serves it in a child, which ends with this process at the latest, or by SIGTERM. Its pid, or -1. */
+pid_t service_start(const struct service_config *c, struct err *e);
 
 #endif

@@ -85,3 +85,13 @@ for wrong in 'SOCK_STREAM a.sock listen 1' 'SOCK_SEQPACKET b.sock no 1' 'SOCK_SE
 	"$PYTHON" activate.py $wrong > out 2> err || rc=$?
 	[ "$rc" != 0 ] && grep -q 'service manager' err || { cat err >&2; fail "taken: $wrong"; }
 done
+
+# `dray agent --rpc` serves the same, and takes it along when it ends.
+mkfifo agent
+"$DRAY" agent --listen 127.0.0.1:0 --state-dir "$T/state" --rpc "$T/agent.sock" --log-level error > agent &
+service=$!
+read -r line < agent
+answers agent.sock
+[ "$(stat -c %a agent.sock)" = 600 ] || fail "mode of the agent's socket"
+service_stop
+[ ! -e agent.sock ] || fail "the agent left its socket"
