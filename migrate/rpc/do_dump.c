@@ -94,11 +94,11 @@ static enum dump_final_state final_state(const CriuOpts *o)
 
 static void log_stats(const struct rpc_applied *a, const struct dump_stats *s)
 {
-	log_event(a->opts->display_stats ? LOG_WARN : LOG_INFO, rpc_op_name(a->op), "pid=%d freezing_us=%llu frozen_us=%llu memdump_us=%llu memwrite_us=%llu scanned=%llu in_parent=%llu "
-			  "written=%llu lazy=%llu", (int)a->pid, (unsigned long long)s->freezing_us, (unsigned long long)s->frozen_us,
-			  (unsigned long long)s->memdump_us, (unsigned long long)s->memwrite_us, (unsigned long long)s->pages_scanned,
-			  (unsigned long long)s->pages_skipped_parent, (unsigned long long)s->pages_written,
-			  (unsigned long long)s->pages_lazy);
+	log_event(a->opts->display_stats ? LOG_WARN : LOG_INFO, rpc_op_name(a->op),
+		  "pid=%d freezing_us=%llu frozen_us=%llu memdump_us=%llu memwrite_us=%llu scanned=%llu in_parent=%llu written=%llu lazy=%llu",
+		  (int)a->pid, (unsigned long long)s->freezing_us, (unsigned long long)s->frozen_us, (unsigned long long)s->memdump_us,
+		  (unsigned long long)s->memwrite_us, (unsigned long long)s->pages_scanned, (unsigned long long)s->pages_skipped_parent,
+		  (unsigned long long)s->pages_written, (unsigned long long)s->pages_lazy);
 }
 
 static struct dump_request request_of(const struct rpc_applied *a, const struct elsewhere *x)

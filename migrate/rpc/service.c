@@ -49,7 +49,7 @@ struct service {
 	ino_t socket_ino;
 	bool own_socket, pidfile_made, listening, stop;
 	unsigned clients;
-	LIST_HEAD(, client) all;
+	LIST_HEAD(client_list, client) all;
 	uint8_t packet[QUICK_MAX];
 };
 
