@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What can be said about the source without running it. Each part stands alone: `make lint-includes`. Tools that are missing are skipped aloud.
 
-LINT     := lint-includes lint-headers lint-text lint-names lint-functions lint-shell lint-man lint-cppcheck lint-clang
+LINT     := lint-includes lint-headers lint-text lint-names lint-functions lint-shell lint-man lint-units lint-cppcheck lint-clang
 OWN_H    := $(sort $(wildcard proto/*/*.h pageserver/*.h pageserver/*/*.h migrate/*/*.h bench/*.h tests/lib/*.h))
 SHELLS   := $(sort $(wildcard scripts/* .ci/run tests/*/*.sh))
 need      = command -v $(1) >/dev/null || { echo "skipped: $(1) is not installed"; exit 0; }
@@ -24,6 +24,10 @@ lint-shell:
 	$(Q)$(call need,shellcheck); grep -lE '^#!/bin/(ba)?sh' $(SHELLS) | xargs shellcheck -S warning -x -P tests/lib -e SC1010,SC1090,SC1091,SC2046
 lint-man:
 	$(Q)$(call need,mandoc); mandoc -Tlint -Wwarning docs/man/*.[1-8]
+lint-units: $(BUILD)/dray ## systemd units
+	$(Q)$(call need,systemd-analyze); mkdir -p $(BUILD)/units; for u in scripts/*.service.in; do \
+		sed 's|@PREFIX@/bin/dray|$(abspath $(BUILD))/dray|' $$u > $(BUILD)/units/$$(basename $$u .in) || exit 1; \
+	done; systemd-analyze verify --man=no $(BUILD)/units/*.service
 # It knows neither scope cleanup nor that out parameters are written: leaks are for AddressSanitizer, use before writing is for gcc.
 CPPCHECK_OFF := $(patsubst %,--suppress=%,missingIncludeSystem normalCheckLevelMaxBranches comparePointers memleak resourceLeak uninitvar)
 # It reads no system headers, and takes lists made of macros for mistakes.
