@@ -11,6 +11,13 @@
 #define ACK_TIMEOUT_HELP "How long a client may take to acknowledge a notification, during which its tree is frozen. After it the request fails and " \
 	"the tree runs on. 0 waits for ever, as criu does."
 
+#define ENGINE_OPTIONS(config)                                                                                                             \
+	{ .name = "engine", .type = OPT_STRING, .offset = offsetof(config, engine), .argument = "NAME",                                   \
+	  .help = "Who dumps and restores: native; criu, the one that is installed; or auto, native where it can carry everything, else " \
+		  "criu if its own check is content. Default: what DRAY_ENGINE says, else auto." },                                       \
+	{ .name = "criu", .type = OPT_STRING, .offset = offsetof(config, criu), .argument = "PATH",                                       \
+	  .help = "The criu that is meant. Default: what DRAY_CRIU says, else the first of that name in PATH that is not this program." }
+
 enum { DAY_MS = 24 * 3600 * 1000 };
 
 static const struct opt no_positionals[] = { { .name = NULL } };
@@ -31,6 +38,7 @@ static const struct opt service_options[] = {
 	  .help = "Connections at a time. More wait until one ends; half of them is the most that one user other than root gets." },
 	{ .name = "ack-timeout", .type = OPT_MS, .offset = FIELD(ack_timeout_ms), .argument = "MS", .max = DAY_MS, .preset = ACK_TIMEOUT,
 	  .help = ACK_TIMEOUT_HELP },
+	ENGINE_OPTIONS(struct service_config),
 	{ .name = "log-file", .type = OPT_STRING, .offset = FIELD(log_file), .argument = "FILE",
 	  .help = "Where the service's own events go. Without it, standard error. Each request has a log of its own." },
 	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
@@ -64,6 +72,7 @@ const struct opt_command service_command = {
 static const struct opt swrk_options[] = {
 	{ .name = "ack-timeout", .type = OPT_MS, .offset = offsetof(struct swrk_config, ack_timeout_ms), .argument = "MS", .max = DAY_MS,
 	  .preset = ACK_TIMEOUT, .help = ACK_TIMEOUT_HELP },
+	ENGINE_OPTIONS(struct swrk_config),
 	{ .name = NULL },
 };
 

@@ -63,6 +63,8 @@ void criu_command_finish(struct criu_command *c)
 	free(c->pidfile);
 	free(c->address);
 	free(c->feature);
+	free(c->engine);
+	free(c->criu);
 	if (c->opts)
 		criu_opts__free_unpacked(c->opts, NULL);
 	*c = (struct criu_command){ .opts = NULL };

@@ -14,11 +14,18 @@ struct criu_call {
 	bool as_criu;    /* criu's exit codes and words */
 	int images, work; /* open directories, -1 before criu_call_open; the process is in the second one then */
 	int own_stderr;  /* what standard error was before a log file took its place; -1 */
+	int argc;        /* the command line, borrowed */
+	char **argv;
 };
 
 /* Opens the directories and the log file, sets the level of logging. */
 int criu_call_open(struct criu_call *c, struct err *e);
 void criu_call_finish(struct criu_call *c);
+/* Becomes the installed criu, with the same command line, when the engine is to be that one (migrate/rpc/engine.h). Before criu_call_open. 0: it is
+ * not; -1. */
+int criu_call_hand_over(struct criu_call *c, unsigned ops, struct err *e);
+/* The command line as criu itself takes it; ends with NULL; the array is the caller's. NULL without memory. */
+char **criu_call_stock_argv(const struct criu_call *c);
 /* Standard error as it was: where a person reads, though there is a log file. */
 int criu_call_stderr(const struct criu_call *c);
 

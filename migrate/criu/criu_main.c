@@ -82,6 +82,8 @@ static int run(const struct criu_verb *v, struct criu_call *c)
 	struct err e = { 0 };
 	int rc = check_words(v, &c->command.words, &e);
 
+	if (rc == 0)
+		rc = criu_call_hand_over(c, v->ops, &e);
 	if (rc == 0 && v->directories)
 		rc = criu_call_open(c, &e);
 	if (rc == 0) {
@@ -113,7 +115,7 @@ static int dispatch(struct criu_call *c)
 
 static int parse_and_run(int argc, char **argv, bool as_criu)
 {
-	struct criu_call c = { .as_criu = as_criu, .images = -1, .work = -1, .own_stderr = -1 };
+	struct criu_call c = { .as_criu = as_criu, .images = -1, .work = -1, .own_stderr = -1, .argc = argc, .argv = argv };
 	struct err e = { 0 };
 	int status;
 

@@ -75,7 +75,7 @@ static const char *standing_words(enum rpc_standing s)
 
 static enum rpc_standing standing_of(const struct rpc_option *o, unsigned ops)
 {
-	return o->ops & RPC_REFUSING(ops & RPC_OPS_ALL) ? RPC_REFUSED : o->native;
+	return rpc_option_refused_for(o) & ops ? RPC_REFUSED : o->native;
 }
 
 static bool add(struct made_command *m, const char *name, char letter, const char *argument, bool may_lack, enum rpc_standing s, const char *text)

@@ -38,6 +38,11 @@ const struct criu_own_option criu_own_options[] = {
 	{ "all", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "Checks also what only some trees need." },
 	{ "extra", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "The same as --all." },
 	{ "experimental", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "The same as --all." },
+	{ "engine", 0, "NAME", D | P | R | SWRK, CRIU_STRING, FIELD(engine), RPC_WORKS,
+	  "Who does it: native; criu, the one that is installed beside this program; or auto, native where it can carry everything, else criu if its "
+	  "own check is content. What is chosen by auto is said on standard error. Default: what DRAY_ENGINE says, else auto." },
+	{ "criu", 0, "PATH", D | P | R | SWRK, CRIU_STRING, FIELD(criu), RPC_WORKS,
+	  "The criu that is meant. Default: what DRAY_CRIU says, else the first of that name in PATH that is not this program." },
 	{ "no-default-config", 0, NULL, CRIU_OPS_ALL, CRIU_FLAG, FIELD(no_default_config), RPC_WORKS,
 	  "Leaves /etc/criu/default.conf and $HOME/.criu/default.conf unread." },
 	{ "close", 0, "FD", CRIU_OPS_ALL, CRIU_LIST, FIELD(close_fds), RPC_WORKS, "Closes this descriptor before anything else." },

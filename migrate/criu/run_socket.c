@@ -10,6 +10,7 @@
 #include "migrate/rpc/service.h"
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/server.h"
+#include "proto/base/cleanup.h"
 
 #define ANY_ADDRESS "0.0.0.0"
 enum { MAX_CLIENTS = 4096, ACK_TIMEOUT_MS = 600 * 1000 };
@@ -68,8 +69,12 @@ int criu_run_swrk(struct criu_call *c, struct err *e)
 {
 	struct rpc_worker_config w = { .mode = RPC_SWRK, .base = c->command.opts, .ack_timeout_ms = ACK_TIMEOUT_MS,
 				       .scripts = { c->command.scripts.v, c->command.scripts.n } };
+	cleanup_free char **argv = criu_call_stock_argv(c);
 	uint64_t fd;
 
+	w.criu_argv = argv;
+	if (engine_choose(c->command.engine, c->command.criu, &w.engine, e) != 0)
+		return -1;
 	if (opt_parse_number(c->command.words.v[1], OPT_NUMBER, &fd, e) != 0)
 		return -1;
 	w.sock = fd <= INT_MAX ? (int)fd : -1;

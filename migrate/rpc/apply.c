@@ -53,15 +53,15 @@ static int merge_config_file(const CriuOpts *opts, struct rpc_applied *a, struct
 	return rc < 0 ? bad_request(e) : 0;
 }
 
-static int check_mode(const CriuOpts *o, const struct rpc_applied *a, enum rpc_mode mode, struct err *e)
+int rpc_options_check_mode(const CriuOpts *o, enum rpc_op op, enum rpc_mode mode, struct err *e)
 {
 	if (mode != RPC_SERVICE)
 		return 0;
-	if (o->has_rst_sibling && a->op == RPC_OP_RESTORE)
+	if (o->has_rst_sibling && op == RPC_OP_RESTORE)
 		return err_set(e, ERR_USAGE, 0, "option rst_sibling is for swrk only: a service can't make children of its clients");
-	if (o->n_inherit_fd && a->op == RPC_OP_RESTORE)
+	if (o->n_inherit_fd && op == RPC_OP_RESTORE)
 		return err_set(e, ERR_USAGE, 0, "option inherit_fd is for swrk only: a service does not have its clients' descriptors");
-	if (o->ps && o->ps->has_fd && a->op & (RPC_OP_DUMP | RPC_OP_PRE_DUMP | RPC_OP_PAGE_SERVER))
+	if (o->ps && o->ps->has_fd && op & (RPC_OP_DUMP | RPC_OP_PRE_DUMP | RPC_OP_PAGE_SERVER))
 		return err_set(e, ERR_USAGE, 0, "option ps.fd is for swrk only: a service does not have its clients' descriptors");
 	return 0;
 }
@@ -239,7 +239,7 @@ int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_pee
 	*a = (struct rpc_applied){ .op = op, .images_dir = -1, .work_dir = -1, .ps_fd = -1, .own_stderr = -1,
 				  .own_level = log_get_level() };
 	if (merge_config_file(opts, a, e) != 0 || rpc_options_check(a->opts, op, e) != 0 ||
-	    check_mode(a->opts, a, peer->mode, e) != 0)
+	    rpc_options_check_mode(a->opts, op, peer->mode, e) != 0)
 		return -1;
 	if (apply_directories(peer, a, e) != 0 || whose_tree(peer, a, e) != 0)
 		return -1;

@@ -38,6 +38,9 @@ int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_pee
 /* Gives everything back, standard error too; also after rpc_options_apply failed. */
 void rpc_applied_finish(struct rpc_applied *a);
 
+/* What only a client of swrk may ask for. */
+int rpc_options_check_mode(const CriuOpts *o, enum rpc_op op, enum rpc_mode mode, struct err *e);
+
 /* Ours for the protocol's log_level. */
 enum log_level rpc_log_level(int level);
 

@@ -117,9 +117,7 @@ const struct rpc_handler *rpc_handler_of(CriuReqType type)
 
 static int apply(struct rpc_call *c, struct err *e)
 {
-	static const CriuOpts nothing = CRIU_OPTS__INIT;
-	const CriuOpts *base = c->w->config->base;
-	CriuOpts *all = rpc_options_merge(base ? base : &nothing, c->req->opts);
+	CriuOpts *all = rpc_options_merge(c->w->config->base, c->req->opts);
 	int rc;
 
 	if (!all)

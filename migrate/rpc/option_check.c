@@ -6,9 +6,23 @@
 
 enum { EMPTY_NET_NS = 0x40000000, PORT_MAX = 65535 };
 
+static bool is_refused(const struct rpc_option *o, const CriuOpts *opts, enum rpc_op op)
+{
+	return rpc_option_refused_for(o) & op && rpc_option_asks(o, opts);
+}
+
+const struct rpc_option *rpc_options_refused(const CriuOpts *opts, enum rpc_op op)
+{
+	for (const struct rpc_option *o = rpc_options; o->name; o++) {
+		if (is_refused(o, opts, op))
+			return o;
+	}
+	return NULL;
+}
+
 static int check_row(const struct rpc_option *o, const CriuOpts *opts, enum rpc_op op, struct err *e)
 {
-	if (!(rpc_option_refused_for(o) & op) || !rpc_option_asks(o, opts))
+	if (!is_refused(o, opts, op))
 		return 0;
 	if (o->native == RPC_REFUSED)
 		return err_set(e, ERR_USAGE, 0, "option %s is not supported: %s", o->name, o->text);

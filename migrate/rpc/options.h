@@ -74,6 +74,8 @@ int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value
 
 /* Whether op can do what opts ask for: refused options, values out of bounds, options that exclude each other. op: one bit. */
 int rpc_options_check(const CriuOpts *opts, enum rpc_op op, struct err *e);
+/* The first one that its row refuses; NULL: none. */
+const struct rpc_option *rpc_options_refused(const CriuOpts *opts, enum rpc_op op);
 
 const char *rpc_op_name(enum rpc_op op); /* "dump" */
 void rpc_options_print(FILE *out);       /* the table in docs/rpc.md */

@@ -18,7 +18,7 @@ static ssize_t recv_again(int sock, void *buf, size_t len, int flags)
 	return n < 0 ? -errno : n;
 }
 
-ssize_t rpc_recv(int sock, int timeout_ms, uint8_t **buf)
+static ssize_t take(int sock, int timeout_ms, int flags, uint8_t **buf)
 {
 	cleanup_free uint8_t *packet = NULL;
 	int ready = wait_readable(sock, timeout_ms);
@@ -35,10 +35,25 @@ ssize_t rpc_recv(int sock, int timeout_ms, uint8_t **buf)
 	packet = malloc((size_t)n);
 	if (!packet)
 		return -ENOMEM;
-	n = recv_again(sock, packet, (size_t)n, 0); /* no room for descriptors: the kernel closes those that came along */
+	n = recv_again(sock, packet, (size_t)n, flags); /* no room for descriptors: the kernel closes those that came along */
 	if (n > 0)
 		*buf = steal_pointer(&packet);
 	return n;
+}
+
+ssize_t rpc_recv(int sock, int timeout_ms, uint8_t **buf)
+{
+	return take(sock, timeout_ms, 0, buf);
+}
+
+ssize_t rpc_peek(int sock, int timeout_ms, uint8_t **buf)
+{
+	return take(sock, timeout_ms, MSG_PEEK, buf);
+}
+
+void rpc_drop(int sock)
+{
+	recv_again(sock, NULL, 0, MSG_DONTWAIT);
 }
 
 int rpc_send(int sock, const ProtobufCMessage *message, int pass_fd)

@@ -14,6 +14,9 @@ enum { RPC_PACKET_MAX = 4 << 20 };
 /* Waits up to timeout_ms (-1: for ever) for the next packet. Its length with *buf owned by the caller; 0: the other side is gone, or sent an
  * empty packet, which means the same; -ETIMEDOUT; -EMSGSIZE above the cap. */
 ssize_t rpc_recv(int sock, int timeout_ms, uint8_t **buf);
+/* The same, and the packet stays for the next receive; rpc_drop takes it away. */
+ssize_t rpc_peek(int sock, int timeout_ms, uint8_t **buf);
+void rpc_drop(int sock);
 /* Sends one message, with the descriptor pass_fd (borrowed) unless that is -1. 0 or -errno; never raises SIGPIPE. */
 int rpc_send(int sock, const ProtobufCMessage *message, int pass_fd);
 

@@ -33,12 +33,13 @@ enum rpc_op rpc_request_op(const CriuReq *req)
 /* Protobuf's own rule: the encodings one behind the other are the encoding of the merged message. */
 CriuOpts *rpc_options_merge(const CriuOpts *under, const CriuOpts *over)
 {
-	size_t first = criu_opts__get_packed_size(under), second = criu_opts__get_packed_size(over);
+	size_t first = under ? criu_opts__get_packed_size(under) : 0, second = criu_opts__get_packed_size(over);
 	cleanup_free uint8_t *both = malloc(first + second + 1);
 
 	if (!both)
 		return NULL;
-	criu_opts__pack(under, both);
+	if (under)
+		criu_opts__pack(under, both);
 	criu_opts__pack(over, both + first);
 	return criu_opts__unpack(NULL, first + second, both);
 }

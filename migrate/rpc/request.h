@@ -14,7 +14,7 @@ CriuReq *rpc_request_decode(const void *packet, size_t len);
 /* What its options are for; 0: its type looks at none. */
 enum rpc_op rpc_request_op(const CriuReq *req);
 
-/* Puts `over` on top of `under`: what both have is over's, lists are put together. A message of its own; NULL without memory, and of
+/* Puts `over` on top of `under` (NULL: nothing): what both have is over's, lists are put together. A message of its own; NULL without memory, and of
  * options with a field of number 0, which decode and can't be encoded. */
 CriuOpts *rpc_options_merge(const CriuOpts *under, const CriuOpts *over);
 

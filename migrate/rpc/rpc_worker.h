@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "migrate/criu/action_script.h"
+#include "migrate/criu/stock_criu.h"
 #include "migrate/rpc/options.h"
 #include "migrate/rpc/peer.h"
 
 struct swrk_config { /* of the verb */
 	uint64_t fd, ack_timeout_ms;
+	const char *engine, *criu; /* as stock_criu.h has them; NULL: not said */
 };
 
 struct rpc_worker_config {
@@ -20,6 +22,8 @@ struct rpc_worker_config {
 	const CriuOpts *base; /* what requests leave unsaid; NULL: the protocol's defaults. swrk: from configuration files and command line */
 	int ack_timeout_ms;   /* for the acknowledgement of a notification; -1: none */
 	struct action_scripts scripts; /* run at the moments of every request; borrowed */
+	struct engine_choice engine;
+	char *const *criu_argv; /* what criu is started with in our place, ends with NULL; NULL: "criu swrk SOCK" */
 };
 
 /* Says nothing before a request came. Returns the exit status of the process (rpc_session.h). */

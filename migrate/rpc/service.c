@@ -44,6 +44,7 @@ struct client {
 
 struct service {
 	const struct service_config *config;
+	struct engine_choice engine;
 	int listener, signals, epoll;
 	dev_t socket_dev; /* of the socket's file, to remove no other */
 	ino_t socket_ino;
@@ -143,7 +144,8 @@ static void on_connection(struct service *s)
 static _Noreturn void worker(const struct service *s, int sock)
 {
 	struct rpc_worker_config w = { .sock = 3, .mode = RPC_SERVICE,
-				       .ack_timeout_ms = s->config->ack_timeout_ms ? (int)s->config->ack_timeout_ms : -1 };
+				       .ack_timeout_ms = s->config->ack_timeout_ms ? (int)s->config->ack_timeout_ms : -1,
+				       .engine = s->engine };
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -223,7 +225,7 @@ static void on_request(struct service *s, struct client *c, const CriuReq *req)
 {
 	switch (rpc_session_request(&c->session, req)) {
 	case RPC_RUN:
-		if (!rpc_handler_of(req->type)->quick) {
+		if (!rpc_handler_of(req->type)->quick || s->engine.engine == ENGINE_CRIU) {
 			hand_over(s, c); /* with the packet still in the socket */
 			return;
 		}
@@ -396,6 +398,8 @@ static struct service *service_open(const struct service_config *c, struct err *
 	s->listener = s->signals = s->epoll = -1;
 	s->listening = true;
 	LIST_INIT(&s->all);
+	if (engine_choose(c->engine, c->criu, &s->engine, e) != 0)
+		goto failed;
 	raise_fd_limit(c->max_clients);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (s->epoll < 0) {

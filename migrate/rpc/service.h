@@ -24,6 +24,7 @@ struct service_config {
 	const char *pidfile; /* made, must not exist; NULL: none */
 	const char *log_file; /* NULL: standard error */
 	const char *status_fd; /* a number; NULL: none */
+	const char *engine, *criu; /* as stock_criu.h has them; NULL: not said */
 	uint64_t max_clients;
 	uint64_t ack_timeout_ms; /* 0: none */
 	bool daemon;

@@ -21,7 +21,6 @@ fails 1 'dump|check is missing' criu cpuinfo
 fails 1 '--tree PID is missing' criu dump
 fails 1 '--images-dir: open /nowhere' criu dump -t 1 -D /nowhere
 fails 2 '--tree PID is missing' "$BUILD/dray" dump
-fails 1 'lazy-pages' criu lazy-pages -D "$T"
 
 [ "$(criu check)" = "Looks good." ] || fail "criu check: $(criu check 2>&1)"
 for feature in $(criu check --feature list); do

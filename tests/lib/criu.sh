@@ -7,6 +7,7 @@ mkdir -p "$T/bin" "$T/home"
 ln -s "$BUILD/dray" "$T/bin/criu"
 export HOME=$T/home
 unset CRIU_CONFIG_FILE
+export DRAY_ENGINE=native # whatever is installed here
 [ ! -e /etc/criu/default.conf ] || { echo "this host has a configuration of criu's own"; exit 77; }
 criu() { "$T/bin/criu" "$@"; }
 fails() {

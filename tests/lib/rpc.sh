@@ -9,6 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export BUILD=${BUILD:-$here/build}
 export DRAY=$BUILD/dray
 export PYTHONDONTWRITEBYTECODE=1
+export DRAY_ENGINE=native # whatever is installed here
 PYTHON=/usr/bin/python3 # Debian's, for which python3-protobuf is
 "$PYTHON" -c 'import google.protobuf' 2> /dev/null || { echo "python3-protobuf is not installed"; exit 77; }
 export T
