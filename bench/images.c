@@ -9,6 +9,7 @@
  *   splice pipe, tcp       vmspliced memory, or a socket's sender, spliced into a plain file
  *   set pipe, set tcp      the same by image_set_pages_from, 1 MiB a range
  *   discard tcp            the sender alone
+ *   fold                   image_set_flatten of a set whose every second page is in its parent
  *   pread 1M               a plain file
  *   map 1M, 4K             pagemap_read of a dense set in such pieces
  *   map scattered          pagemap_read of every second page
@@ -24,6 +25,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -391,6 +393,47 @@ static double map_open(struct images *b, size_t piece)
 	return v;
 }
 
+/* A set where each second page is new, on one that has all. */
+static void two_levels(const struct images *b, struct images *below)
+{
+	struct page_sink *s;
+	struct err e = { 0 };
+
+	*below = *b;
+	if (mkdirat(b->dir, "parent", 0700) < 0)
+		die("make a directory");
+	below->dir = openat(b->dir, "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	s = set_begin(below);
+	set_fill(below, s, PIECE, PIECE);
+	set_end(s);
+	s = set_begin(b);
+	for (size_t at = 0; at < b->size; at += 2 * PAGE) {
+		check(s->ops->pages(s, BASE + at, 1, PAGE_PRESENT, source_at(b, at), &e), &e);
+		check(s->ops->hole(s, BASE + at + PAGE, 1, PAGE_IN_PARENT, &e), &e);
+	}
+	set_end(s);
+}
+
+static double fold(struct images *b, size_t piece)
+{
+	struct image_flatten_options o = { .dirfd = b->dir, .first_pages_id = 1 };
+	struct images below;
+	struct err e = { 0 };
+	double v;
+
+	(void)piece;
+	two_levels(b, &below);
+	start_clock(b);
+	check(image_set_flatten(&o, NULL, &e), &e);
+	v = per_us(b, (double)b->size / 1e3);
+	set_remove(&below);
+	close(below.dir);
+	unlinkat(b->dir, "parent", AT_REMOVEDIR);
+	set_remove(b);
+	unlinkat(b->dir, "pages-2.img", 0);
+	return v;
+}
+
 /* ---- the table ---- */
 
 static const struct {
@@ -409,6 +452,7 @@ static const struct {
 	{ "images_write", "discard tcp", "GB/s", discard, PIECE },
 	{ "images_write", "splice tcp", "GB/s", splice_tcp, 0 },
 	{ "images_write", "set tcp", "GB/s", set_tcp, 0 },
+	{ "images_write", "fold", "GB/s", fold, 0 },
 	{ "images_read", "pread 1M", "GB/s", plain_pread, PIECE },
 	{ "images_read", "map 1M", "GB/s", map_dense, PIECE },
 	{ "images_read", "map 4K", "GB/s", map_dense, PAGE },
@@ -457,7 +501,7 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 			if (fnmatch(o.only, cases[i].name, 0) != 0)
 				continue;
-			bench_prewarm(o.size + o.size / 8);
+			bench_prewarm(o.size * 5 / 2);
 			bench_json(cases[i].bench, cases[i].name, cases[i].unit, cases[i].run(&b, cases[i].piece), "bytes", size, "dir", o.dir, NULL);
 		}
 	close(b.dir);
