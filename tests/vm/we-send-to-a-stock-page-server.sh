@@ -1,0 +1,49 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# We pre-dump a process that writes all the time and dump it, by the name criu, each into a page server of Debian's criu that has the round before as
+# parent; stock criu restores from what its servers wrote, and the process finds its memory right.
+set -eu
+cd "$(dirname "$0")/../.."
+BUILD=${BUILD:-$PWD/build}
+export BUILD
+command -v criu > /dev/null || { echo "needs criu"; exit 77; }
+[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+
+t=$(mktemp -d)
+fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.out "$t"/*/log 2> /dev/null; exit 1; }
+await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
+ln -s "$BUILD/dray" "$t/criu"
+stock=$(command -v criu)
+port=7400
+
+echo 20000 > /proc/sys/kernel/ns_last_pid
+setsid "$BUILD/subjects/workload" --size 16M --rate 1 --pattern uniform --data heap --threads 2 --verify --ready "$t/ready" --report "$t/report" \
+	> "$t/subject.out" 2>&1 < /dev/null &
+subject=$!
+await test -e "$t/ready"
+
+round() { # VERB ROUND [OPTION...]: a stock server for it, then our sender
+	port=$((port + 1))
+	mkdir "$t/sent-$2" "$t/got-$2"
+	"$stock" page-server -d -D "$t/got-$2" --port $port -o "$t/got-$2/log" -v4 --pidfile "$t/server-$2" ${3:+--prev-images-dir "../got-$((${2} - 1))"} ||
+		fail "the stock server"
+	"$t/criu" "$1" -t "$subject" -D "$t/sent-$2" -o "$t/sent-$2/log" -v4 --shell-job --track-mem --page-server --address 127.0.0.1 --port $port \
+		${3:+--prev-images-dir "../sent-$((${2} - 1))"} || fail "$1, round $2"
+	await sh -c "! kill -0 $(cat "$t/server-$2") 2> /dev/null"
+	ls "$t/got-$2/pagemap-$subject.img" > /dev/null || fail "the stock server wrote no page map"
+}
+round pre-dump 1
+round pre-dump 2 parent
+round dump 3 parent
+await sh -c "! kill -0 $subject 2> /dev/null"
+one=$(stat -c %s "$t"/got-1/pages-65537.img)
+three=$(cat "$t"/got-3/pages-*.img | wc -c)
+[ "$three" -lt "$one" ] || fail "the dump sent $three bytes, the first round $one: nothing was incremental"
+cp -n "$t"/sent-3/*.img "$t/got-3/"
+"$stock" restore -D "$t/got-3" -o "$t/got-3/restore.log" -v4 --shell-job -d || { tail -n 30 "$t/got-3/restore.log"; fail "restore"; }
+rm -f "$t/report"
+kill -USR1 "$subject"
+await test -s "$t/report"
+grep -q '"verdict":"right"' "$t/report" || fail "its memory is wrong: $(cat "$t/report")"
+kill "$subject"
+echo "ok: $one bytes in the first round, $three in the dump, memory right"
