@@ -41,7 +41,8 @@ static void append(ProtobufCBuffer *b, size_t len, const uint8_t *data)
 		write_out(o, data, len);
 		return;
 	}
-	memcpy(o->buf + o->used, data, len);
+	if (len > 0) /* an empty field has no data */
+		memcpy(o->buf + o->used, data, len);
 	o->used += len;
 }
 
