@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -623,46 +624,42 @@ static void auto_dedup_waits_for_publication(void **state)
 
 /* ---- pages that come through a descriptor ---- */
 
-static void fill_stream(int fd, size_t pages, const char *behind)
+struct filler { int to; size_t pages; const char *behind; pthread_t thread; int rc; };
+
+static void *fill_stream(void *arg)
 {
-	pid_t pid = fork();
+	struct filler *f = arg;
+	char page[PAGE];
 
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		cleanup_free char *data = malloc(pages * PAGE);
-
-		for (size_t i = 0; i < pages; i++)
-			memset(data + i * PAGE, 'a' + (int)(i % 26), PAGE);
-		_exit(write_full(fd, data, pages * PAGE) < 0 || write_full(fd, behind, strlen(behind)) < 0);
+	for (size_t i = 0; i < f->pages && f->rc == 0; i++) {
+		memset(page, 'a' + (int)(i % 26), PAGE);
+		f->rc = write_full(f->to, page, PAGE);
 	}
-}
-
-static void expect_child_done(void)
-{
-	int status;
-
-	assert_true(wait(&status) > 0);
-	assert_int_equal(status, 0);
+	if (f->rc == 0)
+		f->rc = write_full(f->to, f->behind, strlen(f->behind));
+	close(f->to);
+	return NULL;
 }
 
 static void pages_come_through(int from, int to)
 {
 	enum { MANY = 700 };
+	struct filler f = { .to = to, .pages = MANY, .behind = "behind" };
 	struct page_sink *s = set_begin(set[0], NULL);
 	struct err e = { 0 };
 	char behind[8] = "", want[MANY + 1] = "";
 	struct pagemap_reader *r;
 
 	set_open(s, PAGEMAP_TASK, 41);
-	fill_stream(to, MANY, "behind");
-	close(to);
+	assert_int_equal(pthread_create(&f.thread, NULL, fill_stream, &f), 0);
 	if (image_set_pages_from(s, BASE, 1, PAGE_PRESENT, from, 10000, &e) < 0 ||
 	    image_set_pages_from(s, BASE + PAGE, MANY - 1, PAGE_PRESENT | PAGE_LAZY, from, -1, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(read(from, behind, sizeof(behind)), 6);
 	assert_string_equal(behind, "behind");
 	close(from);
-	expect_child_done();
+	pthread_join(f.thread, NULL);
+	assert_int_equal(f.rc, 0);
 	set_finish(s);
 	for (int i = 0; i < MANY; i++)
 		want[i] = (char)('a' + i % 26);
