@@ -44,7 +44,7 @@ server_stop() {
 }
 sender() {
 	{ echo "from ps_sender import *"; cat; } > "$T/sender.py"
-	IMAGES=$IMAGES PORT=${port:-0} SERVER=$server T=$T PYTHONPATH=$root/tests/lib PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$T/sender.py" ||
+	env IMAGES="$IMAGES" PORT=${port:-0} SERVER="$server" T="$T" PYTHONPATH="$root/tests/lib" PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$T/sender.py" ||
 		fail "the sender"
 }
 nothing_published() { [ -z "$(find "$IMAGES" -mindepth 1)" ]; }
