@@ -31,7 +31,7 @@ def parent_of(pid):
 
 
 class Subject:
-    def __init__(self, where, size="8M", rate="4", **popen):
+    def __init__(self, where, size="8M", rate="0.5", **popen):
         os.makedirs(where, exist_ok=True)
         os.chown(where, popen.get("user", -1), popen.get("group", -1))
         self.where = where
