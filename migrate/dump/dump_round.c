@@ -11,7 +11,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 
-enum { STATUS_MAX = 1 << 16, FIRST_PAGES_ID = 1 };
+enum { STATUS_MAX = 1 << 16, FIRST_PAGES_ID = 1, STOP_S = 10 };
 
 static int gone(pid_t pid, struct err *e)
 {
@@ -78,10 +78,10 @@ int dump_round_begin(struct dump_round *r, struct dumper *d, const struct dump_r
 
 int dump_round_freeze(struct dump_round *r, struct err *e)
 {
-	const char *cgroup = r->q->freeze_cgroup;
+	int timeout_ms = (int)(r->q->timeout_s && r->q->timeout_s < 1000000 ? r->q->timeout_s : STOP_S) * 1000;
 	uint64_t start_time, us = 0;
 
-	if ((cgroup ? keeper_freeze_in(r->keeper, cgroup, &us, e) : keeper_freeze(r->keeper, &us, e)) < 0)
+	if (keeper_freeze_in(r->keeper, r->q->freeze_cgroup, timeout_ms, &us, e) < 0)
 		return err_wrap(e, "stop process %d", r->task.pid);
 	r->stats.freezing_us = us;
 	if (tracker_start_time(r->task.pid, &start_time) < 0 || start_time != r->task.start_time) {

@@ -49,7 +49,7 @@ static int stop_target(struct hold *h, struct err *e)
 
 	if (!target_lives(h))
 		return gone(h, e);
-	if (remote_seize(&h->r, h->target, 0, e) < 0)
+	if ((h->stop_ms ? remote_seize_within(&h->r, h->target, 0, h->stop_ms, e) : remote_seize(&h->r, h->target, 0, e)) < 0)
 		return -1;
 	/* Alive after the seize means that the number has not been given to another process before it. */
 	if (!target_lives(h)) {

@@ -235,12 +235,12 @@ int keeper_freeze(struct keeper *k, uint64_t *freezing_us, struct err *e)
 	return ask_time(k, OP_FREEZE, freezing_us, e);
 }
 
-int keeper_freeze_in(struct keeper *k, const char *cgroup, uint64_t *freezing_us, struct err *e)
+int keeper_freeze_in(struct keeper *k, const char *cgroup, int timeout_ms, uint64_t *freezing_us, struct err *e)
 {
-	struct keeper_request q = { .op = OP_FREEZE };
+	struct keeper_request q = { .op = OP_FREEZE, .stop_ms = timeout_ms };
 	struct keeper_reply a;
 
-	if ((size_t)snprintf(q.cgroup, sizeof(q.cgroup), "%s", cgroup) >= sizeof(q.cgroup))
+	if ((size_t)snprintf(q.cgroup, sizeof(q.cgroup), "%s", cgroup ? cgroup : "") >= sizeof(q.cgroup))
 		return err_set(e, ERR_USAGE, ENAMETOOLONG, "freezer cgroup");
 	if (ask(k, &q, &a, NULL, e) < 0)
 		return -1;

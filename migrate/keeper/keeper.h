@@ -44,8 +44,8 @@ int keeper_arm(struct keeper *k, bool want_uffd, unsigned want_twins, struct kee
 int keeper_make_uffd(struct keeper *k, int *uffd, uint64_t *stopped_us, struct err *e);
 int keeper_freeze(struct keeper *k, uint64_t *freezing_us, struct err *e); /* all threads stopped */
 /* The same by way of a control group's freezer (either version), whose directory cgroup is: all that is in it stands still until the target's threads are
- * stopped. One that was frozen is so again in the end. */
-int keeper_freeze_in(struct keeper *k, const char *cgroup, uint64_t *freezing_us, struct err *e);
+ * stopped. One that was frozen is so again in the end. cgroup: NULL for none; timeout_ms: for stopping each thread. */
+int keeper_freeze_in(struct keeper *k, const char *cgroup, int timeout_ms, uint64_t *freezing_us, struct err *e);
 int keeper_thaw(struct keeper *k, uint64_t *stopped_us, struct err *e);    /* after keeper_freeze: they run on */
 /* Frozen only. Packed TreeState, owned by the caller (free). */
 int keeper_capture(struct keeper *k, const struct capture_options *opt, uint8_t **state, size_t *len, struct err *e);

@@ -18,6 +18,7 @@ struct keeper_request {
 	struct capture_options capture;
 	enum keeper_verdict verdict;
 	char cgroup[PATH_MAX]; /* freeze by it; "" not */
+	int stop_ms;           /* for stopping; 0: as long as ever */
 };
 /* Descriptors travel with it: arm's userfaultfd, capture's memfd. The twins' ends follow in packets of their own, PAIRS_A_PACKET each. */
 struct keeper_reply {
@@ -36,6 +37,7 @@ struct hold {
 	int pidfd; /* owned */
 	char id[48];
 	struct remote r;       /* valid while held */
+	int stop_ms;           /* for stopping it; 0: the usual */
 	bool held;             /* every thread stopped by us */
 	uint64_t held_since;
 	uint64_t scratch, scratch_len, scratch_taken; /* ours in the target, held or not */

@@ -54,6 +54,7 @@ static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 		arm(h, sock, q, &a);
 		return false;
 	case OP_FREEZE:
+		h->stop_ms = q->stop_ms;
 		a.rc = hold_freeze(h, q->cgroup, &a.us, &a.e);
 		break;
 	case OP_UFFD:

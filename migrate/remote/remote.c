@@ -137,12 +137,12 @@ static int read_regs(struct remote_thread *t, struct err *e)
 
 /* Until the stop that PTRACE_INTERRUPT asked for. A signal that was on its way is delivered first, by the kernel's own rules: with another
  * interrupt behind it, since any stop uses up the one before, the thread stops again before its handler's first instruction. */
-static int await_interrupt(struct remote_thread *t, struct err *e)
+static int await_interrupt(struct remote_thread *t, int timeout_ms, struct err *e)
 {
 	for (;;) {
 		int status, sig;
 
-		if (remote_wait(t->tid, REMOTE_STOP_MS, &status, e) < 0)
+		if (remote_wait(t->tid, timeout_ms, &status, e) < 0)
 			return -1;
 		sig = WSTOPSIG(status);
 		if (status >> 16 == EVENT_STOP) {
@@ -246,7 +246,7 @@ static int await_from(struct remote *r, size_t from, struct err *e)
 	for (size_t i = from; i < r->threads;) {
 		struct remote_thread *t = &r->thread[i];
 
-		if (await_interrupt(t, e) == 0 && read_regs(t, e) == 0) {
+		if (await_interrupt(t, r->stop_ms, e) == 0 && read_regs(t, e) == 0) {
 			i++;
 			continue;
 		}
@@ -283,12 +283,12 @@ static int seize_pass(struct remote *r, size_t *found, struct err *e)
 	return await_from(r, before, e);
 }
 
-int remote_seize(struct remote *r, pid_t pid, unsigned flags, struct err *e)
+int remote_seize_within(struct remote *r, pid_t pid, unsigned flags, int stop_ms, struct err *e)
 {
 	size_t found = 0;
 	long leader;
 
-	*r = (struct remote){ .pid = pid, .exitkill = flags & REMOTE_EXITKILL };
+	*r = (struct remote){ .pid = pid, .exitkill = flags & REMOTE_EXITKILL, .stop_ms = stop_ms };
 	leader = pid > 0 ? status_field(pid, pid, "\nTgid:") : -1;
 	if (leader < 0)
 		return err_set(e, ERR_GONE, 0, "no process %d", pid);
@@ -312,7 +312,7 @@ int remote_wait_born(pid_t tid, struct err *e)
 {
 	struct remote_thread t = { .tid = tid };
 
-	return await_interrupt(&t, e);
+	return await_interrupt(&t, REMOTE_STOP_MS, e);
 }
 
 int remote_adopt(struct remote *r, pid_t tid, struct err *e)
@@ -321,7 +321,7 @@ int remote_adopt(struct remote *r, pid_t tid, struct err *e)
 
 	if (!t)
 		return -1;
-	if (await_interrupt(t, e) < 0 || read_regs(t, e) < 0) {
+	if (await_interrupt(t, REMOTE_STOP_MS, e) < 0 || read_regs(t, e) < 0) {
 		r->threads--;
 		return err_wrap(e, "new thread %d", tid);
 	}
@@ -334,7 +334,7 @@ static void release_one(struct remote_thread *t)
 	struct err ignored = { 0 };
 	int status;
 
-	if (!t->stopped && await_interrupt(t, &ignored) < 0)
+	if (!t->stopped && await_interrupt(t, REMOTE_STOP_MS, &ignored) < 0)
 		return;
 	if (memcmp(&t->regs, &t->priv.live, sizeof(t->regs)) != 0 && t->priv.live.cs != 0)
 		ptrace(PTRACE_SETREGS, t->tid, NULL, &t->regs);
@@ -351,4 +351,9 @@ void remote_release(struct remote *r)
 	r->thread = NULL;
 	r->threads = r->capacity = 0;
 	r->born_count = 0;
+}
+
+int remote_seize(struct remote *r, pid_t pid, unsigned flags, struct err *e)
+{
+	return remote_seize_within(r, pid, flags, REMOTE_STOP_MS, e);
 }

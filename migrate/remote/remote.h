@@ -53,6 +53,7 @@ struct remote {
 	uint64_t scratch_taken;        /* bytes at the start of the data area that are given away for good (twins); the callers' own begin behind */
 	uint64_t syscall_at;           /* where a `syscall` instruction was found last, checked before each use */
 	bool exitkill;
+	int stop_ms;
 	pid_t born[REMOTE_BORN_MAX]; /* tids (ours) of the tasks that clone calls of the last remote_run or remote_step made, in order. Traced by */
 	unsigned born_count;         /* us, stopped before their first instruction: remote_adopt or remote_wait_born each */
 };
@@ -62,6 +63,7 @@ enum remote_seize_flags {
 };
 /* Stops every thread (again and again until no new one appears). On failure nothing is held. */
 int remote_seize(struct remote *r, pid_t pid, unsigned flags, struct err *e);
+int remote_seize_within(struct remote *r, pid_t pid, unsigned flags, int stop_ms, struct err *e); /* for each thread; else 10 s */
 /* Whether the held process was killed meanwhile: what failed then failed for that. */
 bool remote_has_ended(const struct remote *r);
 /* Takes one more thread of the target, made by a clone call inside it (r->born): waits for its first stop and reads its registers,
