@@ -21,10 +21,7 @@ fails 1 'dump|check is missing' criu cpuinfo
 fails 1 '--tree PID is missing' criu dump
 fails 1 '--images-dir: open /nowhere' criu dump -t 1 -D /nowhere
 fails 2 '--tree PID is missing' "$BUILD/dray" dump
-<<<<<<< HEAD
-=======
 fails 1 '--page-server wants --address and --port' criu lazy-pages -D "$T" --page-server
->>>>>>> 90addcb (tests: a terminal hands on its output in pieces; image: an empty field is not copied)
 
 [ "$(criu check)" = "Looks good." ] || fail "criu check: $(criu check 2>&1)"
 for feature in $(criu check --feature list); do
