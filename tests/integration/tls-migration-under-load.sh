@@ -11,7 +11,7 @@ overheard() { grep -q "^seen" "$T/overheard"; }
 megabytes() { [ "$(awk '/^bytes/ { print int($2 / 1048576) }' "$T/overheard")" -ge "$1" ]; }
 listen_in() {
 	rm -f "$T/overheard"
-	start a listener "$PYTHON" "$LIB/listen_in.py" "dv$$a" "$T/overheard" 'DRAY\r\n' DRF1
+	start a listener "$PYTHON" "$LIB/listen_in.py" "dv$$a" "$T/overheard" 'DRAY\r\n\x1a\n' 'DRF1\x01\x00'
 	await 10 test -e "$T/overheard"
 }
 # move WHAT OPTION...

@@ -25,7 +25,7 @@ move() {
 	await grep -q listening "$t/agent.out"
 	port=$(sed 's/.*://' "$t/agent.out")
 	rm -f "$t/ready" "$t/report" "$t/heard"
-	python3 tests/lib/listen_in.py lo "$t/heard" 'DRAY\r\n' DRF1 > /dev/null 2>&1 &
+	python3 tests/lib/listen_in.py lo "$t/heard" 'DRAY\r\n\x1a\n' 'DRF1\x01\x00' > /dev/null 2>&1 &
 	listener=$!
 	await test -e "$t/heard"
 	setsid "$BUILD/subjects/workload" --size 2M --rate 0.1 --pattern uniform --data heap --verify \
