@@ -19,7 +19,17 @@
 #include "tests/lib/restless.h"
 #include "tests/lib/subject.h"
 
+#ifdef __SANITIZE_ADDRESS__
+enum { ROUNDS = 6, SEEDS = 2, OPS = 60 }; /* each fork copies the page tables of the sanitizer's shadow */
+/* The subject is a copy of this process: memory that the sanitizer keeps from being used again would be dumped each time. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "quarantine_size_mb=1";
+}
+#else
 enum { ROUNDS = 6, SEEDS = 12, OPS = 300 };
+#endif
 /* What the set of a round builds on, and who makes it. */
 enum how { GOES_ON, NEW_CALLER, OLDER_PARENT, NO_PARENT, HOWS };
 static const char *const names[HOWS] = { "one caller", "a new caller", "an older parent", "no parent" };
