@@ -17,6 +17,7 @@
 #include "migrate/agent/session.h"
 #include "migrate/agent/settled.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/daemon.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
@@ -363,20 +364,6 @@ static void serve(struct agent *a)
 	expire(a);
 }
 
-static int open_signals(struct err *e)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? err_sys(e, "signalfd") : fd;
-}
-
 static int announce(const struct agent *a)
 {
 	char name[SOCK_NAME_MAX];
@@ -421,7 +408,7 @@ int agent_run(const struct agent_config *config, struct err *e)
 		err_set(e, ERR_SYSTEM, ENOMEM, "agent");
 		goto out;
 	}
-	a->signals = open_signals(e);
+	a->signals = daemon_signals(e);
 	if (a->signals < 0 || settled_recover(config->state_dir, e) < 0)
 		goto out;
 	announce(a);

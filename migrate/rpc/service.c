@@ -286,27 +286,13 @@ static void on_signal(struct service *s)
 	}
 }
 
-static int open_signals(struct err *e)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? err_sys(e, "signalfd") : fd;
-}
-
 /* Events of one batch belong to different descriptors, and a client is freed by its own event alone or, once handed over, by its worker's
  * end, when it has none: no event of a batch outlives its client. */
 static int service_serve(struct service *s, struct err *e)
 {
 	struct epoll_event ev[EVENTS];
 
-	s->signals = open_signals(e); /* here and not before: what epoll waits for is the signals of the process that adds them */
+	s->signals = daemon_signals(e); /* here and not before: what epoll waits for is the signals of the process that adds them */
 	if (s->signals < 0)
 		return -1;
 	watch(s, s->signals, EPOLLIN, &s->signals, EPOLL_CTL_ADD);

@@ -127,20 +127,6 @@ static void serve_many(struct server *s)
 	}
 }
 
-static int open_signals(struct err *e)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd < 0 ? err_sys(e, "signalfd") : fd;
-}
-
 /* --- one, as criu's ------------------------------------------------------------------------------------------------------------- */
 
 static int serve_once(struct server *s, struct err *e)
@@ -233,7 +219,7 @@ static int serve(struct server *s, struct err *e)
 		return -1;
 	if (s->options->once)
 		return serve_once(s, e);
-	s->sessions.signals = open_signals(e);
+	s->sessions.signals = daemon_signals(e);
 	if (s->sessions.signals < 0 || sessions_begin(&s->sessions, e) < 0)
 		return -1;
 	serve_many(s);
