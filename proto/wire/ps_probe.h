@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ps_probe.h - finding out which page server one is connected to, of a protocol that announces nothing: 96 bytes that read as four commands of
  * 24 bytes and as three of 32, none of which does anything. CRIU's servers answer each with four zero bytes, so the length of the answer says
- * which layout they have; a server of ours answers with its name and what it can do. Why it works: docs/decisions/011-the-probe.md.
+ * which layout they have; a server of ours answers with its name and what it can do. Why it works: docs/decisions/010-the-probe.md.
  * Pure. Threads: any. */
 #ifndef DRAY_WIRE_PS_PROBE_H
 #define DRAY_WIRE_PS_PROBE_H
