@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A set refers to its parent unseen only where tracking began with that parent: a false page in it shows who looked. Any other parent is compared;
  * one of a process that had the number before counts for nothing. What a caller left is given to one who may have it, once. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "pageserver/images/pagemap.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "tests/lib/remove_tree.h"
 #include "tests/lib/subject.h"
 
 enum { PAGES = 512, PAGE = 4096, FALSE_PAGE = 100, ASKERS = 8 };
@@ -26,28 +26,9 @@ static char dir[64] = "/tmp/believed-XXXXXX", trackers[96];
 static char *memory; /* at the same address in the subject */
 static pid_t subject;
 
-static void remove_all(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *f;
-
-	while (d && (f = readdir(d))) {
-		char name[400];
-
-		if (strcmp(f->d_name, ".") == 0 || strcmp(f->d_name, "..") == 0)
-			continue;
-		snprintf(name, sizeof(name), "%s/%s", path, f->d_name);
-		if (unlink(name) < 0)
-			remove_all(name);
-	}
-	if (d)
-		closedir(d);
-	rmdir(path);
-}
-
 static void clean(void)
 {
-	remove_all(dir);
+	remove_tree(dir);
 }
 
 static int idle(int line, void *arg)
@@ -157,7 +138,7 @@ static void without_the_tracker_the_last_set_is_compared_too(void)
 	const unsigned char right = FALSE_PAGE % 250 + 1, wrong = 0xfe;
 
 	pre_dump("8", NULL);
-	remove_all(trackers);
+	remove_tree(trackers);
 	CHECK(in_chain("8", wrong) == right);
 	CHECK(pre_dump("9", "../8") >= PAGES - 8);
 	CHECK(in_chain("9", 0) == right, "with nothing left of the tracker the parent was believed");

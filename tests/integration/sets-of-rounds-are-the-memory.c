@@ -4,7 +4,6 @@
  * the process has.
  *
  *   sets-of-rounds-are-the-memory [SEEDS [FIRST_SEED]] */
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include "proto/base/cleanup.h"
 #include "tests/lib/mirror.h"
 #include "tests/lib/restless.h"
+#include "tests/lib/remove_tree.h"
 #include "tests/lib/subject.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -49,28 +49,9 @@ static int open_set(unsigned round)
 	return fd;
 }
 
-static void remove_all(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *f;
-
-	while (d && (f = readdir(d))) {
-		char name[400];
-
-		if (strcmp(f->d_name, ".") == 0 || strcmp(f->d_name, "..") == 0)
-			continue;
-		snprintf(name, sizeof(name), "%s/%s", path, f->d_name);
-		if (unlink(name) < 0)
-			remove_all(name);
-	}
-	if (d)
-		closedir(d);
-	rmdir(path);
-}
-
 static void leave(void)
 {
-	remove_all(dir);
+	remove_tree(dir);
 }
 
 /* The final round without what a whole dump asks of a process: this one has children, and shares memory with us. */
@@ -196,7 +177,7 @@ static void one_seed(uint64_t seed)
 		char path[96];
 
 		snprintf(path, sizeof(path), "%s/%u", dir, i);
-		remove_all(path);
+		remove_tree(path);
 	}
 }
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lib/remove_tree.h"
 #include "tests/lib/subject.h"
 
 enum { ARGS_MAX = 96 };
@@ -149,12 +149,6 @@ void zoo_ask(const struct zoo_host *z)
 	CHECK(strcmp(text, "ok\n") == 0, "the zoo is not whole");
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st, (void)type, (void)at;
-	return remove(path);
-}
-
 void zoo_end(struct zoo_host *z)
 {
 	if (z->pid > 0) {
@@ -165,6 +159,6 @@ void zoo_end(struct zoo_host *z)
 	}
 	living = NULL;
 	if (z->dir[0])
-		nftw(z->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		remove_tree(z->dir);
 	z->dir[0] = '\0';
 }

@@ -40,6 +40,16 @@ right() { # the copy says that all its memory is right, after its last page came
 	await gone "$restored"
 }
 
+# SET, DAEMON, DUMP: the set is restored, both programs end well, the original is gone, the copy is right.
+fed() {
+	await test -S "$t/$1/lazy-pages.socket"
+	restore "$t/$1"
+	wait "$daemon" || fail "$2 ended with $?"
+	wait "$dump" || fail "$3 ended with $?"
+	await gone "$pid"
+	right
+}
+
 echo "--- our dump, criu's daemon"
 subject
 mkdir "$t/a"
@@ -48,12 +58,7 @@ dump=$!
 await test -e "$t/a/inventory.img"
 criu lazy-pages --page-server --address 127.0.0.1 --port 9001 -D "$t/a" -o lazy.log -v2 &
 daemon=$!
-await test -S "$t/a/lazy-pages.socket"
-restore "$t/a"
-wait $daemon || fail "criu lazy-pages ended with $?"
-wait $dump || fail "our dump ended with $?"
-await gone "$pid"
-right
+fed a "criu lazy-pages" "our dump"
 
 echo "--- criu's dump, our daemon"
 subject
@@ -63,12 +68,7 @@ dump=$!
 await listens 9002
 "$BUILD/dray" lazy-pages -D "$t/b" --page-server --address 127.0.0.1 --port 9002 > "$t/feeder.out" 2> "$t/feeder.err" &
 daemon=$!
-await test -S "$t/b/lazy-pages.socket"
-restore "$t/b"
-wait $daemon || fail "our daemon ended with $?"
-wait $dump || fail "criu dump ended with $?"
-await gone "$pid"
-right
+fed b "our daemon" "criu dump"
 
 echo "--- ours and ours"
 subject
@@ -78,10 +78,5 @@ dump=$!
 await test -e "$t/c/inventory.img"
 "$BUILD/dray" lazy-pages -D "$t/c" --page-server --address 127.0.0.1 --port 9003 --ps-layout 32 > "$t/feeder.out" 2> "$t/feeder.err" &
 daemon=$!
-await test -S "$t/c/lazy-pages.socket"
-restore "$t/c"
-wait $daemon || fail "our daemon ended with $?"
-wait $dump || fail "our dump ended with $?"
-await gone "$pid"
-right
+fed c "our daemon" "our dump"
 echo "ok"
