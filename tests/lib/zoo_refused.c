@@ -102,14 +102,16 @@ static void packet_pipe(void)
 
 	zoo_need(pipe2(p, O_DIRECT) == 0, "pipe");
 }
-/* Child processes end with their parent: they are the zoo's, not the test's. */
+/* Child processes end with their parent: they are the zoo's, not the test's. A zoo killed before the signal is asked for sends none,
+   so the child looks once more who its parent is. */
 static pid_t child(void)
 {
-	pid_t pid = fork();
+	pid_t zoo = getpid(), pid = fork();
 
 	zoo_need(pid >= 0, "fork");
 	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != zoo)
+			_exit(1);
 		for (;;)
 			pause();
 	}
