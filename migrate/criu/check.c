@@ -26,6 +26,7 @@
 #include "migrate/track/pagemap.h"
 #include "migrate/track/track.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/die_with.h"
 #include "proto/base/io.h"
 
 #ifndef TFD_IOC_SET_TICKS
@@ -66,11 +67,12 @@ static int stop(pid_t child)
 /* Asks of a child that is held by ptrace and ends with the question. */
 static int of_held_child(child_probe *ask)
 {
-	pid_t child = fork();
+	pid_t self = getpid(), child = fork();
 	int rc;
 
 	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!die_with(self, SIGKILL))
+			_exit(1);
 		for (;;)
 			pause();
 	}

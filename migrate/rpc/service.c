@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -23,6 +22,7 @@
 #include "migrate/rpc/rpc_session.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/daemon.h"
+#include "proto/base/die_with.h"
 #include "proto/base/notify.h"
 
 enum {
@@ -453,13 +453,12 @@ int service_run(const struct service_config *c, struct err *e)
 	return rc;
 }
 
-static _Noreturn void serve_in_child(struct service *s)
+static _Noreturn void serve_in_child(struct service *s, pid_t parent)
 {
 	struct err e = { 0 };
 
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	log_set_role("service");
-	if (service_serve(s, &e) != 0)
+	if (die_with(parent, SIGTERM) && service_serve(s, &e) != 0)
 		log_event(LOG_ERROR, "rpc-service", "error=\"%s\"", e.text);
 	service_close(s);
 	_exit(0);
@@ -468,12 +467,12 @@ static _Noreturn void serve_in_child(struct service *s)
 pid_t service_start(const struct service_config *c, struct err *e)
 {
 	struct service *s = service_open(c, e);
-	pid_t pid = s ? fork() : -1;
+	pid_t parent = getpid(), pid = s ? fork() : -1;
 
 	if (!s)
 		return -1;
 	if (pid == 0)
-		serve_in_child(s);
+		serve_in_child(s, parent);
 	if (pid < 0)
 		err_sys(e, "fork");
 	s->own_socket = s->own_socket && pid < 0; /* the child's from here on */

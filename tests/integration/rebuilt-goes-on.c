@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/die_with.h"
 #include "proto/base/io.h"
 #include "tests/lib/rebuild_rig.h"
 #include "tests/lib/subject.h"
@@ -95,6 +96,7 @@ static void copy_subject(const char *program, const char *to)
 static void start(const char *program, bool as_user)
 {
 	char path[512], log[64];
+	pid_t test = getpid();
 
 	snprintf(path, sizeof(path), "%s", program);
 	if (program[0] != '/') {
@@ -108,7 +110,8 @@ static void start(const char *program, bool as_user)
 		gid_t groups[] = { 4, 77 };
 		int null = open("/dev/null", O_RDWR), out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0666);
 
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!die_with(test, SIGKILL))
+			_exit(1);
 		setsid();
 		dup2(null, 0);
 		dup2(out, 1);

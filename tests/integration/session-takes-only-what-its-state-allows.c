@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "control.pb-c.h"
 #include "migrate/conduct/host_facts.h"
 #include "migrate/conduct/link.h"
+#include "proto/base/die_with.h"
 #include "proto/base/io.h"
 #include "proto/wire/control.h"
 #include "proto/wire/frame.h"
@@ -38,6 +38,7 @@ static _Noreturn void die(const char *what, const struct err *e)
 static void start_agent(const char *build, const char *state_dir)
 {
 	char path[4096], line[128] = "";
+	pid_t test = getpid();
 	int out[2];
 	FILE *f;
 
@@ -46,7 +47,8 @@ static void start_agent(const char *build, const char *state_dir)
 		die("pipe", NULL);
 	agent = fork();
 	if (agent == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!die_with(test, SIGKILL))
+			_exit(1);
 		dup2(out[1], STDOUT_FILENO);
 		close_range(3, ~0u, 0);
 		execl(path, path, "agent", "--listen", "127.0.0.1:0", "--state-dir", state_dir, "--log-level", "error", (char *)NULL);

@@ -5,10 +5,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/die_with.h"
 #include "tests/lib/image_rig.h"
 #include "tests/lib/subject.h"
 #include "tests/lib/zoo.h"
@@ -62,11 +62,12 @@ static bool there(void *name)
 	return access(in_dir(name), F_OK) == 0 || waitpid(child, NULL, WNOHANG) == child;
 }
 
-static void become_subject(const char *program)
+static void become_subject(const char *program, pid_t test)
 {
 	int null = open("/dev/null", O_RDWR);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!die_with(test, SIGKILL))
+		_exit(1);
 	setsid();
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
@@ -81,6 +82,7 @@ static void move_in_the_middle(const char *program)
 	char text[2048] = "", self[400] = "", path[512];
 	char ready[] = "ready", verdict[] = "verdict";
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	pid_t test;
 	int fd;
 
 	CHECK(len > 0);
@@ -88,10 +90,11 @@ static void move_in_the_middle(const char *program)
 		*strrchr(self, '/') = '\0';
 	snprintf(path, sizeof(path), "%s/subjects/%s", self, program);
 	CHECK(mkdtemp(dir) && atexit(clean) == 0);
+	test = getpid();
 	child = fork();
 	CHECK(child >= 0);
 	if (child == 0)
-		become_subject(path);
+		become_subject(path, test);
 	await(there, ready, "the subject to be ready");
 	for (int i = 0; i < 3; i++)
 		image_rig_move(child);

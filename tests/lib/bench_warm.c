@@ -6,11 +6,12 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "proto/base/die_with.h"
 
 #define AHEAD (256ul << 20) /* free and warm: what a run may take before we look again, at 100 GB/s */
 #define STEP (64ul << 20)
@@ -56,14 +57,15 @@ pid_t bench_warm_start(size_t bytes)
 {
 	int line[2];
 	char byte;
-	pid_t pid;
+	pid_t parent = getpid(), pid;
 	ssize_t n;
 
 	if (pipe(line) < 0)
 		return -errno;
 	pid = fork();
 	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (!die_with(parent, SIGKILL))
+			_exit(1);
 		close(line[0]);
 		bench_warm_run(bytes, tell, &line[1]);
 		_exit(1);

@@ -6,12 +6,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "migrate/dump/dump.h"
+#include "proto/base/die_with.h"
 #include "tests/lib/subject.h"
 
 enum { RIGS_MAX = 8 };
@@ -64,11 +64,12 @@ void image_rig_remove(struct image_rig *g)
 
 enum { ASIDE = 200 };
 
-static void become_sleeper(const int *fds, size_t n, bool own_session)
+static void become_sleeper(pid_t test, const int *fds, size_t n, bool own_session)
 {
 	int null = open("/dev/null", O_RDWR);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!die_with(test, SIGKILL))
+		_exit(1);
 	if (own_session)
 		setsid();
 	for (size_t i = 0; i < n; i++)
@@ -87,18 +88,23 @@ static pid_t sleeper;
 
 static void end_sleeper(void)
 {
-	if (sleeper > 0)
-		kill(sleeper, SIGKILL);
+	if (sleeper <= 0)
+		return;
+	kill(sleeper, SIGKILL);
+	while (waitpid(sleeper, NULL, 0) < 0 && errno == EINTR)
+		;
 }
 
 pid_t image_rig_sleeper(const int *fds, size_t n, bool own_session)
 {
+	pid_t test = getpid();
+
 	if (!sleeper)
 		CHECK(atexit(end_sleeper) == 0);
 	sleeper = fork();
 	CHECK(sleeper >= 0);
 	if (sleeper == 0)
-		become_sleeper(fds, n, own_session);
+		become_sleeper(test, fds, n, own_session);
 	await_in_syscall(sleeper, sleeper, SYS_clock_nanosleep);
 	return sleeper;
 }

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/die_with.h"
 #include "proto/base/io.h"
 
 /* Slots lie side by side, each as large as a huge page, so that neighbours merge and split; what is moved comes to where others were. */
@@ -333,12 +333,12 @@ static int make_file(uint64_t seed)
 	return fd;
 }
 
-static void live(uint64_t seed, volatile uint64_t *ops, int sock, bool want_uffd)
+static void live(pid_t test, uint64_t seed, volatile uint64_t *ops, int sock, bool want_uffd)
 {
 	static struct world w;
 	static struct actor actors[THREADS];
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	must(die_with(test, SIGKILL), "parent");
 	/* The process's own memory is tracked too, so nothing of its start is kept out of the arena's games. */
 	w = (struct world){ .brk_lock = PTHREAD_MUTEX_INITIALIZER, .file = make_file(seed), .ops = ops, .seed = seed };
 	for (int i = 0; i < SLOTS; i++)
@@ -367,6 +367,7 @@ int restless_start(struct restless *r, uint64_t seed, bool want_uffd)
 {
 	cleanup_fd int mine = -1, its = -1;
 	int pair[2], got = 0;
+	pid_t test = getpid();
 	char byte;
 
 	*r = (struct restless){ .uffd = -1 };
@@ -380,7 +381,7 @@ int restless_start(struct restless *r, uint64_t seed, bool want_uffd)
 	r->pid = fork();
 	if (r->pid == 0) {
 		close(mine);
-		live(seed, r->ops, its, want_uffd);
+		live(test, seed, r->ops, its, want_uffd);
 		_exit(4);
 	}
 	close(steal_fd(&its));

@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/die_with.h"
 #include "tests/lib/remove_tree.h"
 #include "tests/lib/subject.h"
 
@@ -30,11 +30,12 @@ static void program_path(char *out, size_t size)
 	snprintf(out, size, "%s/subjects/zoo", self);
 }
 
-static void become_zoo(const char *program, char **args)
+static void become_zoo(const char *program, char **args, pid_t test)
 {
 	int null = open("/dev/null", O_RDWR);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!die_with(test, SIGKILL))
+		_exit(1);
 	setsid();
 	dup2(null, 0);
 	dup2(null, 1);
@@ -94,6 +95,7 @@ bool zoo_start(struct zoo_host *z, const char *kinds)
 	char program[512], names[2048], log[192];
 	char *args[ARGS_MAX] = { program, z->dir };
 	int n = 2;
+	pid_t test = getpid();
 	struct waiting w = { .z = z, .file = "ready" };
 
 	snprintf(z->dir, sizeof(z->dir), "/tmp/zoo.XXXXXX");
@@ -114,7 +116,7 @@ bool zoo_start(struct zoo_host *z, const char *kinds)
 		snprintf(log, sizeof(log), "%s/log", z->dir);
 		fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0666);
 		dup2(fd, 2);
-		become_zoo(program, args);
+		become_zoo(program, args, test);
 	}
 	await(there_or_ended, &w, "the zoo to be ready");
 	if (w.ended)

@@ -32,6 +32,8 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 
+#include "proto/base/die_with.h"
+
 static void netlink(void) { zoo_need(socket(AF_NETLINK, SOCK_RAW, 0) >= 0, "netlink"); }
 static void raw(void) { zoo_need(socket(AF_INET, SOCK_RAW, 1) >= 0, "raw"); }
 static void tty(void)
@@ -102,15 +104,14 @@ static void packet_pipe(void)
 
 	zoo_need(pipe2(p, O_DIRECT) == 0, "pipe");
 }
-/* Child processes end with their parent: they are the zoo's, not the test's. A zoo killed before the signal is asked for sends none,
-   so the child looks once more who its parent is. */
+/* Child processes end with their parent: they are the zoo's, not the test's. */
 static pid_t child(void)
 {
 	pid_t zoo = getpid(), pid = fork();
 
 	zoo_need(pid >= 0, "fork");
 	if (pid == 0) {
-		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != zoo)
+		if (!die_with(zoo, SIGKILL))
 			_exit(1);
 		for (;;)
 			pause();
