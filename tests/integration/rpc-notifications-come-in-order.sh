@@ -27,7 +27,7 @@ def swrk():
 
 
 def impatient():
-    return Client.swrk("--ack-timeout", "2s")
+    return Client.swrk("--ack-timeout", "5s")
 
 
 def refuse(at):

@@ -9,7 +9,8 @@
 #   finish NAME                   waits for it and returns its exit code
 #   agent_start HOST [OPTION...]  starts `dray agent` and awaits its readiness; its address in $agent_addr
 #   agent_stop HOST / agent_kill HOST
-#   await SECONDS CMD...          until CMD succeeds; fails the test when it never does
+#   await SECONDS CMD...          until CMD succeeds; fails the test when it never does. A loaded machine gets SLOWNESS (5) times the SECONDS: what
+#                                 succeeds waits no longer for it
 #   process_there HOST INNER      prints the pid, as this shell sees it, of what HOST knows as INNER
 #   nothing_left HOST [NAME...]   no process but the named, no cgroup, socket or state file of a migration. With RECORDS=1 a destination may
 #                                 keep what it committed, for a source that was cut off to ask
@@ -28,6 +29,7 @@ SUBJECT=$BUILD/subjects/workload
 LIB=$hosts_root/tests/lib
 PYTHON=/usr/bin/python3
 PORT=7471
+SLOWNESS=${SLOWNESS:-5}
 
 T=
 declare -A host_init host_addr host_cgroup waiter pid inner
@@ -40,6 +42,7 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 await() {
 	local limit=$1 end
 	shift
+	limit=$((limit * SLOWNESS))
 	end=$((${EPOCHREALTIME/./} + limit * 1000000))
 	until "$@"; do
 		[ "${EPOCHREALTIME/./}" -lt "$end" ] || fail "never came true in $limit s: $*"
@@ -219,7 +222,7 @@ left_on() {
 }
 nothing_left_now() { [ -z "$(left_on "$@")" ]; }
 nothing_left() {
-	local end=$((${EPOCHREALTIME/./} + 5000000))
+	local end=$((${EPOCHREALTIME/./} + 5000000 * SLOWNESS))
 	until nothing_left_now "$@"; do
 		[ "${EPOCHREALTIME/./}" -lt "$end" ] || { left_on "$@" >&2; fail "left behind on $1"; }
 		sleep 0.05

@@ -22,7 +22,7 @@ trap 'exit 130' INT
 
 fail() { echo "FAILED: $*"; exit 1; }
 await() {
-	local limit=$(($1 * 20)) n=0
+	local limit=$(($1 * 20 * ${SLOWNESS:-5})) n=0 # a loaded machine is slow
 	shift
 	until "$@"; do
 		n=$((n + 1))

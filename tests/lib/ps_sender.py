@@ -11,8 +11,8 @@ PAGE = 4096
 
 class Sender:
     def __init__(self, port, layout=32):
-        self.s = socket.create_connection(("127.0.0.1", int(port)), 20)
-        self.s.settimeout(20)
+        self.s = socket.create_connection(("127.0.0.1", int(port)), 120)
+        self.s.settimeout(120)
         self.layout = layout
 
     def say(self, code, flags=0, nr=0, vaddr=0, dst=0):
