@@ -8,7 +8,7 @@ FUZZ_NAMES   := $(notdir $(basename $(wildcard tests/fuzz/*.c)))
 # The pure part of what takes requests, and what that is made of.
 FUZZ_RPC     := $(patsubst %,migrate/rpc/%.c,request options option_values option_check rpc_session answer) \
                 $(patsubst %,migrate/criu/%.c,command own_options option_file option_forms) migrate/cli/opt.c
-FUZZ_SRC     := $(wildcard proto/*/*.c pageserver/*.c pageserver/*/*.c) $(FUZZ_RPC)
+FUZZ_SRC     := $(wildcard proto/*/*.c pageserver/*.c pageserver/*/*.c) $(FUZZ_RPC) tests/lib/remove_tree.c
 FUZZ_OBJ     := $(FUZZ_SRC:%.c=$(FUZZ_DIR)/%.o) $(PROTOS:%=$(FUZZ_DIR)/gen/%.pb-c.o)
 FUZZ_FLAGS   := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -pthread
 DEPS_FUZZ    := clang llvm libclang-rt-14-dev
