@@ -255,6 +255,8 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
 	if (h->role == HELLO_STREAM)
 		status = session && h->index < STREAMS_MAX ? hand_over(session, AGENT_STREAM, h->index, c->fd) : HELLO_UNKNOWN_ID;
+	if (h->role == HELLO_IMAGES) /* a page server's */
+		status = HELLO_REFUSED;
 	if (h->role == HELLO_LATE)
 		status = session ? HELLO_OK : HELLO_UNKNOWN_ID;
 	if (status != HELLO_OK) {
@@ -267,6 +269,7 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 		status = start_session(a, &h->id, c);
 		break;
 	case HELLO_STREAM:
+	case HELLO_IMAGES:
 		break;
 	case HELLO_LATE: /* both sides speak: as with a control connection, the answer goes first */
 		status = hand_over(session, AGENT_LATE, h->index, c->fd);

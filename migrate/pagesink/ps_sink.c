@@ -10,9 +10,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "migrate/pagesink/ps_frames.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
 #include "proto/base/sock.h"
+#include "proto/wire/hello.h"
+#include "proto/wire/ps_native.h"
 #include "proto/wire/ps_probe.h"
 #include "proto/wire/runs.h"
 
@@ -22,6 +25,7 @@ enum {
 	STATUS_MS = 120 * 1000, /* for the status: everything may have to reach the server's disk first */
 	STALL_MS = 20 * 1000,   /* without room for one more byte */
 	SURPLUS_MS = 500,       /* for what a server is just about to send behind what came, beside two round trips */
+	WORDS_MS = 1000,        /* for what a server that ended a native session said about it: it is here, or on its way */
 	FEW_PAGES = 1 << 20,    /* of one command: less than the 24 bytes' counter holds */
 };
 
@@ -35,6 +39,7 @@ struct ps_sink {
 	uint32_t features;
 	enum ps_layout layout;
 	uint64_t dst; /* of the page map that is open */
+	struct ps_frames *frames; /* NULL: the stock protocol */
 };
 
 static struct ps_sink *sink_of(struct page_sink *s)
@@ -51,9 +56,10 @@ static int server_gone(int num, struct err *e)
 	return err_set(e, ERR_PEER, num, "the connection to the page server");
 }
 
+/* A server says nothing while it is sent to: what comes is its end, or why. */
 static int wait_writable(int fd, struct err *e)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = { .fd = fd, .events = POLLOUT | POLLIN };
 	int n;
 
 	do
@@ -61,7 +67,9 @@ static int wait_writable(int fd, struct err *e)
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return err_set(e, ERR_TIMEOUT, 0, "the page server took nothing for %d s", STALL_MS / 1000);
-	return n < 0 ? err_sys(e, "wait for the page server") : 0;
+	if (n < 0)
+		return err_sys(e, "wait for the page server");
+	return p.revents & (POLLOUT | POLLERR) ? 0 : server_gone(0, e);
 }
 
 /* Moves a message on behind what was sent of it. */
@@ -133,7 +141,86 @@ static int answer(const struct ps_sink *s, void *buf, size_t len, int timeout_ms
 	return rc < 0 ? answer_failed(rc, timeout_ms, e) : 0;
 }
 
+/* --- native answers ------------------------------------------------------------------------------------------------------------- */
+
+/* The rest of an answer that is an error. */
+static int failure_said(const struct ps_sink *s, const struct ps_native_answer *a, struct err *e)
+{
+	char text[sizeof(e->text)];
+
+	if (receive(s->fd, text, a->text, WORDS_MS) < 0)
+		return server_gone(0, e);
+	ps_native_text_clean(text, a->text);
+	return err_set(e, ERR_PEER, 0, "the page server: %s", text);
+}
+
+static int native_answer(const struct ps_sink *s, uint32_t *value, int timeout_ms, struct err *e)
+{
+	unsigned char bytes[PS_NATIVE_ANSWER];
+	struct ps_native_answer a;
+
+	if (answer(s, bytes, sizeof(bytes), timeout_ms, e) < 0)
+		return -1;
+	if (ps_native_answer_decode(bytes, &a) < 0)
+		return err_set(e, ERR_PROTOCOL, 0, "the page server's answer is none");
+	*value = a.value;
+	return a.kind ? failure_said(s, &a, e) : 0;
+}
+
+/* The answer to a command; size: of the stock protocol's. */
+static int value_of(const struct ps_sink *s, size_t size, uint32_t *value, int timeout_ms, struct err *e)
+{
+	unsigned char bytes[4] = { 0 };
+
+	if (s->frames)
+		return native_answer(s, value, timeout_ms, e);
+	if (answer(s, bytes, size, timeout_ms, e) < 0)
+		return -1;
+	*value = le32_get(bytes);
+	return 0;
+}
+
+/* After sending failed: a native server may have said why. */
+static int sending_failed(const struct ps_sink *s, struct err *e)
+{
+	struct err said;
+	uint32_t ignored;
+
+	if (s->frames && e->kind == ERR_PEER && native_answer(s, &ignored, WORDS_MS, &said) < 0 && said.kind == ERR_PEER)
+		*e = said;
+	return -1;
+}
+
 /* --- commands ------------------------------------------------------------------------------------------------------------------- */
+
+/* Nobody answers a frame, but one that ended the session. */
+static int look_for_words(const struct ps_sink *s, struct err *e)
+{
+	char byte;
+	uint32_t ignored;
+
+	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 || native_answer(s, &ignored, WORDS_MS, e) < 0)
+		return err_is_set(e) ? -1 : 0;
+	return err_set(e, ERR_PROTOCOL, 0, "the page server answers what it was not asked");
+}
+
+static int send_frame(const struct ps_sink *s, struct err *e)
+{
+	struct iovec *iov;
+	int count = ps_frames_take(s->frames, s->dst, &iov);
+	uint64_t start;
+
+	if (!count)
+		return 0;
+	err_clear(e);
+	if (look_for_words(s, e) < 0)
+		return -1;
+	start = clock_us();
+	if (send_all(s->fd, iov, count, true, e) < 0)
+		return sending_failed(s, e);
+	ps_frames_sent(s->frames, clock_us() - start);
+	return 0;
+}
 
 static int say(const struct ps_sink *s, const struct ps_command *c, const void *data, bool more, struct err *e)
 {
@@ -141,19 +228,25 @@ static int say(const struct ps_sink *s, const struct ps_command *c, const void *
 	struct iovec iov[] = { { .iov_base = header, .iov_len = s->layout },
 			       { .iov_base = (void *)(uintptr_t)data, .iov_len = data ? pages_to_bytes(c->nr) : 0 } };
 
+	if (s->frames && send_frame(s, e) < 0)
+		return -1;
 	ps_encode(s->layout, c, header);
-	return send_all(s->fd, iov, data ? 2 : 1, more, e);
+	return send_all(s->fd, iov, data ? 2 : 1, more, e) < 0 ? sending_failed(s, e) : 0;
+}
+
+static int ask(const struct ps_sink *s, const struct ps_command *c, size_t size, uint32_t *value, int timeout_ms, struct err *e)
+{
+	return say(s, c, NULL, false, e) < 0 ? -1 : value_of(s, size, value, timeout_ms, e);
 }
 
 static int sink_has_parent(struct page_sink *sink, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
 {
-	struct ps_sink *s = sink_of(sink);
 	struct ps_command c = { .code = PS_PARENT, .dst = ps_dst_encode((enum ps_kind)kind, id) };
-	unsigned char bytes[PS_PARENT_ANSWER];
+	uint32_t value;
 
-	if (say(s, &c, NULL, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
+	if (ask(sink_of(sink), &c, PS_PARENT_ANSWER, &value, ANSWER_MS, e) < 0)
 		return -1;
-	*parent = le32_get(bytes) != 0;
+	*parent = value != 0;
 	return 0;
 }
 
@@ -161,12 +254,12 @@ static int sink_open(struct page_sink *sink, enum pagemap_kind kind, uint64_t id
 {
 	struct ps_sink *s = sink_of(sink);
 	struct ps_command c = { .code = PS_OPEN2, .dst = ps_dst_encode((enum ps_kind)kind, id) };
-	unsigned char byte;
+	uint32_t value;
 
-	s->dst = c.dst;
-	if (say(s, &c, NULL, false, e) < 0 || answer(s, &byte, sizeof(byte), ANSWER_MS, e) < 0)
+	if (ask(s, &c, PS_OPEN2_ANSWER, &value, ANSWER_MS, e) < 0)
 		return -1;
-	*parent = byte != 0;
+	s->dst = c.dst;
+	*parent = value != 0;
 	return 0;
 }
 
@@ -188,9 +281,29 @@ static int say_range(struct ps_sink *s, uint64_t vaddr, uint64_t nr, uint32_t fl
 	return 0;
 }
 
+static int frame_pages(struct ps_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const uint8_t *data, struct err *e)
+{
+	bool direct = nr >= PS_FRAMES_DIRECT;
+
+	while (nr > 0) {
+		uint64_t taken = ps_frames_add(s->frames, vaddr, nr, (uint16_t)flags, data);
+
+		if ((!taken || direct) && send_frame(s, e) < 0)
+			return err_wrap(e, "pages at 0x%" PRIx64, vaddr);
+		vaddr += pages_to_bytes(taken);
+		data += pages_to_bytes(taken);
+		nr -= taken;
+	}
+	return 0;
+}
+
 static int sink_pages(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e)
 {
-	return say_range(sink_of(sink), vaddr, nr, flags, data, e);
+	struct ps_sink *s = sink_of(sink);
+
+	if (s->frames && vaddr < FRAME_SPACE_END - pages_to_bytes(nr))
+		return frame_pages(s, vaddr, nr, flags, data, e);
+	return say_range(s, vaddr, nr, flags, data, e);
 }
 
 static int sink_hole(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, struct err *e)
@@ -202,20 +315,23 @@ static int sink_finish(struct page_sink *sink, struct err *e)
 {
 	struct ps_sink *s = sink_of(sink);
 	struct ps_command c = { .code = s->inherited ? PS_FORCE_CLOSE : PS_CLOSE };
-	unsigned char bytes[PS_STATUS_ANSWER];
+	uint32_t status;
 
-	if (say(s, &c, NULL, false, e) < 0 || answer(s, bytes, sizeof(bytes), STATUS_MS, e) < 0)
+	if (ask(s, &c, PS_STATUS_ANSWER, &status, STATUS_MS, e) < 0)
 		return err_wrap(e, "close the session");
 	if (!s->inherited)
 		shutdown(s->fd, SHUT_WR);
-	if (le32_get(bytes))
-		return err_set(e, ERR_PEER, 0, "the page server could not keep what it was sent: status %" PRId32, (int32_t)le32_get(bytes));
+	if (status)
+		return err_set(e, ERR_PEER, 0, "the page server could not keep what it was sent: status %" PRId32, (int32_t)status);
 	return 0;
 }
 
 static void sink_destroy(struct page_sink *sink)
 {
-	free(sink ? sink_of(sink) : NULL);
+	if (!sink)
+		return;
+	ps_frames_destroy(sink_of(sink)->frames);
+	free(sink_of(sink));
 }
 
 static const struct page_sink_ops ps_sink_ops = {
@@ -261,7 +377,39 @@ static int probe(struct ps_sink *s, struct err *e)
 	return layout_from_surplus(s, e);
 }
 
-struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, struct err *e)
+static int hello_refused(const struct hello *h, struct err *e)
+{
+	return err_set(e, ERR_PEER, 0, "the page server of version %u refuses a native session (status %u)", h->version, h->status);
+}
+
+static int become_native(struct ps_sink *s, enum compress_mode mode, struct err *e)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM,
+			   .max_frame_pages = PS_FRAME_PAGES };
+	unsigned char bytes[HELLO_SIZE];
+	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
+
+	hello_encode(&h, bytes);
+	if (send_all(s->fd, &iov, 1, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
+		return -1;
+	if (hello_decode(bytes, &h) < 0 || h.status != HELLO_OK || h.role != HELLO_IMAGES)
+		return hello_refused(&h, e);
+	s->frames = ps_frames_create(mode, h.features, h.max_frame_pages);
+	s->layout = PS_LAYOUT_32;
+	return s->frames ? 0 : err_set(e, ERR_SYSTEM, ENOMEM, "memory for frames");
+}
+
+/* A server whose layout was told is stock as far as anybody knows. */
+static int find_out(struct ps_sink *s, enum compress_mode mode, struct err *e)
+{
+	if (s->layout != PS_LAYOUT_UNKNOWN)
+		return 0;
+	if (probe(s, e) < 0)
+		return err_wrap(e, "ask the page server for its layout");
+	return s->ours && s->features & PS_FEATURE_NATIVE ? become_native(s, mode, e) : 0;
+}
+
+struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e)
 {
 	struct sock_tuning tuning = { .congestion = "auto" };
 	struct ps_sink *s = calloc(1, sizeof(*s));
@@ -273,9 +421,8 @@ struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, 
 	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = fd, .inherited = inherited, .layout = layout };
 	if (!inherited)
 		sock_tune(fd, &tuning, e);
-	if (layout != PS_LAYOUT_UNKNOWN || probe(s, e) == 0)
+	if (find_out(s, mode, e) == 0)
 		return &s->sink;
-	err_wrap(e, "ask the page server for its layout");
 	free(s);
 	return NULL;
 }

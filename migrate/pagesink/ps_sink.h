@@ -5,13 +5,14 @@
  * of criu 4.2 or newer half a second more. Do it before anything is stopped.
  * A server that takes nothing or answers nothing fails what waits for it with ERR_TIMEOUT: what is stopped meanwhile can go on.
  *
- * Threads: one. Fails: err; ERR_PEER when the server ended the session (its log says why: the protocol has no words for it). */
+ * Threads: one. Fails: err; ERR_PEER when the server ended the session (a native one said why; the stock protocol has no words for it). */
 #ifndef DRAY_MIGRATE_PS_SINK_H
 #define DRAY_MIGRATE_PS_SINK_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "migrate/send/sender.h"
 #include "pageserver/images/page_sink.h"
 #include "proto/wire/ps_command.h"
 
@@ -19,8 +20,9 @@
 int ps_connect(const char *address, uint16_t port, struct err *e);
 
 /* fd: borrowed, must outlive the sink. inherited: it goes on to serve somebody else, who finds it where the session ends; else its sending side
- * is shut when the sink is finished. layout: PS_LAYOUT_UNKNOWN asks. NULL with e set. */
-struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, struct err *e);
+ * is shut when the sink is finished. layout: PS_LAYOUT_UNKNOWN asks, and goes over to a native session where the server has them: zero pages not
+ * sent, the others compressed as `mode` says. NULL with e set. */
+struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e);
 
 /* What the server turned out to be. */
 enum ps_layout ps_sink_layout(const struct page_sink *s);

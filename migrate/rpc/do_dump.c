@@ -57,7 +57,7 @@ static int connect_to_server(const struct rpc_applied *a, struct elsewhere *x, s
 	x->fd = x->inherited ? a->ps_fd : ps_connect(ps->address, (uint16_t)ps->port, e);
 	if (x->fd < 0)
 		return err_wrap(e, "page server");
-	x->sink = ps_sink_create(x->fd, x->inherited, PS_LAYOUT_UNKNOWN, e);
+	x->sink = ps_sink_create(x->fd, x->inherited, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, e);
 	return x->sink ? 0 : err_wrap(e, "page server");
 }
 

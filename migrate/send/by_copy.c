@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* by_copy.c - a round on a stream without a twin: read, leave out zeros, compress where it pays, checksum, send.
  * Two sets of buffers: one is the kernel's while the other is filled. */
+#include "migrate/send/compress.h"
 #include "migrate/send/sender_priv.h"
 
 #include <errno.h>
@@ -83,38 +84,6 @@ static void pack(struct packing *p, const struct outgoing *f, uint8_t *bytes, co
 	}
 }
 
-/* Whether lz4 gets anywhere: one block out of the middle. Random data is found out here at 1/16 of the cost. */
-static bool looks_compressible(const uint8_t *raw, size_t len, uint8_t *scratch)
-{
-	size_t block = len < FRAME_BLOCK_SIZE ? len : FRAME_BLOCK_SIZE;
-	size_t at = (len - block) / 2 / DRAY_PAGE_SIZE * DRAY_PAGE_SIZE;
-
-	return frame_lz4_encode(raw + at, block, 8, scratch) < block / 20 * 19;
-}
-
-/* The payload as it travels: compressed into packed if that is wanted and gets anywhere, else raw. */
-static const uint8_t *compress(struct worker *w, const uint8_t *raw, size_t len, uint8_t *packed, size_t *out, uint16_t *flags)
-{
-	bool automatic = w->s->config.compress == COMPRESS_AUTO;
-	uint64_t start;
-
-	*out = len;
-	if (len == 0 || w->s->config.compress == COMPRESS_NONE || (automatic && !compress_auto_wants(&w->compress)))
-		return raw;
-	start = clock_us();
-	if (looks_compressible(raw, len, packed)) {
-		size_t stored = frame_lz4_encode(raw, len, 1, packed);
-
-		if (stored < len) {
-			*flags |= FRAME_LZ4;
-			*out = stored;
-		}
-	}
-	if (automatic)
-		compress_auto_compressed(&w->compress, len, *out, clock_us() - start);
-	return *flags & FRAME_LZ4 ? packed : raw;
-}
-
 static int read_frame(struct worker *w, const struct copy_source *src, const struct outgoing *f, uint8_t *raw, uint64_t *gone)
 {
 	uint64_t bad = 0;
@@ -159,7 +128,7 @@ int worker_copy_frame(struct worker *w, const struct copy_source *src, struct ou
 		atomic_fetch_sub_explicit(&w->s->pages_left, taken, memory_order_relaxed);
 		return 0;
 	}
-	payload = compress(w, w->raw[slot], pages_to_bytes(p.data_pages), w->packed[slot], &len, &flags);
+	payload = compress_payload(w->s->config.compress, &w->compress, w->raw[slot], pages_to_bytes(p.data_pages), w->packed[slot], &len, &flags);
 	outgoing_table(f);
 	outgoing_header(w, f, FRAME_PAGES, flags, len,
 			frame_checksum(f->head + FRAME_HEADER_SIZE, f->runs * FRAME_RUN_SIZE, payload, len));

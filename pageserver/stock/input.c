@@ -85,6 +85,7 @@ static int fill(struct ps_input *in, size_t need, size_t most)
 		if (n == 0)
 			return in->from == in->to ? -ENODATA : -EPIPE;
 		in->to += (size_t)n;
+		in->received += (uint64_t)n;
 	}
 	return 0;
 }

@@ -20,6 +20,7 @@ struct ps_input {
 	bool ahead;
 	uint8_t *buf; /* PS_INPUT_BUFFER bytes; what is in [from, to) was read and not taken yet */
 	size_t from, to;
+	uint64_t received;    /* bytes off the socket */
 	uint64_t idle_ms;     /* 0: none */
 	uint64_t deadline_us; /* of clock_us; 0: none */
 };
@@ -27,7 +28,7 @@ struct ps_input {
 int ps_input_begin(struct ps_input *in, int fd, bool ahead, uint64_t idle_ms, uint64_t deadline_us);
 void ps_input_finish(struct ps_input *in);
 
-/* len bytes, len at most a page; they stay until the next call. 0; -ENODATA: the other side ended before the first of them. */
+/* len bytes, len at most PS_INPUT_BUFFER (more than a page may have to be moved); they stay until the next call. 0; -ENODATA: the other side ended before the first of them. */
 int ps_input_take(struct ps_input *in, size_t len, const uint8_t **bytes);
 /* As ps_input_take, but what it gives is given again. */
 int ps_input_peek(struct ps_input *in, size_t len, const uint8_t **bytes);

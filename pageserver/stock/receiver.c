@@ -8,9 +8,11 @@
 #include <sys/socket.h>
 
 #include "pageserver/stock/input.h"
+#include "pageserver/stock/native.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
 #include "proto/base/log.h"
+#include "proto/wire/hello.h"
 #include "proto/wire/ps_command.h"
 #include "proto/wire/ps_probe.h"
 #include "proto/wire/runs.h"
@@ -28,6 +30,8 @@ struct receiver {
 	const struct page_server_config *config;
 	struct page_server_report *report;
 	enum ps_layout layout;
+	struct native_frames *native; /* NULL: a stock session; else frames may come, and answers have words */
+	bool in_frame;                /* pages come out of one */
 	bool open; /* this page map: */
 	enum ps_kind kind;
 	uint64_t id;
@@ -46,6 +50,10 @@ static int input_failed(const struct receiver *r, int rc, struct err *e)
 		if (ps_input_late(&r->in))
 			return err_set(e, ERR_TIMEOUT, 0, "the session took longer than %" PRIu64 " ms", r->config->limits.time_ms);
 		return err_set(e, ERR_TIMEOUT, 0, "nothing came for %" PRIu64 " ms", r->config->limits.idle_ms);
+	case -EPROTO:
+		return err_set(e, ERR_PROTOCOL, 0, "a frame that isn't one, or not what its command says");
+	case -EBADMSG:
+		return err_set(e, ERR_MISMATCH, 0, "a frame's checksum is another");
 	default:
 		return err_set(e, ERR_PEER, -rc, "read from the sender");
 	}
@@ -71,12 +79,29 @@ static int answer(struct receiver *r, const void *bytes, size_t len, struct err 
 	return (size_t)n == len ? 0 : err_set(e, ERR_PEER, 0, "answer the sender: it reads nothing");
 }
 
-static int answer_int(struct receiver *r, uint32_t value, struct err *e)
+/* size: of the stock protocol's answer. */
+static int answer_value(struct receiver *r, uint32_t value, size_t size, struct err *e)
 {
-	uint8_t bytes[4];
+	struct ps_native_answer a = { .value = value };
+	uint8_t bytes[PS_NATIVE_ANSWER];
 
-	le32_put(bytes, value);
-	return answer(r, bytes, sizeof(bytes), e);
+	ps_native_answer_encode(&a, bytes); /* the value comes first, as it does there */
+	return answer(r, bytes, r->native ? sizeof(bytes) : size, e);
+}
+
+/* Why a native session failed. What the sender has said by then is read and forgotten: a connection that is closed with bytes unread takes the words along. */
+static void answer_failure(struct receiver *r, const struct err *why)
+{
+	struct ps_native_answer a = { .kind = (uint16_t)why->kind, .text = (uint16_t)strlen(why->text) };
+	uint8_t bytes[PS_NATIVE_ANSWER + sizeof(why->text)];
+	struct err ignored;
+
+	ps_native_answer_encode(&a, bytes);
+	memcpy(bytes + PS_NATIVE_ANSWER, why->text, a.text);
+	if (why->kind == ERR_PEER || answer(r, bytes, PS_NATIVE_ANSWER + a.text, &ignored) < 0 || r->inherited)
+		return;
+	shutdown(r->fd, SHUT_WR);
+	(void)ps_input_drain(&r->in, HANG_UP_MS);
 }
 
 /* --- commands ------------------------------------------------------------------------------------------------------------------- */
@@ -98,7 +123,7 @@ static int on_parent(struct receiver *r, const struct ps_command *c, struct err 
 		return -1;
 	if (r->sink->ops->has_parent(r->sink, (enum pagemap_kind)kind, id, &parent, e) < 0)
 		return in_map(kind, id, e);
-	return answer_int(r, parent, e);
+	return answer_value(r, parent, PS_PARENT_ANSWER, e);
 }
 
 typedef int open_fn(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
@@ -118,14 +143,12 @@ static int open_map(struct receiver *r, open_fn *open, enum ps_kind kind, uint64
 static int on_open(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	enum ps_kind kind;
-	uint8_t byte;
 	bool parent;
 	uint64_t id;
 
 	if (which_map(c, &kind, &id, e) < 0 || open_map(r, r->sink->ops->open, kind, id, &parent, e) < 0)
 		return -1;
-	byte = parent;
-	return c->code == PS_OPEN2 ? answer(r, &byte, sizeof(byte), e) : 0;
+	return c->code == PS_OPEN2 ? answer_value(r, parent, PS_OPEN2_ANSWER, e) : 0;
 }
 
 /* Senders of old name a page map for the first time in its first range, and may come back to it. */
@@ -140,6 +163,11 @@ static int be_in_map(struct receiver *r, const struct ps_command *c, struct err 
 	return r->open && r->kind == kind && r->id == id ? 0 : open_map(r, page_sink_resume, kind, id, &parent, e);
 }
 
+static ssize_t next_pages(struct receiver *r, uint64_t max, const uint8_t **pages)
+{
+	return r->in_frame ? native_frame_pages(r->native, max, pages) : ps_input_pages(&r->in, max, pages);
+}
+
 static int take_pages(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	uint64_t vaddr = c->vaddr, left = pages_to_bytes(c->nr), max = r->config->limits.bytes;
@@ -148,7 +176,7 @@ static int take_pages(struct receiver *r, const struct ps_command *c, struct err
 		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed", max);
 	while (left > 0) {
 		const uint8_t *pages;
-		ssize_t n = ps_input_pages(&r->in, left, &pages);
+		ssize_t n = next_pages(r, left, &pages);
 
 		if (n < 0)
 			return input_failed(r, (int)n, e);
@@ -184,6 +212,26 @@ static int on_range(struct receiver *r, const struct ps_command *c, struct err *
 	return in_map(r->kind, r->id, e);
 }
 
+/* Each run of it is a range like any other. */
+static int on_frame(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	struct ps_command range;
+	int rc;
+
+	if (!r->native)
+		return err_set(e, ERR_PROTOCOL, 0, "0x%x is no command of the page-server protocol", c->code);
+	rc = native_frame_begin(r->native, c);
+	if (rc < 0)
+		return input_failed(r, rc, e);
+	r->in_frame = true;
+	while (native_frame_run(r->native, &range))
+		if (on_range(r, &range, e) < 0)
+			return -1;
+	r->in_frame = false;
+	rc = native_frame_end(r->native);
+	return rc < 0 ? input_failed(r, rc, e) : 0;
+}
+
 static int on_get(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	(void)r;
@@ -213,7 +261,7 @@ static int on_probe(struct receiver *r, struct err *e)
 		return input_failed(r, rc == -ENODATA ? -EPIPE : rc, e);
 	if (!ps_is_rest_of_probe(rest))
 		return err_set(e, ERR_PROTOCOL, 0, "a probe that isn't one");
-	ps_identity_encode(0, identity);
+	ps_identity_encode(PS_FEATURE_NATIVE, identity);
 	return answer(r, identity, sizeof(identity), e);
 }
 
@@ -223,14 +271,14 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 	if (r->layout == PS_LAYOUT_UNKNOWN && ps_begins_probe(c))
 		return on_probe(r, e);
 	if (!ps_ends(c))
-		return answer_int(r, 0, e);
+		return answer_value(r, 0, PS_STATUS_ANSWER, e);
 	if (r->inherited)
 		skip_rest_of_header(r);
 	if (r->sink->ops->finish(r->sink, e) < 0)
 		return err_wrap(e, "publish");
 	if (r->config->published)
 		r->config->published(r->config->arg, r->report);
-	return answer_int(r, 0, e);
+	return answer_value(r, 0, PS_STATUS_ANSWER, e);
 }
 
 static const struct {
@@ -239,6 +287,7 @@ static const struct {
 } actions[] = {
 	{ PS_ADD_F, on_range },	{ PS_ADD, on_range },	{ PS_HOLE, on_range },	 { PS_OPEN2, on_open },		{ PS_OPEN, on_open },
 	{ PS_PARENT, on_parent }, { PS_CLOSE, on_close }, { PS_FORCE_CLOSE, on_close }, { PS_GET, on_get },
+	{ PS_FRAME, on_frame },
 };
 
 static int act_on(struct receiver *r, const struct ps_command *c, struct err *e)
@@ -284,6 +333,54 @@ static int next_header(struct receiver *r, struct ps_command *c)
 	return rc < 0 ? rc : ps_decode(r->layout, bytes, c);
 }
 
+static int answer_hello(struct receiver *r, const struct hello *theirs, enum hello_status status, struct err *e)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = theirs->role, .status = (uint8_t)status, .id = theirs->id,
+			   .features = theirs->features & (HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM), .max_frame_pages = PS_FRAME_PAGES };
+	uint8_t bytes[HELLO_SIZE];
+
+	hello_encode(&h, bytes);
+	return answer(r, bytes, sizeof(bytes), e);
+}
+
+static int become_native(struct receiver *r, struct err *e)
+{
+	const uint8_t *bytes;
+	struct hello h;
+	int rc = ps_input_take(&r->in, HELLO_SIZE, &bytes);
+
+	if (rc < 0)
+		return input_failed(r, rc == -ENODATA ? -EPIPE : rc, e);
+	rc = hello_decode(bytes, &h);
+	if (rc == -EPROTONOSUPPORT)
+		(void)answer_hello(r, &h, HELLO_BAD_VERSION, e);
+	if (rc < 0 || h.role != HELLO_IMAGES)
+		return err_set(e, ERR_PROTOCOL, 0, "a hello of version %u and role %u, which a page server does not take", h.version, h.role);
+	if (answer_hello(r, &h, HELLO_OK, e) < 0)
+		return -1;
+	r->native = native_frames_create(&r->in);
+	if (!r->native)
+		return err_set(e, ERR_SYSTEM, ENOMEM, "memory for frames");
+	r->layout = PS_LAYOUT_32;
+	r->report->header_size = r->layout;
+	r->report->native = true;
+	return 0;
+}
+
+/* What the connection begins with tells: a hello, or a command. */
+static int look_for_hello(struct receiver *r, struct err *e)
+{
+	const uint8_t *bytes;
+	int rc;
+
+	if (r->layout != PS_LAYOUT_UNKNOWN)
+		return 0;
+	rc = ps_input_peek(&r->in, PS_HEADER_MIN, &bytes);
+	if (rc < 0)
+		return input_failed(r, rc, e);
+	return hello_begins(bytes) ? become_native(r, e) : 0;
+}
+
 static int next_command(struct receiver *r, struct ps_command *c, struct err *e)
 {
 	int rc = next_header(r, c);
@@ -298,7 +395,7 @@ static int serve(struct receiver *r, struct err *e)
 	struct ps_command c;
 
 	do {
-		if (next_command(r, &c, e) < 0 || act_on(r, &c, e) < 0)
+		if (look_for_hello(r, e) < 0 || next_command(r, &c, e) < 0 || act_on(r, &c, e) < 0)
 			return -1;
 	} while (!ps_ends(&c));
 	return 0;
@@ -317,8 +414,12 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
 	rc = serve(&r, e);
 	report->us = clock_us() - start;
+	report->received = r.in.received;
+	if (rc < 0 && r.native)
+		answer_failure(&r, e);
 	if (rc == 0 && !inherited && ps_input_drain(&r.in, HANG_UP_MS) < 0)
 		log_event(LOG_WARN, "page-server-lingers", "reason=\"the sender did not hang up\"");
+	native_frames_destroy(r.native);
 	ps_input_finish(&r.in);
 	return rc;
 }

@@ -4,7 +4,8 @@
  * the sender is told so; of a session that ended in any other way nothing is. Which protocol, and what is checked: docs/page-server.md.
  *
  * Threads: a session belongs to one; any number of sessions may run in a process. Fails: err that names the peer, the page map and the
- * address. Nothing is said to the peer then, the protocol has no words for it; its connection ends. */
+ * address. A stock sender is told nothing then, its protocol has no words for it; a native
+ * one (proto/wire/ps_native.h) is told the error. Its connection ends. */
 #ifndef DRAY_PAGESERVER_SERVER_H
 #define DRAY_PAGESERVER_SERVER_H
 
@@ -25,6 +26,8 @@ struct page_server_report {
 	uint64_t maps, ranges, pages, in_parent; /* pages: with contents; in_parent: pages */
 	uint64_t us;          /* from the first command to the end */
 	unsigned header_size; /* 24 or 32; 0: never known */
+	bool native;          /* frames came */
+	uint64_t received;    /* bytes, of everything */
 };
 
 struct page_server_config {

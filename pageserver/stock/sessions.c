@@ -40,8 +40,8 @@ static void say_published(void *arg, const struct page_server_report *r)
 
 static void log_report(enum log_level level, const char *event, const struct page_server_report *r, const char *reason)
 {
-	log_event(level, event, "header=%u maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " ms=%" PRIu64 " reason=\"%s\"",
-		  r->header_size, r->maps, r->ranges, r->pages, r->in_parent, r->us / 1000, reason);
+	log_event(level, event, "header=%u native=%d maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " received=%" PRIu64 " ms=%" PRIu64 " reason=\"%s\"",
+		  r->header_size, r->native, r->maps, r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, reason);
 }
 
 int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e)

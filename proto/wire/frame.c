@@ -26,7 +26,6 @@ enum {
 	AT_SEQUENCE = 40,
 };
 enum { BLOCK_HEADER_SIZE = FRAME_BLOCK_HEADER_SIZE, FLAGS_KNOWN = FRAME_LZ4 | FRAME_CHECKSUM };
-#define USER_SPACE_END (1ull << 47)
 
 static_assert(sizeof(XXH3_state_t) <= sizeof(struct frame_sum), "frame_sum holds a digest's state");
 static_assert(AT_SEQUENCE + 8 == FRAME_HEADER_SIZE, "the header has no room left");
@@ -125,9 +124,9 @@ static bool run_valid(const struct page_run *r)
 		return false;
 	if (r->pages == 0 || r->pages > (r->kind == RUN_DATA ? FRAME_MAX_PAGES : FRAME_MAX_DROP_PAGES))
 		return false;
-	if (r->addr & (DRAY_PAGE_SIZE - 1) || r->addr >= USER_SPACE_END)
+	if (r->addr & (DRAY_PAGE_SIZE - 1) || r->addr >= FRAME_SPACE_END)
 		return false;
-	return pages_to_bytes(r->pages) <= USER_SPACE_END - r->addr;
+	return pages_to_bytes(r->pages) <= FRAME_SPACE_END - r->addr;
 }
 
 int frame_runs_decode(const struct frame_header *h, const void *buf, struct page_run *runs)

@@ -29,6 +29,7 @@ enum {
 };
 #define FRAME_MAGIC 0x31465244u /* "DRF1" */
 #define FRAME_BLOCK_RAW 0x80000000u
+#define FRAME_SPACE_END (1ull << 47) /* of addresses */
 
 enum frame_kind {
 	FRAME_PAGES = 1,

@@ -49,12 +49,17 @@ static uint32_t connections_of(enum hello_role role)
 	return role == HELLO_STREAM ? STREAMS_MAX : role == HELLO_LATE ? LATE_CONNECTIONS : 1;
 }
 
+bool hello_begins(const void *buf)
+{
+	return memcmp((const uint8_t *)buf + AT_MAGIC, magic, sizeof(magic)) == 0;
+}
+
 int hello_decode(const void *buf, struct hello *h)
 {
 	const uint8_t *p = buf;
 
 	*h = (struct hello){ 0 };
-	if (memcmp(p + AT_MAGIC, magic, sizeof(magic)) != 0)
+	if (!hello_begins(p))
 		return -EPROTO;
 	h->version = le16_get(p + AT_VERSION);
 	h->role = p[AT_ROLE];
@@ -66,7 +71,7 @@ int hello_decode(const void *buf, struct hello *h)
 	memcpy(h->id.byte, p + AT_ID, MIGRATION_ID_SIZE);
 	h->max_frame_pages = le32_get(p + AT_MAX_FRAME_PAGES);
 	h->max_control_len = le32_get(p + AT_MAX_CONTROL_LEN);
-	if (h->role < HELLO_CONTROL || h->role > HELLO_LATE || h->status > HELLO_REFUSED)
+	if (h->role < HELLO_CONTROL || h->role > HELLO_IMAGES || h->status > HELLO_REFUSED)
 		return -EPROTO;
 	return h->index < connections_of((enum hello_role)h->role) ? 0 : -EPROTO;
 }

@@ -16,6 +16,7 @@ enum hello_role {
 	HELLO_STREAM = 2,  /* data stream number index of migration id */
 	HELLO_QUERY = 3,   /* asks what became of migration id */
 	HELLO_LATE = 4,    /* post-copy of migration id: connection number index of late.h */
+	HELLO_IMAGES = 5,  /* to a page server: the native session of ps_native.h; id is not looked at */
 };
 enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, HELLO_BUSY = 3, HELLO_REFUSED = 4 };
 
@@ -37,6 +38,8 @@ struct hello {
 	uint32_t max_frame_pages, max_control_len; /* caps of the sender of this hello */
 };
 
+/* Whether the first 8 bytes are those of a hello, of whatever version. */
+bool hello_begins(const void *buf);
 void hello_encode(const struct hello *h, void *buf);
 /* 0; -EPROTO not a hello of ours; -EPROTONOSUPPORT ours, of another version (version, role and status are set: they stay
  * where they are in every version). */

@@ -29,6 +29,7 @@ static const struct {
 	{ PS_GET, "GET", TELL_NR, 0, false },
 	{ PS_CLOSE, "CLOSE", TELL_NOTHING, 0, false },
 	{ PS_FORCE_CLOSE, "FORCE_CLOSE", TELL_NOTHING, 0, false },
+	{ PS_FRAME, "FRAME", TELL_NOTHING, 0, false },
 };
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

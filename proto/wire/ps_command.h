@@ -30,6 +30,7 @@ enum ps_code {
 	PS_GET = 7,     /* a lazy client asks for pages */
 	PS_CLOSE = 0x1023,       /* answered by 4 bytes: the status */
 	PS_FORCE_CLOSE = 0x1024, /* the same on a socket that goes on to serve somebody else */
+	PS_FRAME = 0x2001,       /* of native sessions alone (ps_native.h): a frame of pages follows */
 };
 enum ps_flag { PS_IN_PARENT = 1, PS_LAZY = 2, PS_PRESENT = 4 };
 enum { PS_OPEN2_ANSWER = 1, PS_PARENT_ANSWER = 4, PS_STATUS_ANSWER = 4 };

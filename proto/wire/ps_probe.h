@@ -24,7 +24,7 @@ bool ps_begins_probe(const struct ps_command *c);
 bool ps_is_rest_of_probe(const void *rest);
 
 /* features: what the server takes beyond the protocol; bits that a reader does not know are not its business. */
-enum ps_feature { PS_FEATURE_NATIVE = 1 /* a native stream may follow on this connection, beginning with a hello */ };
+enum ps_feature { PS_FEATURE_NATIVE = 1 /* a native session (ps_native.h) may follow on this connection, beginning with a hello */ };
 void ps_identity_encode(uint32_t features, void *buf);
 bool ps_identity_decode(const void *buf, uint32_t *features);
 

@@ -129,7 +129,7 @@ static void session_to_stock(enum ps_layout layout, bool told, bool inherited)
 
 	server.parent = inherited;
 	stock_go(&server);
-	s = ps_sink_create(fd, inherited, told ? layout : PS_LAYOUT_UNKNOWN, &e);
+	s = ps_sink_create(fd, inherited, told ? layout : PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, &e);
 	assert_non_null(s);
 	assert_int_equal(ps_sink_layout(s), layout);
 	assert_false(ps_sink_is_ours(s, &features));
@@ -226,7 +226,7 @@ static void our_server_is_recognised(void **state)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 		server.fd = pair[0];
 		assert_int_equal(pthread_create(&thread, NULL, our_server, &server), 0);
-		s = ps_sink_create(pair[1], server.inherited, PS_LAYOUT_UNKNOWN, &e);
+		s = ps_sink_create(pair[1], server.inherited, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, &e);
 		assert_non_null(s);
 		assert_true(ps_sink_is_ours(s, &features));
 		send_session(s, false);
@@ -250,7 +250,7 @@ static void a_status_is_not_overlooked(void **state)
 	(void)state;
 	server.status = (uint32_t)-28;
 	stock_go(&server);
-	s = ps_sink_create(fd, false, PS_LAYOUT_32, &e);
+	s = ps_sink_create(fd, false, PS_LAYOUT_32, COMPRESS_AUTO, &e);
 	assert_int_equal(s->ops->finish(s, &e), -1);
 	assert_int_equal(e.kind, ERR_PEER);
 	assert_non_null(strstr(e.text, "-28"));
@@ -269,10 +269,10 @@ static void a_server_that_leaves_is_no_signal(void **state)
 
 	(void)state;
 	close(server.fd);
-	assert_null(ps_sink_create(fd, false, PS_LAYOUT_UNKNOWN, &e));
+	assert_null(ps_sink_create(fd, false, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, &e));
 	assert_int_equal(e.kind, ERR_PEER);
 	assert_non_null(strstr(e.text, "layout"));
-	s = ps_sink_create(fd, false, PS_LAYOUT_24, &e);
+	s = ps_sink_create(fd, false, PS_LAYOUT_24, COMPRESS_AUTO, &e);
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 1, &parent, &e), -1);
 	assert_int_equal(s->ops->pages(s, 0x1000, 1, PAGE_PRESENT, page, &e), -1);
 	assert_non_null(strstr(e.text, "0x1000"));
@@ -289,7 +289,7 @@ static void what_is_no_page_server_is_refused(void **state)
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(write_full(pair[0], "SSH-2.0-OpenSSH_9.2\r\n", 21), 0);
-	assert_null(ps_sink_create(pair[1], false, PS_LAYOUT_UNKNOWN, &e));
+	assert_null(ps_sink_create(pair[1], false, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, &e));
 	assert_int_equal(e.kind, ERR_PROTOCOL);
 	close(pair[0]);
 	close(pair[1]);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ps_native.h - a native session of a page server: after a hello of role HELLO_IMAGES and its answer, the commands of ps_command.h in their 32 bytes,
+ * one command more, and answers that have room for words.
+ *
+ *   FRAME   flags: those of all its pages; nr: all its pages; vaddr: its first page; dst. A frame (frame.h) follows: address space 0, round 1,
+ *           numbered from 0 in the session. RUN_DROP runs are pages of zeros. It has PS_FRAME_PAGES pages at most, zeros included.
+ *
+ *   answer  u32 value | u16 what failed (enum err_kind, 0: nothing) | u16 length of the text | text        one length for every command
+ *
+ * Pure. Threads: any. Fails: -EPROTO. */
+#ifndef DRAY_WIRE_PS_NATIVE_H
+#define DRAY_WIRE_PS_NATIVE_H
+
+#include <stdint.h>
+
+#include "proto/base/err.h"
+#include "proto/wire/frame.h"
+#include "proto/wire/ps_command.h"
+
+enum { PS_FRAME_PAGES = FRAME_MAX_PAGES, PS_NATIVE_ANSWER = 8, PS_NATIVE_ROUND = 1 };
+
+struct ps_native_answer {
+	uint32_t value;
+	uint16_t kind; /* enum err_kind */
+	uint16_t text; /* bytes behind it */
+};
+void ps_native_answer_encode(const struct ps_native_answer *a, void *buf);
+int ps_native_answer_decode(const void *buf, struct ps_native_answer *a);
+/* Makes text that a peer sent fit to be shown: no control characters. len: without the zero byte that it gets. */
+void ps_native_text_clean(char *text, size_t len);
+
+/* The command before a frame of these runs. */
+struct ps_command ps_native_command(const struct page_run *runs, uint32_t count, uint16_t flags, uint64_t dst);
+/* Of a frame that was decoded, before any page of it is taken: whether it is what its command says. */
+int ps_native_check(const struct ps_command *c, const struct frame_header *h, uint64_t sequence, const struct page_run *runs);
+
+#endif

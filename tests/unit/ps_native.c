@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Native sessions of a page server: our sender goes over to one by itself, and what it sends arrives, zeros and compressed pages too, in fewer bytes; a
+ * session that breaks off or lies is not published and its sender is told why; a range is refused for what a stock sender's is refused for. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "migrate/pagesink/ps_sink.h"
+#include "pageserver/stock/receiver.h"
+#include "proto/base/io.h"
+#include "proto/base/le.h"
+#include "proto/wire/hello.h"
+#include "proto/wire/ps_native.h"
+#include "proto/wire/runs.h"
+
+/* --- a server whose sink is memory ---------------------------------------------------------------------------------------------- */
+
+enum { PAGES = 4096 };
+
+struct server {
+	struct page_sink sink; /* first member */
+	pthread_t thread;
+	int fd, rc;
+	bool inherited, finished;
+	struct page_server_config config;
+	struct page_server_report report;
+	struct err e;
+	uint64_t holes;
+	uint8_t flags[PAGES]; /* by page; 0: never came */
+	uint8_t *bytes;
+};
+
+static struct server *server_of(struct page_sink *s)
+{
+	return (struct server *)s;
+}
+
+static int mem_map(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
+{
+	(void)s; (void)kind; (void)e;
+	*parent = id == 42;
+	return 0;
+}
+
+static int mem_pages(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e)
+{
+	uint64_t first = bytes_to_pages(vaddr);
+
+	if (first + nr > PAGES)
+		return err_set(e, ERR_SYSTEM, ENOSPC, "this memory\nis small");
+	memcpy(server_of(s)->bytes + vaddr, data, pages_to_bytes(nr));
+	memset(server_of(s)->flags + first, (int)flags, nr);
+	return 0;
+}
+
+static int mem_hole(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, struct err *e)
+{
+	if (vaddr == 0xbad000)
+		return err_set(e, ERR_PROTOCOL, 0, "the hole is in no parent");
+	server_of(s)->holes += flags & PAGE_IN_PARENT ? nr : 0;
+	return 0;
+}
+
+static int mem_finish(struct page_sink *s, struct err *e)
+{
+	(void)e;
+	server_of(s)->finished = true;
+	return 0;
+}
+
+static const struct page_sink_ops mem_ops = { .has_parent = mem_map, .open = mem_map, .pages = mem_pages, .hole = mem_hole, .finish = mem_finish };
+
+static void *server_main(void *arg)
+{
+	struct server *s = arg;
+
+	s->rc = ps_receive(s->fd, s->inherited, &s->sink, &s->config, &s->report, &s->e);
+	return NULL;
+}
+
+/* Returns the sender's end. */
+static int server_start(struct server *s, bool inherited)
+{
+	int pair[2];
+
+	*s = (struct server){ .sink.ops = &mem_ops, .inherited = inherited, .bytes = calloc(PAGES, DRAY_PAGE_SIZE) };
+	assert_non_null(s->bytes);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	s->fd = pair[0];
+	assert_int_equal(pthread_create(&s->thread, NULL, server_main, s), 0);
+	return pair[1];
+}
+
+/* Takes fd. */
+static void server_end(struct server *s, int fd)
+{
+	if (fd >= 0)
+		close(fd);
+	pthread_join(s->thread, NULL);
+	close(s->fd);
+	free(s->bytes);
+}
+
+static void fill(uint8_t *bytes, uint64_t pages, bool noise)
+{
+	uint64_t x = 88172645463325252ull;
+
+	for (uint64_t i = 0; i < pages_to_bytes(pages) / 8; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		le64_put(bytes + 8 * i, noise ? x : i / 64 + 1);
+	}
+}
+
+/* --- what must hold ------------------------------------------------------------------------------------------------------------- */
+
+/* Long ranges with pages of zeros in them, scattered pages, flags that change: as the dumper may say them. */
+static void say_memory(struct page_sink *s, const uint8_t *bytes)
+{
+	bool parent;
+	struct err e;
+
+	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 42, &parent, &e), 0);
+	assert_true(parent);
+	assert_int_equal(s->ops->open(s, PAGEMAP_TASK, 41, &parent, &e), 0);
+	assert_false(parent);
+	assert_int_equal(s->ops->pages(s, 0, 1000, PAGE_PRESENT, bytes, &e), 0);
+	for (uint64_t p = 1000; p < 2000; p += 2)
+		assert_int_equal(s->ops->pages(s, pages_to_bytes(p), 1, p % 16 ? PAGE_PRESENT : PAGE_PRESENT | PAGE_LAZY, bytes + pages_to_bytes(p), &e), 0);
+	assert_int_equal(s->ops->hole(s, pages_to_bytes(2000), 500, PAGE_IN_PARENT, &e), 0);
+	assert_int_equal(s->ops->pages(s, pages_to_bytes(2500), 31, PAGE_PRESENT, bytes + pages_to_bytes(2500), &e), 0);
+	assert_int_equal(s->ops->pages(s, pages_to_bytes(2531), PAGES - 2531, PAGE_PRESENT | PAGE_LAZY, bytes + pages_to_bytes(2531), &e), 0);
+}
+
+static void check_memory(const struct server *s, const uint8_t *bytes)
+{
+	for (uint64_t p = 0; p < PAGES; p++) {
+		bool here = p < 1000 || (p < 2000 && p % 2 == 0) || p >= 2500;
+		int flags = p < 1000 || (p < 2000 && p % 16) || (p >= 2500 && p < 2531) ? PAGE_PRESENT : PAGE_PRESENT | PAGE_LAZY;
+
+		assert_int_equal(s->flags[p], here ? flags : 0);
+		if (here)
+			assert_memory_equal(s->bytes + pages_to_bytes(p), bytes + pages_to_bytes(p), DRAY_PAGE_SIZE);
+	}
+	assert_int_equal(s->holes, 500);
+}
+
+static uint64_t send_memory(const uint8_t *bytes, enum compress_mode mode, bool inherited)
+{
+	struct server server;
+	struct page_sink *s;
+	struct err e;
+	int fd = server_start(&server, inherited);
+	char next[8];
+
+	s = ps_sink_create(fd, inherited, PS_LAYOUT_UNKNOWN, mode, &e);
+	assert_non_null(s);
+	say_memory(s, bytes);
+	assert_int_equal(s->ops->finish(s, &e), 0);
+	s->ops->destroy(s);
+	assert_int_equal(send(fd, "next", 4, MSG_NOSIGNAL), inherited ? 4 : -1);
+	pthread_join(server.thread, NULL);
+	assert_int_equal(server.rc, 0);
+	assert_true(server.finished && server.report.native);
+	if (inherited)
+		assert_int_equal(recv(server.fd, next, sizeof(next), MSG_DONTWAIT), 4);
+	check_memory(&server, bytes);
+	assert_int_equal(server.report.pages, 1000 + 500 + PAGES - 2500);
+	close(fd);
+	close(server.fd);
+	free(server.bytes);
+	return server.report.received;
+}
+
+static void what_is_sent_arrives_in_fewer_bytes(void **state)
+{
+	uint8_t *bytes = calloc(PAGES, DRAY_PAGE_SIZE);
+	uint64_t all = pages_to_bytes(1000 + 500 + PAGES - 2500);
+
+	(void)state;
+	assert_non_null(bytes);
+	assert_true(send_memory(bytes, COMPRESS_AUTO, false) < all / 50); /* zeros */
+	fill(bytes, PAGES, true);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t sent = send_memory(bytes, i & 1 ? COMPRESS_LZ4 : COMPRESS_NONE, i & 2);
+
+		assert_true(sent > all && sent < all + all / 50);
+	}
+	fill(bytes, PAGES, false);
+	assert_true(send_memory(bytes, COMPRESS_LZ4, false) < all / 4);
+	memset(bytes + pages_to_bytes(100), 0, pages_to_bytes(700)); /* in the middle of a long range */
+	memset(bytes + pages_to_bytes(3000), 0, pages_to_bytes(1));
+	assert_true(send_memory(bytes, COMPRESS_NONE, true) < all - pages_to_bytes(600));
+	send_memory(bytes, COMPRESS_LZ4, false);
+	free(bytes);
+}
+
+/* At a hole, at pages behind what the server can keep, at the end: the words come through, fit to be shown. */
+static void the_sender_is_told_why(void **state)
+{
+	static uint8_t bytes[256 * 4096];
+
+	(void)state;
+	fill(bytes, 256, true);
+	for (unsigned i = 0; i < 3; i++) {
+		const char *words[] = { "the hole is in no parent", "this memory?is small: No space left on device", "exceed the 40960 bytes allowed" };
+		struct server server;
+		struct page_sink *s;
+		bool parent;
+		struct err e;
+		int fd = server_start(&server, i == 1), rc = 0;
+
+		server.config.limits.bytes = i == 2 ? 40960 : 0; /* looked at for the first time behind the hello */
+		s = ps_sink_create(fd, i == 1, PS_LAYOUT_UNKNOWN, COMPRESS_NONE, &e);
+		assert_non_null(s);
+		assert_int_equal(s->ops->open(s, PAGEMAP_TASK, 41, &parent, &e), 0);
+		if (i == 0)
+			rc = s->ops->hole(s, 0xbad000, 1, PAGE_IN_PARENT, &e);
+		for (uint64_t n = 0; n < 64 && i > 0 && rc == 0; n++) /* more than any socket's buffer takes */
+			rc = s->ops->pages(s, pages_to_bytes(PAGES + 256 * n), 256, PAGE_PRESENT, bytes, &e);
+		if (rc == 0)
+			rc = s->ops->finish(s, &e);
+		assert_int_equal(rc, -1);
+		assert_int_equal(e.kind, ERR_PEER);
+		if (!strstr(e.text, words[i]) || !strstr(e.text, "page map of task 41"))
+			fail_msg("\"%s\" does not say \"%s\"", e.text, words[i]);
+		s->ops->destroy(s);
+		server_end(&server, fd);
+		assert_int_equal(server.rc, -1);
+		assert_false(server.finished);
+	}
+}
+
+/* --- what a sender of ours does not say ----------------------------------------------------------------------------------------- */
+
+struct said { uint8_t bytes[64 * 1024]; size_t len; };
+
+static uint8_t *put(struct said *s, size_t len)
+{
+	uint8_t *at = s->bytes + s->len;
+
+	s->len += len;
+	assert_true(s->len <= sizeof(s->bytes));
+	return at;
+}
+
+static void put_command(struct said *s, struct ps_command c)
+{
+	ps_encode(PS_LAYOUT_32, &c, put(s, PS_HEADER_MAX));
+}
+
+static void put_hello(struct said *s, uint8_t role)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = role, .features = HELLO_FEATURE_CHECKSUM };
+
+	hello_encode(&h, put(s, HELLO_SIZE));
+}
+
+enum { TASK = 0x2901 };
+
+/* A frame of two pages at 0x10000 and one of zeros behind them, with a checksum. */
+static void put_frame(struct said *s, struct ps_command c, struct frame_header h, struct page_run first)
+{
+	struct page_run run[2] = { first, { .addr = 0x12000, .pages = 1, .kind = RUN_DROP } };
+	uint8_t payload[2 * 4096], table[2 * FRAME_RUN_SIZE];
+
+	fill(payload, 2, true);
+	frame_runs_encode(run, 2, table);
+	h.checksum += frame_checksum(table, sizeof(table), payload, sizeof(payload));
+	put_command(s, c);
+	frame_header_encode(&h, put(s, FRAME_HEADER_SIZE));
+	memcpy(put(s, sizeof(table)), table, sizeof(table));
+	memcpy(put(s, sizeof(payload)), payload, sizeof(payload));
+}
+
+static const struct ps_command good_command = { .code = PS_FRAME, .flags = PS_PRESENT, .nr = 3, .vaddr = 0x10000, .dst = TASK };
+static const struct frame_header good_header = { .kind = FRAME_PAGES, .flags = FRAME_CHECKSUM, .round = 1, .runs = 2, .data_pages = 2,
+						 .payload_len = 2 * 4096 };
+static const struct page_run good_run = { .addr = 0x10000, .pages = 2, .kind = RUN_DATA };
+
+static void put_session(struct said *s)
+{
+	put_hello(s, HELLO_IMAGES);
+	put_command(s, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	put_frame(s, good_command, good_header, good_run);
+	put_command(s, (struct ps_command){ .code = PS_CLOSE });
+}
+
+/* What comes of the first `len` bytes. words: NULL for a session that is published; "" for one that just ends. */
+static void comes_of(const struct said *said, size_t len, const char *words)
+{
+	struct server server;
+	int fd = server_start(&server, false);
+
+	assert_int_equal(send(fd, said->bytes, len, MSG_NOSIGNAL), len);
+	shutdown(fd, SHUT_WR);
+	pthread_join(server.thread, NULL);
+	assert_int_equal(server.rc, words ? -1 : 0);
+	assert_true(server.finished == !words);
+	if (words && !strstr(server.e.text, words))
+		fail_msg("\"%s\" does not say \"%s\"", server.e.text, words);
+	close(fd);
+	close(server.fd);
+	free(server.bytes);
+}
+
+/* Without a probe, too; and broken off anywhere it is none. */
+static void a_session_that_breaks_off_is_not_published(void **state)
+{
+	struct said said = { .len = 0 };
+
+	(void)state;
+	put_session(&said);
+	comes_of(&said, said.len, NULL);
+	for (size_t cut = 0; cut < said.len; cut += cut > 300 && cut + 1000 < said.len ? 777 : 1)
+		comes_of(&said, cut, "the connection ended");
+}
+
+static void frame_is_refused(struct ps_command c, struct frame_header h, struct page_run first, const char *words)
+{
+	struct said said = { .len = 0 };
+
+	put_hello(&said, HELLO_IMAGES);
+	put_command(&said, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	put_frame(&said, c, h, first);
+	put_command(&said, (struct ps_command){ .code = PS_CLOSE });
+	comes_of(&said, said.len, words);
+}
+
+static void frames_that_cannot_be_are_refused(void **state)
+{
+	static const char none[] = "a frame that isn't one";
+	struct ps_command c = good_command;
+	struct frame_header h = good_header;
+	struct page_run run = good_run;
+
+	(void)state;
+	c.nr = 2, frame_is_refused(c, h, run, none);
+	c.nr = UINT64_MAX, frame_is_refused(c, h, run, none);
+	c = good_command, c.vaddr = 0x11000, frame_is_refused(c, h, run, none);
+	c = good_command, c.flags = PS_IN_PARENT, frame_is_refused(c, h, run, none);
+	c = good_command, c.flags = PS_PRESENT | PS_IN_PARENT, frame_is_refused(c, h, run, "flags contradict");
+	c = good_command, c.dst = 0x2963, frame_is_refused(c, h, run, "unknown type 99");
+	h.sequence = 1, frame_is_refused(good_command, h, run, none);
+	h = good_header, h.mm = 1, frame_is_refused(good_command, h, run, none);
+	h = good_header, h.round = 2, frame_is_refused(good_command, h, run, none);
+	h = good_header, h.kind = FRAME_END, frame_is_refused(good_command, h, run, none);
+	h = good_header, h.data_pages = 1024, frame_is_refused(good_command, h, run, none);
+	h = good_header, h.checksum = 1, frame_is_refused(good_command, h, run, "checksum");
+	run.addr = 0x10001, frame_is_refused(good_command, good_header, run, none);
+	run.addr = 1ull << 47, frame_is_refused(good_command, good_header, run, none);
+	run = good_run, run.pages = 0, frame_is_refused(good_command, good_header, run, none);
+	run = good_run, run.kind = 7, frame_is_refused(good_command, good_header, run, none);
+}
+
+/* A frame without a hello before it, a hello for somebody else, a hello in the middle of a session. */
+static void frames_and_hellos_have_their_place(void **state)
+{
+	struct said said = { .len = 0 };
+
+	(void)state;
+	put_command(&said, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	put_frame(&said, good_command, good_header, good_run);
+	comes_of(&said, said.len, "0x2001 is no command");
+	said.len = 0;
+	put_hello(&said, HELLO_STREAM);
+	comes_of(&said, said.len, "role 2");
+	said.len = 0;
+	put_session(&said);
+	said.len -= PS_HEADER_MAX;
+	put_hello(&said, HELLO_IMAGES);
+	comes_of(&said, said.len, "no command");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_sent_arrives_in_fewer_bytes),
+		cmocka_unit_test(the_sender_is_told_why),
+		cmocka_unit_test(a_session_that_breaks_off_is_not_published),
+		cmocka_unit_test(frames_that_cannot_be_are_refused),
+		cmocka_unit_test(frames_and_hellos_have_their_place),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
