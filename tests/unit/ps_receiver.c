@@ -288,28 +288,35 @@ static void a_close_with_flags_ends_nothing(void **state)
 }
 
 /* Every length that a session can break off at. */
-static void a_session_that_breaks_off_is_not_published(void **state)
+static void breaks_off(enum ps_layout layout, bool inherited)
 {
 	size_t whole;
 
-	(void)state;
 	for (size_t cut = 0;; cut += cut > 3000 && cut < 11000 ? 777 : 1) {
 		static unsigned char bytes[32768];
 		struct rig r, in;
 
-		rig_open(&in, PS_LAYOUT_32);
+		rig_open(&in, layout);
 		say_session(&in, PS_CLOSE);
 		whole = (size_t)recv(in.ours, bytes, sizeof(bytes), MSG_DONTWAIT);
 		rig_close(&in);
 		if (cut >= whole)
 			break;
-		rig_open(&r, PS_LAYOUT_32);
+		rig_open(&r, layout);
 		say_bytes(&r, bytes, cut);
-		assert_int_equal(serve(&r, false), -1);
+		shutdown(r.theirs, SHUT_WR);
+		assert_int_equal(serve(&r, inherited), -1);
 		assert_false(r.notes.finished);
 		assert_int_equal(r.e.kind, ERR_PEER);
 		rig_close(&r);
 	}
+}
+
+static void a_session_that_breaks_off_is_not_published(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		breaks_off(i & 1 ? PS_LAYOUT_24 : PS_LAYOUT_32, i & 2);
 }
 
 static void refused(enum ps_layout layout, struct ps_command c, const char *words)
