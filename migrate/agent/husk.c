@@ -165,12 +165,13 @@ fail:
 	return -1;
 }
 
-int husk_rebuild(const struct husk *h, struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *from, struct err *e)
+int husk_rebuild(const struct husk *h, struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *from,
+		 const struct rebuild_watch *watch, struct err *e)
 {
 	*r = (struct remote){ 0 };
 	if (remote_seize(r, h->pid, REMOTE_EXITKILL, e) < 0)
 		return err_wrap(e, "seize the husk");
-	if (rebuild_outside(r, tree, from, e) == 0)
+	if (rebuild_outside(r, tree, from, watch, e) == 0)
 		return 0;
 	kill(h->pid, SIGKILL);
 	remote_release(r);

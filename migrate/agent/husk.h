@@ -37,7 +37,8 @@ struct husk {
 int husk_start(struct husk *h, const struct husk_request *q, struct err *e);
 /* The outer half of the rebuild (rebuild.h), for a husk that answered CHANNEL_STATE with `from`. All threads of the tree are held in r then,
  * stopped before their next instruction. On failure the husk is killed and r released. */
-int husk_rebuild(const struct husk *h, struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *from, struct err *e);
+int husk_rebuild(const struct husk *h, struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *from,
+		 const struct rebuild_watch *watch, struct err *e);
 /* Kills it and its namespace, waits until they are gone (a sibling is left to its parent to reap). Accepts a zeroed object. */
 void husk_kill(struct husk *h);
 /* The tree is on its own now: only our lines to it are closed. */

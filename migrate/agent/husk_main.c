@@ -128,6 +128,7 @@ static int on_load(struct husk_state *s, const struct channel_message *m)
 		return err_set(&s->err, ERR_INTERNAL, 0, "a request to load of %zu bytes", m->len);
 	memcpy(&q, m->payload, sizeof(q));
 	o.punch = q.punch;
+	o.leave_lazy = q.leave_lazy;
 	o.skips = q.skips;
 	if (cpus > 0 && cpus < LOAD_THREADS_MAX)
 		o.threads = (unsigned)cpus;

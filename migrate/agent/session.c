@@ -382,7 +382,7 @@ static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree,
 	struct remote r;
 	int rc;
 
-	if (husk_rebuild(&s->husk, &r, tree, h, e) < 0)
+	if (husk_rebuild(&s->husk, &r, tree, h, NULL, e) < 0)
 		return -1;
 	rc = s->late ? late_session_arm(s->late, s->husk.pid, tree->tasks[0]->mm, &s->freezer, e) : 0;
 	if (rc == 0)

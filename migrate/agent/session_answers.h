@@ -16,7 +16,7 @@ struct round_answer {
 enum { LOAD_SKIPS_MAX = 8 };
 struct load_request {
 	struct load_map map;
-	bool punch;
+	bool punch, leave_lazy;
 	size_t skips;
 	struct load_skip skip[LOAD_SKIPS_MAX];
 };

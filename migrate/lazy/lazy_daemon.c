@@ -4,12 +4,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "migrate/lazy/lazy_socket.h"
 #include "migrate/lazy/lazy_source_link.h"
 #include "pageserver/images/pagemap.h"
 #include "pageserver/late/late_memory.h"
@@ -17,8 +16,6 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-#define SOCKET_NAME "lazy-pages.socket"
-#define RESTORE_FINISHED 0x52535446u
 enum { TASKS_MAX = 1024, FAULT_PAGES = 16, ASK_AHEAD = 4 /* pieces on their way that nobody waits for */ };
 
 struct lazy_daemon;
@@ -175,14 +172,9 @@ static int task_advance(struct lazy_task *t, struct err *e)
 
 static int listen_for_restore(struct lazy_daemon *d, struct err *e)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-	/* Bound beneath the directory's descriptor: its path may be longer than an address, or not ours to know. */
-	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%s", d->c->work_dir, SOCKET_NAME);
-	unlinkat(d->c->work_dir, SOCKET_NAME, 0);
-	d->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (d->listener < 0 || bind(d->listener, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(d->listener, 1) < 0)
-		return err_sys(e, "%s", SOCKET_NAME);
+	d->listener = lazy_socket_listen(d->c->work_dir, e);
+	if (d->listener < 0)
+		return -1;
 	return d->c->ready ? d->c->ready(d->c->arg, e) : 0;
 }
 
@@ -190,10 +182,10 @@ static int on_restore_connects(struct lazy_daemon *d, struct err *e)
 {
 	d->restore = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);
 	if (d->restore < 0)
-		return err_sys(e, "%s: accept", SOCKET_NAME);
+		return err_sys(e, "lazy pages: accept the restore");
 	close(d->listener);
 	d->listener = -1;
-	unlinkat(d->c->work_dir, SOCKET_NAME, 0);
+	lazy_socket_remove(d->c->work_dir);
 	return 0;
 }
 
@@ -230,7 +222,7 @@ static int on_restore_says(struct lazy_daemon *d, struct err *e)
 		cleanup_fd_(&fd);
 		return err_set(e, ERR_PROTOCOL, 0, "the restore says %zd bytes that make no sense", n);
 	}
-	if (word == RESTORE_FINISHED)
+	if (word == LAZY_RESTORE_FINISHED)
 		d->restored = true;
 	else if ((int32_t)word > 0)
 		d->announced = (int32_t)word;
@@ -368,7 +360,7 @@ int lazy_daemon_run(const struct lazy_daemon_config *c, struct err *e)
 		task_finish(&d.task[i]);
 	if (d.listener >= 0) {
 		close(d.listener);
-		unlinkat(c->work_dir, SOCKET_NAME, 0);
+		lazy_socket_remove(c->work_dir);
 	}
 	cleanup_fd_(&d.restore);
 	lazy_link_finish(&d.link);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lazy_daemon.h - `lazy-pages`: feeds processes that criu restored before all their pages were there.
+/* lazy_daemon.h - `lazy-pages`: feeds processes that were restored before all their pages were there.
  *
- *   criu restore --lazy-pages --> lazy-pages.socket --> this <-- GET, pages --> a source that still has them (or the images themselves)
+ *   restore --lazy-pages --> lazy-pages.socket --> this <-- GET, pages --> a source that still has them (or the images themselves)
  *
  * A restore hands over each task's userfaultfd; what a task touches first is fetched first, then everything else. When every page is there it says
  * CLOSE to the source and ends. When the source is lost before that, the tasks are left waiting where they need a page (the kernel would give
  * them zeros if we ended) until they are gone.
  *
- * The socket's protocol, as Debian's criu 3.17.1 was seen to speak it: for each task 4 bytes of its PID, then one byte with the descriptor; at the end
- * 4 bytes 0x52535446. A negative PID is a dead task, without a descriptor. All in native byte order.
+ * The socket: lazy_socket.h.
  * Threads: one. Fails: err. */
 #ifndef DRAY_MIGRATE_LAZY_DAEMON_H
 #define DRAY_MIGRATE_LAZY_DAEMON_H

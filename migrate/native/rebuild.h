@@ -46,7 +46,11 @@ int rebuild_inside(const Drayage__TreeState *tree, struct place *place, const st
 		   struct err *e);
 /* Counts, sizes and addresses make sense, nothing overlaps. Both halves check it before they act on anything. */
 int rebuild_check_tree(const Drayage__TreeState *tree, struct err *e);
-/* r: the husk, seized with REMOTE_EXITKILL, one thread. tree as given to the inside half. */
-int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e);
+/* Called when all mappings are at their places and all threads are there, before any of them has registered what the kernel writes to by itself
+ * (restartable sequences): whoever is to notice the first touch of a page begins here. Calls may be run in r. */
+struct rebuild_watch { int (*fn)(void *arg, struct remote *r, struct err *e); void *arg; };
+/* r: the husk, seized with REMOTE_EXITKILL, one thread. tree as given to the inside half. watch: NULL for none. */
+int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *h, const struct rebuild_watch *watch,
+		    struct err *e);
 
 #endif

@@ -7,6 +7,7 @@
  *   signals, timers   pending ones are queued while all are blocked; timers start to run
  *   limits            they would bound the steps above
  *   credentials       thread by thread; capabilities last
+ *   rseq              the kernel writes there whenever the thread runs: who watches for the first touch of a page has begun
  *   registers         the scratch mapping goes, and nothing runs inside any more */
 #include <errno.h>
 #include <linux/prctl.h>
@@ -120,7 +121,16 @@ static int set_after_creds(struct outside *o)
 	return batch_flush(o);
 }
 
-static int do_outside(struct outside *o)
+static int set_rseqs(struct outside *o, const struct rebuild_watch *watch)
+{
+	int rc = watch ? watch->fn(watch->arg, o->r, o->e) : 0;
+
+	for (size_t i = 0; i < o->task->n_threads && rc == 0; i++)
+		rc = outside_rseq(o, i);
+	return rc;
+}
+
+static int do_outside(struct outside *o, const struct rebuild_watch *watch)
 {
 	size_t n = o->task->n_threads;
 	int rc = outside_maps(o);
@@ -147,6 +157,8 @@ static int do_outside(struct outside *o)
 	if (rc == 0)
 		rc = set_after_creds(o);
 	if (rc == 0)
+		rc = set_rseqs(o, watch);
+	if (rc == 0)
 		rc = remote_scratch_destroy(o->r, o->e);
 	for (size_t i = 0; i < n && rc == 0; i++)
 		rc = outside_registers(o, i);
@@ -156,7 +168,8 @@ static int do_outside(struct outside *o)
 	return rc;
 }
 
-int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e)
+int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const struct rebuild_handover *h, const struct rebuild_watch *watch,
+		    struct err *e)
 {
 	struct outside *o;
 	int rc;
@@ -177,7 +190,7 @@ int rebuild_outside(struct remote *r, const Drayage__TreeState *tree, const stru
 	o->h = h;
 	o->e = e;
 	o->abort_ip = calloc(o->task->n_threads, sizeof(*o->abort_ip));
-	rc = o->abort_ip ? do_outside(o) : err_set(e, ERR_SYSTEM, ENOMEM, "rebuild");
+	rc = o->abort_ip ? do_outside(o, watch) : err_set(e, ERR_SYSTEM, ENOMEM, "rebuild");
 	free(o->abort_ip);
 	free(o->data);
 	free(o);

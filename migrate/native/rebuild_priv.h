@@ -114,7 +114,8 @@ void batch_ask(struct outside *o, struct remote_call call, struct remote_call *r
 int outside_maps(struct outside *o);    /* scratch, the husk's mappings away, the target's to their places, prctl mm */
 int outside_advice(struct outside *o);  /* protections, madvise, mlock */
 int outside_threads(struct outside *o); /* makes them */
-int outside_thread(struct outside *o, size_t i); /* all but signals, credentials and registers */
+int outside_thread(struct outside *o, size_t i); /* all but signals, credentials, its rseq area and registers */
+int outside_rseq(struct outside *o, size_t i);
 int outside_timers(struct outside *o);
 int outside_signals(struct outside *o); /* pending ones */
 int outside_limits(struct outside *o);

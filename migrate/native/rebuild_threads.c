@@ -82,7 +82,7 @@ static int find_abort(struct outside *o, size_t i, uint64_t area)
 	return 0;
 }
 
-static int set_rseq(struct outside *o, size_t i)
+int outside_rseq(struct outside *o, size_t i)
 {
 	const RseqEntry *q = o->task->threads[i]->thread_core->rseq_entry;
 
@@ -90,8 +90,9 @@ static int set_rseq(struct outside *o, size_t i)
 		return 0;
 	if (find_abort(o, i, q->rseq_abi_pointer) < 0)
 		return -1;
+	o->thread = i;
 	batch_call(o, REMOTE_CALL(SYS_rseq, q->rseq_abi_pointer, q->rseq_abi_size, 0, q->signature), "thread %u: rseq area", o->task->ps->threads[i]);
-	return 0;
+	return batch_flush(o);
 }
 
 static void set_altstack(struct outside *o, size_t i)
@@ -152,8 +153,6 @@ int outside_thread(struct outside *o, size_t i)
 	batch_call(o, REMOTE_CALL(SYS_prctl, PR_SET_NAME, batch_put(o, comm, sizeof(comm))), "thread %u: name %s", tid, comm);
 	set_altstack(o, i);
 	set_scheduling(o, i);
-	if (set_rseq(o, i) < 0)
-		return -1;
 	return batch_flush(o);
 }
 

@@ -8,6 +8,7 @@
 
 #include "migrate/agent/channel.h"
 #include "migrate/agent/husk.h"
+#include "migrate/lazy/lazy_socket.h"
 #include "migrate/remote/remote.h"
 #include "migrate/restore/restore_priv.h"
 #include "proto/base/cleanup.h"
@@ -40,15 +41,44 @@ static int ask(struct restore *r, const struct husk *h, enum channel_kind kind, 
 	return channel_ask(h->channel, &m, answer, answer_len, r->e);
 }
 
+static uint8_t *pack(struct restore *r, const ProtobufCMessage *msg, size_t *len)
+{
+	uint8_t *packed;
+
+	*len = protobuf_c_message_get_packed_size(msg);
+	packed = *len <= STATE_MAX ? malloc(*len + 1) : NULL;
+	if (packed)
+		protobuf_c_message_pack(msg, packed);
+	else
+		err_set(r->e, ERR_LIMIT, 0, "a description of %zu MiB", *len >> 20);
+	return packed;
+}
+
 static int ask_packed(struct restore *r, const struct husk *h, enum channel_kind kind, const ProtobufCMessage *msg, void *answer, size_t answer_len)
 {
-	size_t len = protobuf_c_message_get_packed_size(msg);
-	cleanup_free uint8_t *packed = len <= STATE_MAX ? malloc(len + 1) : NULL;
+	size_t len;
+	cleanup_free uint8_t *packed = pack(r, msg, &len);
 
-	if (!packed)
-		return err_set(r->e, ERR_LIMIT, 0, "a description of %zu MiB", len >> 20);
-	protobuf_c_message_pack(msg, packed);
-	return ask(r, h, kind, 0, packed, len, -1, answer, answer_len);
+	return packed ? ask(r, h, kind, 0, packed, len, -1, answer, answer_len) : -1;
+}
+
+/* *uffd: of the process's memory, where pages come late. */
+static int begin_round(struct restore *r, const struct husk *h, struct restore_layout *l, int *uffd)
+{
+	struct channel_message a = { .fd = -1 };
+	size_t len;
+	cleanup_free uint8_t *packed = pack(r, &l->message.base, &len);
+	int rc = packed ? 0 : -1;
+
+	if (rc == 0)
+		rc = channel_send(h->channel, CHANNEL_ROUND_BEGIN, 0, packed, len, -1, r->e);
+	if (rc == 0)
+		rc = channel_answer(h->channel, &a, r->e);
+	if (rc < 0)
+		return -1;
+	*uffd = steal_fd(&a.fd);
+	channel_message_finish(&a);
+	return l->message.n_late > 0 && *uffd < 0 ? err_set(r->e, ERR_INTERNAL, 0, "lazy pages: no userfaultfd") : 0;
 }
 
 static int load_memory(struct restore *r, const struct husk *h, struct restore_layout *l)
@@ -72,15 +102,16 @@ static int give_descriptors(struct restore *r, const struct husk *h)
 }
 
 /* Up to the process standing whole, its threads held in held. */
-static int rebuild(struct restore *r, const struct husk *h, struct restore_layout *l, struct remote *held)
+static int rebuild(struct restore *r, const struct husk *h, struct restore_layout *l, struct restore_late *late, struct remote *held)
 {
+	const struct rebuild_watch watch = { restore_late_watch, late };
 	struct rebuild_handover from;
 
-	if (ask_packed(r, h, CHANNEL_ROUND_BEGIN, &l->message.base, NULL, 0) < 0 || load_memory(r, h, l) < 0 || give_descriptors(r, h) < 0)
+	if (begin_round(r, h, l, &late->uffd) < 0 || load_memory(r, h, l) < 0 || give_descriptors(r, h) < 0)
 		return -1;
 	if (ask_packed(r, h, CHANNEL_STATE, &r->tree->base, &from, sizeof(from)) < 0)
 		return -1;
-	return husk_rebuild(h, held, r->tree, &from, r->e);
+	return husk_rebuild(h, held, r->tree, &from, late->uffd >= 0 ? &watch : NULL, r->e);
 }
 
 /* ---- the whole ---- */
@@ -108,7 +139,14 @@ static void let_go(struct restore *r, struct husk *h, struct remote *held)
 	tell_hook(r, RESTORE_POST_RESUME, h->pid);
 }
 
-static int make_process(struct restore *r, struct restore_layout *l, pid_t *root)
+static int finish_process(struct restore *r, const struct husk *h, struct restore_late *late)
+{
+	if (call_hook(r, RESTORE_POST, h->pid) < 0)
+		return -1;
+	return late->sock >= 0 ? lazy_socket_finish(late->sock, r->e) : 0;
+}
+
+static int make_process(struct restore *r, struct restore_layout *l, struct restore_late *late, pid_t *root)
 {
 	struct husk h = { .channel = -1, .init_line = -1 };
 	struct remote held = { 0 };
@@ -116,9 +154,9 @@ static int make_process(struct restore *r, struct restore_layout *l, pid_t *root
 	if (fork_root(r, &h) < 0)
 		return -1;
 	*root = h.pid;
-	if (rebuild(r, &h, l, &held) < 0)
+	if (rebuild(r, &h, l, late, &held) < 0)
 		goto fail;
-	if (call_hook(r, RESTORE_POST, h.pid) < 0) {
+	if (finish_process(r, &h, late) < 0) {
 		kill(h.pid, SIGKILL);
 		remote_release(&held);
 		goto fail;
@@ -128,6 +166,23 @@ static int make_process(struct restore *r, struct restore_layout *l, pid_t *root
 fail:
 	husk_kill(&h);
 	return -1;
+}
+
+/* The daemon is looked for before anything is made. */
+static int make_process_lazily(struct restore *r, struct restore_layout *l, pid_t *root)
+{
+	struct restore_late late = { .r = r, .l = l, .sock = -1, .uffd = -1 };
+	int rc = 0;
+
+	if (r->q->lazy_pages) {
+		late.sock = lazy_socket_connect(r->q->work_dir, r->e);
+		rc = late.sock < 0 ? -1 : 0;
+	}
+	if (rc == 0)
+		rc = make_process(r, l, &late, root);
+	cleanup_fd_(&late.sock);
+	cleanup_fd_(&late.uffd);
+	return rc;
 }
 
 static int look(struct restore *r, struct restore_layout *l)
@@ -178,7 +233,7 @@ int restore_run(const struct restore_request *q, pid_t *root, struct restore_sta
 	if (rc == 0)
 		rc = look(&r, &l);
 	if (rc == 0)
-		rc = make_process(&r, &l, root);
+		rc = make_process_lazily(&r, &l, root);
 	r.stats.restore_us = clock_us() - begin;
 	if (rc == 0)
 		write_stats(&r);

@@ -32,6 +32,7 @@ struct restore_request {
 	bool tcp_close;    /* TCP connections become unconnected sockets */
 	bool ext_unix_sk;  /* datagram sockets connect to sockets of others by name again */
 	bool auto_dedup;   /* pages are punched out of their files as they are read, in the parents too: also where the restore fails later */
+	bool lazy_pages;   /* what the images mark lazy comes afterwards, from the lazy-pages daemon whose socket is in work_dir */
 	/* Without effect: connections and locks can't be rebuilt, permissions of files are not compared. */
 	bool tcp_established, file_locks, skip_file_rwx_check;
 	bool leave_stopped;

@@ -11,7 +11,7 @@
 
 #include "migrate/restore/restore_priv.h"
 #include "pageserver/images/pagemap.h"
-#include "proto/wire/runs.h"
+#include "proto/wire/range_list.h"
 
 #define HUGE_SIZE (2ull << 20)
 enum { STATUS_VSYSCALL = 0x4, STATUS_VDSO = 0x8, STATUS_VVAR = 0x1000, STATUS_FILE_PRIVATE = 0x40, STATUS_FILE_SHARED = 0x80, STATUS_ANON = 0x200,
@@ -183,6 +183,24 @@ static int place_run(struct restore_layout *l, struct restore *r, uint64_t start
 	return 0;
 }
 
+/* What somebody else brings once the process runs: by userfaultfd, which watches private anonymous memory only. */
+static int add_late(struct restore_layout *l, struct restore *r, const struct page_extent *x)
+{
+	const MmEntry *mm = r->task->mm;
+	uint64_t at = x->vaddr, end = x->vaddr + pages_to_bytes(x->nr);
+
+	for (size_t i = 0; i < mm->n_vmas && at < end; i++) {
+		const VmaEntry *v = mm->vmas[i];
+
+		if (v->start <= at && at < v->end && v->status & STATUS_ANON && !(v->status & STATUS_KERNELS))
+			at = v->end;
+	}
+	if (at < end)
+		return err_set(r->e, ERR_PROTOCOL, 0, "pagemap-%u.img: the lazy page at 0x%" PRIx64 " is in no private anonymous mapping", r->task->ps->pid,
+			       at);
+	return run_list_add(&l->late, x->vaddr, x->nr, RUN_DATA) < 0 ? out_of_memory(r) : 0;
+}
+
 static int place_map(struct restore_layout *l, struct restore *r, struct pagemap_reader *pages)
 {
 	uint64_t start = 0, end = 0;
@@ -191,6 +209,11 @@ static int place_map(struct restore_layout *l, struct restore *r, struct pagemap
 	int rc;
 
 	while ((rc = pagemap_next(pages, &x, r->e)) == 1) {
+		if (r->q->lazy_pages && x.flags & PAGE_LAZY) {
+			if (add_late(l, r, &x) < 0)
+				return -1;
+			continue;
+		}
 		if (x.vaddr != end) {
 			if (place_run(l, r, start, end, &at) < 0)
 				return -1;
@@ -214,7 +237,7 @@ static int add_pages(struct restore_layout *l, struct restore *r)
 		return out_of_memory(r);
 	for (size_t i = 0; i < l->message.n_populate; i++)
 		l->populates[i] = &l->populate[i];
-	return 0;
+	return range_list_make(&l->late, &l->lates, &l->message.n_late, r->e);
 }
 
 /* The task's page map first, with what of it is the kernel's; then shared memory's, which was listed before. */
@@ -222,7 +245,7 @@ static int add_load(struct restore_layout *l, struct restore *r)
 {
 	struct load_request *q = &l->load[l->loads++];
 
-	*q = (struct load_request){ .map = { PAGEMAP_TASK, r->task->ps->pid, 0 } };
+	*q = (struct load_request){ .map = { PAGEMAP_TASK, r->task->ps->pid, 0 }, .leave_lazy = r->q->lazy_pages };
 	for (size_t i = 0; i < r->task->mm->n_vmas; i++) {
 		const VmaEntry *v = r->task->mm->vmas[i];
 
@@ -248,6 +271,7 @@ int restore_layout_build(struct restore_layout *l, struct restore *r)
 	l->message.vmas = l->vmas;
 	l->message.files = l->files;
 	l->message.populate = l->populates;
+	l->message.late = l->lates;
 	return 0;
 }
 
@@ -260,5 +284,7 @@ void restore_layout_finish(struct restore_layout *l)
 	free(l->populate);
 	free(l->populates);
 	free(l->load);
+	free(l->lates);
+	run_list_finish(&l->late);
 	*l = (struct restore_layout){ 0 };
 }

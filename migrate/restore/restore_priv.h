@@ -8,6 +8,7 @@
 #include "migrate/images/tree_images.h"
 #include "migrate/native/rebuild.h"
 #include "migrate/restore/restore.h"
+#include "proto/wire/runs.h"
 
 enum { RESTORE_GIVEN_MAX = 256 };
 
@@ -40,11 +41,21 @@ struct restore_layout {
 	Drayage__Range *populate;
 	Drayage__Range **populates;
 	size_t populate_room;
+	struct run_list late; /* what a lazy-pages daemon brings */
+	Drayage__Range **lates;
 	struct load_request *load; /* the task's page map, then those of shared memory */
 	size_t loads;
 };
 int restore_layout_build(struct restore_layout *l, struct restore *r);
 void restore_layout_finish(struct restore_layout *l); /* accepts a zeroed one */
+
+/* With lazy pages: the process's late memory is watched and given to the daemon on sock. The uffd of the husk. */
+struct restore_late {
+	struct restore *r;
+	const struct restore_layout *l;
+	int sock, uffd; /* owned; -1 */
+};
+int restore_late_watch(void *arg, struct remote *held, struct err *e); /* a rebuild_watch; arg: struct restore_late */
 
 bool restore_is_given(const struct restore *r, uint32_t file_id);
 

@@ -42,6 +42,7 @@ int rpc_do_restore(const struct rpc_applied *a, const struct rpc_stages *s, pid_
 		.ext_unix_sk = o->ext_unix_sk,
 		.file_locks = o->file_locks,
 		.auto_dedup = o->auto_dedup,
+		.lazy_pages = o->lazy_pages,
 		.skip_file_rwx_check = o->skip_file_rwx_check,
 		.leave_stopped = o->leave_stopped,
 		.inherit = a->inherit,

@@ -68,9 +68,9 @@ const struct rpc_option rpc_options[] = {
 	{ 45, "timeout", "timeout", 0, "SECONDS", D | P, RPC_WORKS, 0, "For stopping the tasks. 0 or absent: 10." },
 	{ 46, "tcp_skip_in_flight", "skip-in-flight", 0, NULL, D, RPC_ACCEPTED, 0, "A permission. See tcp_established." },
 	{ 47, "weak_sysctls", "weak-sysctls", 0, NULL, R, RPC_ACCEPTED, 0, "No sysctls are restored." },
-	{ 48, "lazy_pages", "lazy-pages", 0, NULL, D | R | S | RPC_REFUSING(R | S), RPC_WORKS, 0,
-	  "A dump keeps the pages and serves them to one lazy-pages client at ps, its answer comes afterwards. Our own restore wants them all to be there: "
-	  "the lazy-pages verb feeds a criu restore." },
+	{ 48, "lazy_pages", "lazy-pages", 0, NULL, D | R | S | RPC_REFUSING(S), RPC_WORKS, 0,
+	  "A dump keeps the pages and serves them to one lazy-pages client at ps, its answer comes afterwards. A restore runs before they are there: the "
+	  "lazy-pages daemon, ours or criu's, whose socket is in the work directory brings them." },
 	{ 49, "status_fd", NULL, 0, NULL, D, RPC_ACCEPTED, 0, "Obsolete, and only for lazy_pages. Use the status-ready notification." },
 	{ 50, "orphan_pts_master", NULL, 0, NULL, R, RPC_ACCEPTED, 0, "Terminals are refused by name, so there is no master to hand out." },
 	{ 51, "config_file", "config", 0, "FILE", ALL, RPC_WORKS, 0, "Overrides the fields of the request. One that does not exist is none." },

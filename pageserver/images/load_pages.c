@@ -123,8 +123,11 @@ static int add_map(struct load *l, struct pagemap_reader *r, const struct load_o
 	int rc;
 
 	while ((rc = pagemap_next(r, &x, e)) == 1) {
+		if (o->leave_lazy && x.flags & PAGE_LAZY)
+			continue;
 		if (!(x.flags & PAGE_PRESENT))
-			return err_set(e, ERR_UNSUPPORTED, 0, "the pages at 0x%" PRIx64 " are still where they were dumped (lazy)", x.vaddr);
+			return err_set(e, ERR_UNSUPPORTED, 0, "the pages at 0x%" PRIx64 " are still where they were dumped (lazy): restore with lazy-pages",
+				       x.vaddr);
 		if (add_extent(l, &x, o) < 0)
 			return err_set(e, ERR_SYSTEM, ENOMEM, "page map");
 	}

@@ -21,6 +21,7 @@ struct load_skip { uint64_t start, end; };
 struct load_options {
 	int dirfd;      /* the image directory; borrowed */
 	bool punch;     /* what was read is given back to the filesystem, in the parents too: nobody can read it again */
+	bool leave_lazy; /* pages that are marked lazy are left out: somebody else brings them, whether they are stored or not */
 	unsigned threads; /* 1 or more */
 	const struct load_skip *skip;
 	size_t skips;

@@ -48,14 +48,33 @@ struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e)
 	return l;
 }
 
-struct late *late_create(int uffd, late_want *want, void *arg, struct err *e)
+int late_uffd_enable(int uffd, struct err *e)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
+
+	return ioctl(uffd, UFFDIO_API, &api) < 0 ? err_sys(e, "userfaultfd that follows forks and mappings") : 0;
+}
+
+int late_uffd_watch(int uffd, uint64_t start, uint64_t end, struct err *e)
+{
+	struct uffdio_register r = { .range = { .start = start, .len = end - start }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	return ioctl(uffd, UFFDIO_REGISTER, &r) < 0 ? err_sys(e, "watch %llx-%llx", (unsigned long long)start, (unsigned long long)end) : 0;
+}
+
+int late_uffd_unwatch(int uffd, uint64_t start, uint64_t end, struct err *e)
+{
+	struct uffdio_range r = { .start = start, .len = end - start };
+
+	return ioctl(uffd, UFFDIO_UNREGISTER, &r) < 0 ? err_sys(e, "unwatch %llx-%llx", (unsigned long long)start, (unsigned long long)end) : 0;
+}
+
+struct late *late_create(int uffd, late_want *want, void *arg, struct err *e)
+{
 	struct late *l = late_adopt(uffd, want, arg, e);
 
-	if (!l || ioctl(uffd, UFFDIO_API, &api) == 0)
+	if (!l || late_uffd_enable(uffd, e) == 0)
 		return l;
-	err_sys(e, "userfaultfd that follows forks and mappings");
 	late_destroy(l);
 	return NULL;
 }
@@ -89,10 +108,8 @@ int late_expect(struct late *l, const struct page_run *runs, size_t count, struc
 
 int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e)
 {
-	struct uffdio_register r = { .range = { .start = start, .len = end - start }, .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	if (ioctl(l->process[0].uffd, UFFDIO_REGISTER, &r) < 0)
-		return err_sys(e, "watch %llx-%llx", (unsigned long long)start, (unsigned long long)end);
+	if (late_uffd_watch(l->process[0].uffd, start, end, e) < 0)
+		return -1;
 	return late_expect(l, runs, count, e);
 }
 

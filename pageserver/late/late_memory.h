@@ -41,6 +41,10 @@ void late_destroy(struct late *l); /* accepts NULL */
 
 /* A private anonymous mapping [start, end), with the runs of it (ascending, at least one) whose pages come late. The process stands still. */
 int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e);
+/* What those two ask of the kernel, for who sets a userfaultfd up and hands it to somebody who adopts it. */
+int late_uffd_enable(int uffd, struct err *e);
+int late_uffd_watch(int uffd, uint64_t start, uint64_t end, struct err *e);
+int late_uffd_unwatch(int uffd, uint64_t start, uint64_t end, struct err *e); /* what is absent afterwards is zeros */
 /* The bookkeeping of that alone: the ranges are registered by somebody else. */
 int late_expect(struct late *l, const struct page_run *runs, size_t count, struct err *e);
 /* The page is there by other means. */

@@ -435,7 +435,7 @@ int rebuild_rig_outside(struct rebuild_rig *g, const struct rebuild_handover *h,
 	int rc = remote_seize(&g->remote, g->pid, REMOTE_EXITKILL, e);
 
 	if (rc == 0)
-		rc = rebuild_outside(&g->remote, g->tree, h, e);
+		rc = rebuild_outside(&g->remote, g->tree, h, NULL, e);
 	if (rc < 0) {
 		kill(g->pid, SIGKILL);
 		remote_release(&g->remote);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate/lazy/lazy_socket.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "proto/base/cleanup.h"
+#include "proto/base/io.h"
+
+#define SOCKET_NAME "lazy-pages.socket"
+
+/* Named beneath the directory's descriptor: its path may be longer than an address, or not ours to know. */
+static struct sockaddr_un address(int work_dir)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%s", work_dir, SOCKET_NAME);
+	return a;
+}
+
+int lazy_socket_listen(int work_dir, struct err *e)
+{
+	struct sockaddr_un a = address(work_dir);
+	cleanup_fd int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	lazy_socket_remove(work_dir);
+	if (sock < 0 || bind(sock, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(sock, 1) < 0)
+		return err_sys(e, "%s", SOCKET_NAME);
+	return steal_fd(&sock);
+}
+
+void lazy_socket_remove(int work_dir)
+{
+	unlinkat(work_dir, SOCKET_NAME, 0);
+}
+
+int lazy_socket_connect(int work_dir, struct err *e)
+{
+	struct sockaddr_un a = address(work_dir);
+	cleanup_fd int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (sock < 0 || connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return err_set(e, ERR_PEER, errno, "%s in the work directory: no lazy-pages daemon", SOCKET_NAME);
+	return steal_fd(&sock);
+}
+
+int lazy_socket_give(int sock, uint32_t pid, int uffd, struct err *e)
+{
+	int rc = write_full(sock, &pid, sizeof(pid));
+
+	if (rc == 0)
+		rc = send_fds(sock, "", 1, &uffd, 1);
+	return rc < 0 ? err_set(e, ERR_PEER, -rc, "%s: task %u", SOCKET_NAME, pid) : 0;
+}
+
+int lazy_socket_finish(int sock, struct err *e)
+{
+	const uint32_t finished = LAZY_RESTORE_FINISHED;
+	int rc = write_full(sock, &finished, sizeof(finished));
+
+	return rc < 0 ? err_set(e, ERR_PEER, -rc, "%s: the lazy-pages daemon is gone", SOCKET_NAME) : 0;
+}
