@@ -16,7 +16,8 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-enum { TASKS_MAX = 1024, FAULT_PAGES = 16, ASK_AHEAD = 4 /* pieces on their way that nobody waits for */ };
+enum { TASKS_MAX = 1024, FAULT_PAGES = 16, ASK_AHEAD = 4 /* pieces on their way that nobody waits for */,
+       LOOK_MS = 500 /* without a source: for tasks that were ended */ };
 
 struct lazy_daemon;
 
@@ -245,11 +246,27 @@ static int on_pages(struct lazy_daemon *d, struct err *e)
 	return rc;
 }
 
-/* The tasks wait where they need a page, which is better than zeros. */
-static void lose_source(struct lazy_daemon *d, struct err *e)
+/* The last words of a restore: it can say none behind our back any more, and then knows that it failed. */
+static void hear_out(struct lazy_daemon *d)
 {
-	log_event(LOG_ERROR, "lazy-source-lost", "error=\"%s\" the tasks stand still where they need a page until they are ended", e->text);
+	struct err ended = { 0 };
+
+	if (d->restore >= 0)
+		shutdown(d->restore, SHUT_RD);
+	while (!d->restored && d->restore >= 0 && on_restore_says(d, &ended) == 0)
+		;
+}
+
+/* Tasks that run wait where they need a page, which is better than zeros: 0. Those of a restore that is not over die with it: -1. */
+static int lose_source(struct lazy_daemon *d, struct err *e)
+{
 	d->lost = true;
+	d->failed = false;
+	hear_out(d);
+	if (!d->restored)
+		return err_wrap(e, "before the restore was over");
+	log_event(LOG_ERROR, "lazy-source-lost", "error=\"%s\" the tasks stand still where they need a page until they are ended", e->text);
+	return 0;
 }
 
 /* ---- the loop ---- */
@@ -310,8 +327,10 @@ static int step(struct lazy_daemon *d, struct pollfd *p, struct err *e)
 {
 	size_t n = fill_poll(d, p);
 
-	if (poll(p, n, -1) < 0)
+	if (poll(p, n, d->lost ? LOOK_MS : -1) < 0)
 		return errno == EINTR ? 0 : err_sys(e, "poll");
+	for (size_t i = 0; d->lost && i < d->tasks; i++)
+		late_notice_ended(d->task[i].late);
 	if (p[0].revents && on_restore_connects(d, e) < 0)
 		return -1;
 	if (p[1].revents && on_restore_says(d, e) < 0)
@@ -319,8 +338,7 @@ static int step(struct lazy_daemon *d, struct pollfd *p, struct err *e)
 	if (serve_tasks(d, e) < 0 || (p[2].revents && on_pages(d, e) < 0) || fetch_ahead(d, e) < 0) {
 		if (e->kind != ERR_PEER && e->kind != ERR_PROTOCOL)
 			return -1;
-		lose_source(d, e);
-		d->failed = false;
+		return lose_source(d, e);
 	}
 	return 0;
 }

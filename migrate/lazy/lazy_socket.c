@@ -2,7 +2,10 @@
 #include "migrate/lazy/lazy_socket.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -10,6 +13,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 
+enum { FINISH_US = 60 * 1000 * 1000 };
 #define SOCKET_NAME "lazy-pages.socket"
 
 /* Named beneath the directory's descriptor: its path may be longer than an address, or not ours to know. */
@@ -56,10 +60,28 @@ int lazy_socket_give(int sock, uint32_t pid, int uffd, struct err *e)
 	return rc < 0 ? err_set(e, ERR_PEER, -rc, "%s: task %u", SOCKET_NAME, pid) : 0;
 }
 
+/* How much of what was said nobody has read; what a daemon leaves unread that ends is an error of the socket. */
+static int unread(int sock)
+{
+	int bytes = 0, error = 0;
+	socklen_t len = sizeof(error);
+
+	if (ioctl(sock, SIOCOUTQ, &bytes) < 0)
+		return -errno;
+	if (bytes > 0)
+		return bytes;
+	return getsockopt(sock, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ? -errno : -error;
+}
+
 int lazy_socket_finish(int sock, struct err *e)
 {
 	const uint32_t finished = LAZY_RESTORE_FINISHED;
+	uint64_t end = clock_us() + FINISH_US;
 	int rc = write_full(sock, &finished, sizeof(finished));
 
+	while (rc == 0 && (rc = unread(sock)) > 0) {
+		rc = clock_us() < end ? 0 : -ETIMEDOUT;
+		poll(NULL, 0, 1);
+	}
 	return rc < 0 ? err_set(e, ERR_PEER, -rc, "%s: the lazy-pages daemon is gone", SOCKET_NAME) : 0;
 }

@@ -21,7 +21,8 @@ void lazy_socket_remove(int work_dir);
 /* The restore's side. The descriptor, the caller's; -1: no daemon is there, or it has its restore already. */
 int lazy_socket_connect(int work_dir, struct err *e);
 int lazy_socket_give(int sock, uint32_t pid, int uffd, struct err *e); /* borrows uffd */
-/* Nothing is given any more, what is missing may be fetched. ERR_PEER: the daemon is gone. */
+/* Nothing is given any more, what is missing may be fetched. Returns when the daemon has read that: what it didn't hear, it may not act on.
+ * ERR_PEER: it is gone. */
 int lazy_socket_finish(int sock, struct err *e);
 
 #endif

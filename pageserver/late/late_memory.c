@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "pageserver/late/late_map.h"
@@ -305,6 +306,31 @@ void late_ask_again(const struct late *l)
 {
 	for (size_t i = 0; i < l->count; i++)
 		late_map_asked(&l->process[i].map, l->want, l->arg);
+}
+
+/* A copy from where nothing can be read changes nothing, and fails otherwise where there is no memory to copy to any more. */
+static bool has_ended(const struct late_process *p, void *unreadable)
+{
+	struct late_cursor c = { 0 };
+	struct late_stretch s;
+	struct uffdio_copy copy = { .src = (uint64_t)(uintptr_t)unreadable, .len = DRAY_PAGE_SIZE };
+
+	if (!late_map_next(&p->map, 0, UINT64_MAX >> DRAY_PAGE_SHIFT, &c, &s))
+		return false;
+	copy.dst = s.at;
+	return ioctl(p->uffd, UFFDIO_COPY, &copy) < 0 && errno == ESRCH;
+}
+
+void late_notice_ended(struct late *l)
+{
+	void *unreadable = mmap(NULL, DRAY_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (unreadable == MAP_FAILED)
+		return;
+	for (size_t i = 0; i < l->count; i++)
+		if (has_ended(&l->process[i], unreadable))
+			late_map_finish(&l->process[i].map);
+	munmap(unreadable, DRAY_PAGE_SIZE);
 }
 
 /* ---- pages that came ---- */

@@ -58,6 +58,8 @@ int late_list(const struct late *l, struct run_list *out);
 size_t late_poll(const struct late *l, struct pollfd *p);
 /* Reads all that is there. */
 int late_events(struct late *l, struct err *e);
+/* The kernel says nothing when a process ends; placing a page finds it out. Where no pages come any more, this does: it misses nothing afterwards. */
+void late_notice_ended(struct late *l);
 /* Wants all that is waited for once more: on a new connection. */
 void late_ask_again(const struct late *l);
 

@@ -12,7 +12,7 @@ BUILD=${BUILD:-$PWD/build}
 ip link set lo up
 . tests/lib/images.sh
 . tests/lib/criu.sh
-dray() { "$BUILD/dray" "$@"; }
+dray() { "$BUILD/dray" "$@"; } # not to be sent to the background: $! would be a shell
 
 # The original stands still while its copy runs, so the copy is in namespaces of its own.
 restore() { # DIR [OPTION...]
@@ -26,7 +26,7 @@ restore() { # DIR [OPTION...]
 	subjects+=("$restorer")
 }
 child_of() { local c; c=$(cat "/proc/$1/task/$1/children" 2> /dev/null) || return 1; set -- $c; echo "${1:-}"; }
-copy_is_there() { local p; p=$(child_of "$restorer") && [ -n "$p" ] && copy=$(child_of "$p") && [ -n "$copy" ]; }
+copy_is_there() { local p; p=$(child_of "$restorer") && [ -n "$p" ] && [ "$(cat "/proc/$p/comm" 2> /dev/null)" = dray ] && copy=$(child_of "$p") && [ -n "$copy" ]; }
 copy_runs() { await 60 copy_is_there; }
 ended_well() { wait "$1" || fail "$2 ended with $?: $(tail -n 5 "$T/$2.err")"; }
 gone() { ! kill -0 "$1" 2> /dev/null; }
@@ -43,13 +43,13 @@ copy_ends() {
 # Dumps $subject into DIR with its pages left, and waits until they are served.
 dump() {
 	mkdir "$1"
-	dray dump -t "$subject" -D "$1" --lazy-pages --port 9001 -o dump.log -v4 2> "$T/dump.err" &
+	"$BUILD/dray" dump -t "$subject" -D "$1" --lazy-pages --port 9001 -o dump.log -v4 2> "$T/dump.err" &
 	dump=$!
 	subjects+=("$dump")
 	await 60 test -e "$1/inventory.img"
 }
 daemon() { # DIR [OPTION...]
-	dray lazy-pages -D "$@" -o lazy.log -v4 2> "$T/daemon.err" &
+	"$BUILD/dray" lazy-pages -D "$@" -o lazy.log -v4 2> "$T/daemon.err" &
 	daemon=$!
 	subjects+=("$daemon")
 	await 20 test -S "$1/lazy-pages.socket"
@@ -70,3 +70,71 @@ for layout in 24 32; do
 	copy_right
 	copy_ends
 done
+
+echo "--- from the images, no source"
+workload --size 16M --rate 20
+mkdir "$T/i"
+dray dump -t "$subject" -D "$T/i" || fail "dump"
+ended
+daemon "$T/i"
+restore "$T/i"
+copy_runs
+copy_right
+ended_well "$daemon" daemon
+copy_ends
+
+echo "--- redis-server"
+if command -v redis-server > /dev/null; then
+	r() { nsenter --net="/proc/$1/ns/net" redis-cli -p 6379 "${@:2}"; }
+	answers() { [ "$(r "$1" ping 2> /dev/null)" = PONG ]; }
+	launch redis-server --port 6379 --save '' --appendonly no --dir "$T" --enable-debug-command yes
+	await 20 answers "$subject"
+	r "$subject" debug populate 20000 key 1024 > /dev/null
+	digest=$(r "$subject" debug digest)
+	dump "$T/r"
+	from_dump "$T/r"
+	restore "$T/r" --tcp-close
+	copy_runs
+	await 20 answers "$copy"
+	[ "$(r "$copy" get key:777 | wc -c)" = 1025 ] || fail "a key of another length"
+	[ "$(r "$copy" debug digest)" = "$digest" ] || fail "other contents than before"
+	ended_well "$daemon" daemon
+	ended_well "$dump" dump
+	[ "$(r "$copy" debug digest)" = "$digest" ] || fail "other contents at the end"
+	copy_ends
+fi
+
+echo "--- the source is lost while pages are missing"
+workload --size 32M --rate 50
+dump "$T/l"
+python3 tests/lib/short_wire.py 9002 9001 4000000 > "$T/wire.out" 2> "$T/wire.err" < /dev/null &
+subjects+=($!)
+await 20 grep -q ready "$T/wire.out"
+daemon "$T/l" --page-server --address 127.0.0.1 --port 9002
+restore "$T/l"
+await 60 grep -q 'lazy-source-lost .*stand still' "$T/l/lazy.log"
+grep -q cut "$T/wire.out" || fail "lost, and nothing was cut"
+copy_runs
+waits() { grep -q handle_userfault /proc/"$copy"/task/*/wchan; }
+await 60 waits
+[ ! -s "$T/report" ] || fail "it says: $(cat "$T/report")"
+! gone "$daemon" || fail "the daemon ended while a process waits for pages"
+rc=0; wait "$dump" || rc=$?
+[ "$rc" != 0 ] || fail "the dump calls it success"
+workload_right # the original goes on
+copy_ends
+rc=0; wait "$daemon" || rc=$?
+[ "$rc" = 6 ] || fail "the daemon ended with $rc"
+grep -q 'the source ended the connection' "$T/daemon.err" "$T/l/lazy.log" || fail "not told: $(cat "$T/daemon.err")"
+
+echo "--- the source is lost before the restore"
+dump "$T/k"
+from_dump "$T/k"
+kill -KILL "$dump"
+rc=0; wait "$daemon" || rc=$?
+[ "$rc" = 6 ] || fail "the daemon ended with $rc"
+grep -q 'before the restore was over' "$T/daemon.err" "$T/k/lazy.log" || fail "not told: $(cat "$T/daemon.err")"
+workload_right
+fails 1 'no lazy-pages daemon' criu restore -D "$T/i" --lazy-pages
+fails 1 'are still where they were dumped (lazy)' unshare --pid --fork --mount-proc "$T/bin/criu" restore -D "$T/w24"
+echo "ok: processes run before their pages are there"

@@ -21,7 +21,6 @@ refused '--stream is not supported' --stream
 refused 'option root is not supported' --root /
 refused 'option external is not supported' --external 'mnt[]'
 refused 'neither --address nor --ps-socket' --page-server
-fails 1 'option lazy_pages is not supported' criu restore -D "$T/i" --lazy-pages
 fails 1 'option join_ns is not supported' criu restore -D "$T/i" -J net:1
 fails 2 '--nonsense: no such option' "$BUILD/dray" dump -t "$subject" -D "$T/i" --nonsense
 [ -z "$(ls -A "$T/i")" ] || fail "something was written: $(ls "$T/i")"

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""lazy_client.py SOCKET IMAGES PID LAYOUT END - fetches every page that a lazy dump left with its task, as criu's lazy-pages daemon asks for them,
+"""lazy_client.py SOCKET|PORT IMAGES PID LAYOUT END - fetches every page that a lazy dump left with its task, as criu's lazy-pages daemon asks for them,
 and compares each with the frozen task's own memory.
 
 LAYOUT: 24 or 32, the length of a header. END: close (says that it needs no more) or cut. Prints how many pages were right."""
@@ -36,8 +36,11 @@ def main():
     left = [(e["vaddr"], e["nr_pages"]) for e in entries if e["flags"] & (LAZY | PRESENT) == LAZY]
     if not left:
         sys.exit("nothing was left with the task")
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(path)
+    if path.isdigit():
+        sock = socket.create_connection(("127.0.0.1", int(path)))
+    else:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
     right = 0
     with open("/proc/%s/mem" % pid, "rb", buffering=0) as mem:
         for vaddr, pages in left:
