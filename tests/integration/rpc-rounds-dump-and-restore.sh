@@ -33,8 +33,8 @@ def restore(connect, path, **more):
 for connect in (lambda: Client.service(T + "/rpc.sock"), Client.swrk):
     D = T + "/" + ("swrk" if connect == Client.swrk else "service")
 
-    # all on one connection
-    with Subject(D + "/subject") as s, connect() as c:
+    # all on one connection; it writes little, so that a round is small however long it lasts
+    with Subject(D + "/subject", rate="0.05") as s, connect() as c:
         ok(c.ask(rpc.PRE_DUMP, opts(s.pid, D + "/0")), rpc.PRE_DUMP)
         check(os.path.exists(D + "/0/stats-dump"), "no stats-dump when PRE_DUMP is answered")
         s.goes_on()
