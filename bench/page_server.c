@@ -2,7 +2,8 @@
 /* page_server.c - what senders of CRIU's page-server protocol get from `dray page-server`, beside plain copies in the same run.
  *
  * page_server [--size 1G] [--dir DIR] [--repeats N] [--case NAME] [--port PORT]: rows
- *   page_server        GB/s: "discard" (recv into one buffer: the wire), "file" (recv and pwrite into one file in DIR: what receiving can be),
+ *   page_server        GB/s: "discard", "discard x4", "discard x64" (recv into one buffer: the wire, by so many connections at once), "file", "files x4",
+ *                      "files x64" (recv and pwrite into a file in DIR each: what receiving can be),
  *                      "1 session 24", "1 session 32", "4 sessions", "16 sessions", "64 sessions" (together as many bytes as one)
  *   page_server_answer us: "PARENT idle p50", "PARENT idle p99", "OPEN2 ...", "... 8 streaming p50" ...
  *   page_server_memory KiB: resident size of a session's process, the largest of 64
@@ -37,7 +38,10 @@
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
 
-enum { PAGE = 4096, RANGE_PAGES = 256, PIPE_SIZE = 1 << 20, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000 };
+enum { PAGE = 4096, RANGE_PAGES = 256, PIPE_SIZE = 1 << 20, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000,
+       MOST = 64,     /* connections at once */
+       CASE_S = 120,  /* a case that takes longer ends the program */
+       STOP_MS = 10000 };
 
 struct options {
 	size_t size;
@@ -93,7 +97,9 @@ static void server_stop(const struct server *s)
 	if (!s->pid)
 		return;
 	kill(s->pid, SIGTERM);
-	waitpid(s->pid, NULL, 0);
+	for (uint64_t end = clock_us() + STOP_MS * 1000ull; waitpid(s->pid, NULL, WNOHANG) == 0; usleep(1000))
+		if (clock_us() > end)
+			kill(s->pid, SIGTERM); /* asked again it waits for no session */
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
@@ -251,9 +257,9 @@ static void memory_of_sessions(const struct server *s)
 
 static void measure_sessions(const struct options *o, const char *which, unsigned sessions, enum ps_layout layout, const uint8_t *memory)
 {
-	struct share share[64];
+	struct share share[MOST];
 	struct server s;
-	pid_t pid[64];
+	pid_t pid[MOST];
 	uint64_t start;
 	int gate[2], bad = 0, status;
 
@@ -269,7 +275,7 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 	}
 	start = clock_us();
 	close(gate[1]);
-	if (sessions == 64) {
+	if (sessions == MOST) {
 		usleep((useconds_t)(o->size / 20000)); /* in the middle, at 5 GB/s or less */
 		memory_of_sessions(&s);
 	}
@@ -284,7 +290,7 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 
 /* --- plain receivers ------------------------------------------------------------------------------------------------------------ */
 
-struct plain { int sock; const char *dir; };
+struct plain { int pair[2]; const char *dir; const uint8_t *memory; size_t len; unsigned index; };
 
 static void receive_plain(void *arg)
 {
@@ -295,47 +301,63 @@ static void receive_plain(void *arg)
 	off_t at = 0;
 	ssize_t n;
 
+	close(p->pair[0]);
 	if (p->dir) {
-		snprintf(path, sizeof(path), "%s/plain", p->dir);
+		snprintf(path, sizeof(path), "%s/plain-%u", p->dir, p->index);
 		file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	}
-	while ((n = recv(p->sock, buf, sizeof(buf), 0)) > 0) {
+	while ((n = recv(p->pair[1], buf, sizeof(buf), 0)) > 0) {
 		if (p->dir && pwrite(file, buf, (size_t)n, at) != n)
 			die("pwrite");
 		at += n;
 	}
 }
 
-static void measure_plain(const struct options *o, const char *which, bool file, const uint8_t *memory)
+static void send_plain(void *arg)
 {
-	struct plain p = { .dir = file ? o->dir : NULL };
-	struct sender s = { 0 };
+	const struct plain *p = arg;
+	struct sender s = { .sock = p->pair[0] };
+
+	close(p->pair[1]);
+	if (pipe2(s.pipe, O_CLOEXEC) < 0 || fcntl(s.pipe[1], F_SETPIPE_SZ, PIPE_SIZE) < 0)
+		die("a pipe");
+	splice_range(&s, p->memory, p->len);
+}
+
+/* A pair is made right before its two processes and closed right behind them, so that no other holds its ends open. */
+static void start_plain(const int gate[2], struct plain *p, pid_t pid[2])
+{
+	if (bench_tcp_pair(p->pair) < 0)
+		die("a pair");
+	pid[0] = runner(gate, receive_plain, p);
+	pid[1] = runner(gate, send_plain, p);
+	close(p->pair[0]);
+	close(p->pair[1]);
+}
+
+static void measure_plain(const struct options *o, const char *which, unsigned connections, bool file, const uint8_t *memory)
+{
+	struct plain plain[MOST];
+	pid_t pid[MOST][2];
 	uint64_t start;
-	int pair[2], gate[2];
-	pid_t pid;
+	int gate[2], bad = 0, status;
 
 	bench_prewarm(o->size + (64 << 20));
-	if (bench_tcp_pair(pair) < 0 || pipe2(gate, O_CLOEXEC) < 0 || pipe2(s.pipe, O_CLOEXEC) < 0 || fcntl(s.pipe[1], F_SETPIPE_SZ, PIPE_SIZE) < 0)
-		die("a pair");
-	p.sock = pair[1];
-	s.sock = pair[0];
-	fcntl(s.sock, F_SETFD, 0);
-	pid = fork();
-	if (pid == 0) {
-		close(pair[0]);
-		receive_plain(&p);
-		_exit(0);
+	if (pipe2(gate, O_CLOEXEC) < 0)
+		die("pipe2");
+	for (unsigned i = 0; i < connections; i++) {
+		size_t each = o->size / connections / PAGE * PAGE;
+
+		plain[i] = (struct plain){ .dir = file ? o->dir : NULL, .memory = memory + i * each, .len = each, .index = i };
+		start_plain(gate, &plain[i], pid[i]);
 	}
-	close(pair[1]);
 	start = clock_us();
-	splice_range(&s, memory, o->size);
-	close(pair[0]);
-	waitpid(pid, NULL, 0);
-	row(o, which, (double)o->size / 1e3 / (double)(clock_us() - start));
-	close(s.pipe[0]);
-	close(s.pipe[1]);
-	close(gate[0]);
 	close(gate[1]);
+	for (unsigned i = 0; i < 2 * connections; i++)
+		if (waitpid(pid[i / 2][i % 2], &status, 0) < 0 || status)
+			bad = 1;
+	row(o, which, bad ? 0 : (double)o->size / 1e3 / (double)(clock_us() - start));
+	close(gate[0]);
 	empty(o->dir);
 }
 
@@ -377,6 +399,16 @@ static void question(const struct sender *s, uint16_t code, const char *when)
 	bench_json("page_server_answer", which, "us", us[QUESTIONS * 99 / 100], NULL);
 }
 
+/* Who asks is not what is measured: its own wait for a processor does not count. Nobody else may inherit that: a server and senders with it leave no
+ * processor to anything else. */
+static void before_all(bool on)
+{
+	struct sched_param priority = { .sched_priority = on ? 10 : 0 };
+
+	if (sched_setscheduler(0, on ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, &priority) < 0)
+		perror("sched_setscheduler");
+}
+
 static void measure_answers(const struct options *o, unsigned streaming, const char *when, const uint8_t *memory)
 {
 	struct share share = { .layout = PS_LAYOUT_32, .memory = memory };
@@ -392,12 +424,11 @@ static void measure_answers(const struct options *o, unsigned streaming, const c
 		pid[i] = runner(gate, stream_on, &share);
 	close(gate[1]);
 	s = sender_open(server.port, PS_LAYOUT_24);
-	/* Who asks is not what is measured: its own wait for a processor does not count. */
-	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = 10 }) < 0)
-		perror("sched_setscheduler");
+	before_all(true);
 	setsockopt(s.sock, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	question(&s, PS_PARENT, when);
 	question(&s, PS_OPEN2, when);
+	before_all(false);
 	ask(&s, PS_CLOSE, 0);
 	close(s.sock);
 	for (unsigned i = 0; i < streaming; i++) {
@@ -411,22 +442,30 @@ static void measure_answers(const struct options *o, unsigned streaming, const c
 
 /* --- the program ---------------------------------------------------------------------------------------------------------------- */
 
+/* Whether to measure it; from now on it has so long. */
 static bool wanted(const struct options *o, const char *which)
 {
-	return !o->only || strcmp(o->only, which) == 0;
+	bool is = !o->only || strcmp(o->only, which) == 0;
+
+	if (is)
+		alarm(CASE_S); /* the default action: everybody else ends with this process */
+	return is;
 }
 
 static void all(const struct options *o, const uint8_t *memory)
 {
+	static const struct { const char *which; unsigned connections; bool file; } plain[] = {
+		{ "discard", 1, false }, { "discard x4", 4, false }, { "discard x64", MOST, false },
+		{ "file", 1, true }, { "files x4", 4, true }, { "files x64", MOST, true },
+	};
 	static const struct { const char *which; unsigned sessions; enum ps_layout layout; } cases[] = {
 		{ "1 session 24", 1, PS_LAYOUT_24 }, { "1 session 32", 1, PS_LAYOUT_32 }, { "4 sessions", 4, PS_LAYOUT_32 },
-		{ "16 sessions", 16, PS_LAYOUT_32 }, { "64 sessions", 64, PS_LAYOUT_32 },
+		{ "16 sessions", 16, PS_LAYOUT_32 }, { "64 sessions", MOST, PS_LAYOUT_32 },
 	};
 
-	if (wanted(o, "discard"))
-		measure_plain(o, "discard", false, memory);
-	if (wanted(o, "file"))
-		measure_plain(o, "file", true, memory);
+	for (unsigned i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (wanted(o, plain[i].which))
+			measure_plain(o, plain[i].which, plain[i].connections, plain[i].file, memory);
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (wanted(o, cases[i].which))
 			measure_sessions(o, cases[i].which, cases[i].sessions, cases[i].layout, memory);
