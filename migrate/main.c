@@ -13,6 +13,7 @@ int main(int argc, char **argv)
 		{ &recover_command, run_recover },
 		{ &page_server_command, run_page_server },
 		{ &service_command, run_service },
+		{ &status_command, run_status },
 		{ &swrk_command, run_swrk },
 		{ 0 },
 	};

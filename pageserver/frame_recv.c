@@ -120,8 +120,10 @@ static int lay_out(struct frame_recv *f, struct place *place)
 
 		if (rc < 0)
 			return rc;
-		if (run->kind == RUN_DROP)
+		if (run->kind == RUN_DROP) {
+			f->dropped += run->pages;
 			continue;
+		}
 		if (last && (uint8_t *)last->iov_base + last->iov_len == here.iov_base)
 			last->iov_len += here.iov_len;
 		else

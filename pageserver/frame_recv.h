@@ -19,7 +19,7 @@ struct frame_recv {
 	int fd;
 	uint64_t sequence;          /* of the frame under way, or the next one */
 	struct frame_header header; /* the last one received */
-	uint64_t pages, wire_bytes; /* since the caller set them to 0 */
+	uint64_t pages, dropped, wire_bytes; /* since the caller set them to 0 */
 	struct manifest manifest;
 	struct frame_buffers *buffers;
 };

@@ -72,9 +72,11 @@ static void keep_error(struct stream_recv *r, const struct err *e)
 static void merge_round(struct stream_recv *r, struct frame_recv *f)
 {
 	r->stats.pages += f->pages;
+	r->stats.dropped += f->dropped;
 	r->stats.wire_bytes += f->wire_bytes;
 	manifest_merge(&r->stats.manifest, &f->manifest);
 	f->pages = 0;
+	f->dropped = 0;
 	f->wire_bytes = 0;
 	f->manifest = (struct manifest){ 0 };
 }
@@ -214,6 +216,7 @@ void stream_recv_open_round(struct stream_recv *r, uint32_t round)
 	pthread_mutex_lock(&r->lock);
 	r->ended = 0;
 	r->stats.pages = 0;
+	r->stats.dropped = 0;
 	r->stats.wire_bytes = 0;
 	if (r->gone > 0 && !err_is_set(&r->error))
 		err_set(&r->error, ERR_PROTOCOL, 0, "round %u begins after a stream has ended", round);

@@ -17,6 +17,7 @@ struct stream_recv;
 
 struct stream_recv_stats {
 	uint64_t pages;      /* data pages placed in the round */
+	uint64_t dropped;    /* pages of the round that came without contents: zeros, or no longer there */
 	uint64_t wire_bytes; /* received in the round */
 	struct manifest manifest; /* of all rounds so far, all streams */
 };

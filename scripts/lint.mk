@@ -25,9 +25,9 @@ lint-shell:
 lint-man:
 	$(Q)$(call need,mandoc); mandoc -Tlint -Wwarning docs/man/*.[1-8]
 lint-units: $(BUILD)/dray ## systemd units
-	$(Q)$(call need,systemd-analyze); mkdir -p $(BUILD)/units; for u in scripts/*.service.in; do \
+	$(Q)$(call need,systemd-analyze); mkdir -p $(BUILD)/units; for u in scripts/*.service.in scripts/*.socket.in; do \
 		sed 's|@PREFIX@/bin/dray|$(abspath $(BUILD))/dray|' $$u > $(BUILD)/units/$$(basename $$u .in) || exit 1; \
-	done; systemd-analyze verify --man=no $(BUILD)/units/*.service
+	done; systemd-analyze verify --man=no $(BUILD)/units/*.service $(BUILD)/units/*.socket
 # It knows neither scope cleanup nor that out parameters are written: leaks are for AddressSanitizer, use before writing is for gcc.
 CPPCHECK_OFF := $(patsubst %,--suppress=%,missingIncludeSystem normalCheckLevelMaxBranches comparePointers memleak resourceLeak uninitvar)
 # It reads no system headers, and takes lists made of macros for mistakes.

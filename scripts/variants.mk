@@ -23,7 +23,7 @@ check-valgrind: $(UNIT) ## unit tests under valgrind
 	done
 
 MANDIR   ?= $(PREFIX)/share/man
-UNITS    := $(patsubst scripts/%.in,%,$(wildcard scripts/*.service.in))
+UNITS    := $(patsubst scripts/%.in,%,$(wildcard scripts/*.service.in scripts/*.socket.in))
 UNITDIR  ?= $(PREFIX)/lib/systemd/system
 
 install: $(BUILD)/dray ## install below PREFIX (and DESTDIR)
@@ -32,11 +32,12 @@ install: $(BUILD)/dray ## install below PREFIX (and DESTDIR)
 	install -D -m 644 docs/man/dray-criu.1 $(DESTDIR)$(MANDIR)/man1/dray-criu.1
 	install -D -m 644 docs/man/dray-agent.8 $(DESTDIR)$(MANDIR)/man8/dray-agent.8
 	install -D -m 644 docs/man/dray-service.8 $(DESTDIR)$(MANDIR)/man8/dray-service.8
+	install -D -m 644 docs/man/dray-page-server.8 $(DESTDIR)$(MANDIR)/man8/dray-page-server.8
 	install -d $(DESTDIR)$(UNITDIR)
 	for u in $(UNITS); do sed 's|@PREFIX@|$(PREFIX)|' scripts/$$u.in > $(DESTDIR)$(UNITDIR)/$$u && chmod 644 $(DESTDIR)$(UNITDIR)/$$u || exit 1; done
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/dray $(DESTDIR)$(MANDIR)/man1/dray.1 $(DESTDIR)$(MANDIR)/man1/dray-criu.1 $(DESTDIR)$(MANDIR)/man8/dray-agent.8 \
-		$(DESTDIR)$(MANDIR)/man8/dray-service.8 \
+		$(DESTDIR)$(MANDIR)/man8/dray-service.8 $(DESTDIR)$(MANDIR)/man8/dray-page-server.8 \
 		$(UNITS:%=$(DESTDIR)$(UNITDIR)/%)
 install-criu: install ## install, and the name criu beside it: in the place of a distribution's criu
 	$(Q)[ ! -e $(DESTDIR)$(PREFIX)/bin/criu ] || [ -L $(DESTDIR)$(PREFIX)/bin/criu ] || \

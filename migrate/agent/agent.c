@@ -18,6 +18,7 @@
 #include "migrate/agent/settled.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/daemon.h"
+#include "proto/base/exporter.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
@@ -32,6 +33,8 @@ struct child {
 	int line;  /* to a session; -1: a process that answers a query */
 	struct migration_id id;
 	uint64_t reserved; /* bytes of --max-memory */
+	bool session; /* else it answers a query */
+	struct session_row *row; /* NULL: none */
 };
 
 struct agent {
@@ -41,6 +44,9 @@ struct agent {
 	uint64_t drain_deadline_us; /* 0: none */
 	struct tls_gate *tls; /* NULL: plain text */
 	struct hellos *hellos;
+	struct metrics *metrics; /* NULL: nobody counts */
+	struct exporter exporter;
+	uint64_t number, sessions; /* of the latest; under way */
 	struct child *child; /* as many as there ever were at once: nothing limits them but memory and process ids */
 	size_t children;
 	struct pollfd *polled; /* AT_CHILDREN + children */
@@ -104,13 +110,15 @@ static void close_in_child(struct agent *a, int keep)
 			close(a->child[i].line);
 	close(a->listener);
 	close(a->signals);
+	exporter_forget(&a->exporter);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void session_child(struct agent *a, const struct migration_id *id, const struct caller *caller, int line)
+static _Noreturn void session_child(struct agent *a, const struct child *me, const struct caller *caller, int line)
 {
-	struct session_config c = { .id = *id, .control = caller->fd, .agent = line, .state_dir = a->config->state_dir };
+	struct session_config c = { .id = me->id, .control = caller->fd, .agent = line, .state_dir = a->config->state_dir,
+				    .metrics = a->metrics, .row = me->row };
 
 	close_in_child(a, caller->fd);
 	snprintf(c.peer, sizeof(c.peer), "%s", caller->peer);
@@ -120,6 +128,7 @@ static _Noreturn void session_child(struct agent *a, const struct migration_id *
 static enum hello_status start_session(struct agent *a, const struct migration_id *id, const struct caller *caller)
 {
 	struct child *c = free_child(a);
+	char hex[33];
 	int pair[2];
 
 	if (a->draining || !c)
@@ -129,15 +138,21 @@ static enum hello_status start_session(struct agent *a, const struct migration_i
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return HELLO_BUSY;
 	*c = (struct child){ .line = pair[0], .id = *id };
+	migration_id_format(id, hex);
+	c->row = metrics_row_begin(a->metrics, ++a->number, caller->peer, hex);
 	c->pid = fork();
 	if (c->pid == 0)
-		session_child(a, id, caller, pair[1]);
+		session_child(a, c, caller, pair[1]);
 	close(pair[1]);
 	if (c->pid < 0) {
 		close(pair[0]);
 		c->pid = 0;
+		metrics_row_end(c->row);
 		return HELLO_BUSY;
 	}
+	metrics_add(a->metrics, METRIC_MIG_ACCEPTED, 0, 1);
+	metrics_set(a->metrics, METRIC_MIG_RUNNING, ++a->sessions);
+	c->session = true;
 	return HELLO_OK;
 }
 
@@ -174,15 +189,20 @@ static void grant(struct agent *a, struct child *c, uint64_t bytes)
 {
 	struct agent_message m = { .kind = AGENT_GRANTED };
 	uint64_t max = a->config->max_memory, used = 0;
+	bool refused = false;
 
 	for (size_t i = 0; i < a->children; i++)
 		used += a->child[i].pid ? a->child[i].reserved : 0;
 	if (max) {
 		m.value = max > used ? max - used : 0;
 		if (bytes > m.value)
-			m.kind = AGENT_REFUSED;
+			refused = true;
 		else
 			c->reserved = bytes;
+	}
+	if (refused) {
+		m.kind = AGENT_REFUSED;
+		metrics_add(a->metrics, METRIC_LIMITS, LIMIT_MEMORY, 1);
 	}
 	send_fds(c->line, &m, sizeof(m), NULL, 0); /* a session that is gone needs no answer */
 }
@@ -198,6 +218,15 @@ static void on_session_line(struct agent *a, struct child *c)
 	}
 	close(c->line); /* it ends; the process is reaped when it has */
 	c->line = -1;
+}
+
+static void count_end(struct agent *a, const struct child *c, int status)
+{
+	if (!c->session)
+		return;
+	metrics_add(a->metrics, METRIC_MIG_ENDED, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : METRIC_KILLED, 1);
+	metrics_set(a->metrics, METRIC_MIG_RUNNING, --a->sessions);
+	metrics_row_end(c->row);
 }
 
 static void reap(struct agent *a)
@@ -216,6 +245,7 @@ static void reap(struct agent *a)
 			if (c->line >= 0)
 				close(c->line);
 			c->pid = 0;
+			count_end(a, c, status);
 			if (WIFSIGNALED(status)) { /* it could not clean up behind itself */
 				struct err e;
 
@@ -382,16 +412,29 @@ static int announce(const struct agent *a)
 static int open_door(struct agent *a, struct err *e)
 {
 	const struct agent_config *config = a->config;
+	int passed = daemon_passed_socket(AF_UNSPEC, SOCK_STREAM, e);
+	char name[SOCK_NAME_MAX];
 
+	if (passed < 0)
+		return -1;
 	if (tls_configured(&config->tls) && !(a->tls = tls_gate_start(&config->tls, e)))
 		return -1;
-	a->listener = sock_listen(config->listen, DRAY_DEFAULT_PORT, e);
+	a->listener = passed ? passed : sock_listen(config->listen, DRAY_DEFAULT_PORT, e);
 	if (a->listener < 0)
 		return -1;
+	sock_name(a->listener, false, name);
 	if (a->tls || config->insecure || sock_is_loopback(a->listener))
 		return 0;
-	return err_set(e, ERR_USAGE, 0, "--listen %s is no loopback address: whoever reaches the port could have processes run here. Give it TLS "
-		       "credentials (--tls-cert and so on), or --insecure on a network that you trust", config->listen);
+	return err_set(e, ERR_USAGE, 0, "%s is no loopback address: whoever reaches the port could have processes run here. Give it TLS "
+		       "credentials (--tls-cert and so on), or --insecure on a network that you trust", name);
+}
+
+static int begin_metrics(struct agent *a, struct err *e)
+{
+	if (!a->config->metrics)
+		return 0;
+	a->metrics = metrics_create(DAEMON_AGENT, e);
+	return a->metrics ? exporter_start(&a->exporter, a->config->metrics, a->config->insecure, a->metrics, e) : -1;
 }
 
 int agent_run(const struct agent_config *config, struct err *e)
@@ -404,9 +447,10 @@ int agent_run(const struct agent_config *config, struct err *e)
 	a->config = config;
 	log_set_role("agent");
 	a->signals = a->listener = -1;
-	if (open_door(a, e) < 0)
+	a->exporter = EXPORTER_NONE;
+	if (open_door(a, e) < 0 || begin_metrics(a, e) < 0)
 		goto out;
-	a->hellos = hellos_create(a->tls, on_hello, a);
+	a->hellos = hellos_create(a->tls, a->metrics, on_hello, a);
 	if (!a->hellos || !free_child(a)) {
 		err_set(e, ERR_SYSTEM, ENOMEM, "agent");
 		goto out;
@@ -425,6 +469,8 @@ out:
 		close(a->signals);
 	hellos_destroy(a->hellos);
 	tls_gate_stop(a->tls);
+	exporter_stop(&a->exporter);
+	metrics_destroy(a->metrics);
 	free(a->child);
 	free(a->polled);
 	free(a);

@@ -34,18 +34,20 @@ struct waiting {
 
 struct hellos {
 	struct tls_gate *gate;
+	struct metrics *metrics;
 	hello_handler *handler;
 	void *arg;
 	struct waiting waiting[HELLOS_MAX];
 };
 
-struct hellos *hellos_create(struct tls_gate *gate, hello_handler *handler, void *arg)
+struct hellos *hellos_create(struct tls_gate *gate, struct metrics *metrics, hello_handler *handler, void *arg)
 {
 	struct hellos *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->gate = gate;
+	s->metrics = metrics;
 	s->handler = handler;
 	s->arg = arg;
 	return s;
@@ -132,12 +134,18 @@ void hellos_accept(struct hellos *s, int listener)
 	}
 }
 
-static void on_handshake(struct waiting *w)
+static void tls_failed(struct hellos *s, struct waiting *w, const char *why)
+{
+	metrics_add(s->metrics, METRIC_TLS_FAILURES, 0, 1);
+	drop(w, why);
+}
+
+static void on_handshake(struct hellos *s, struct waiting *w)
 {
 	struct err e;
 
 	if (tls_gate_finish(&w->link, &e) < 0)
-		drop(w, e.text);
+		tls_failed(s, w, e.text);
 	else
 		expect_hello(w);
 }
@@ -170,7 +178,7 @@ static void on_bytes(struct hellos *s, struct waiting *w)
 	}
 	w->have += (size_t)n;
 	if (!s->gate && tls_is_hello(w->buf, w->have))
-		drop(w, "it speaks TLS, for which this agent was given no credentials (--tls)");
+		tls_failed(s, w, "it speaks TLS, for which this agent was given no credentials (--tls)");
 	else if (w->have == sizeof(w->buf))
 		hand_on(s, w);
 }
@@ -192,7 +200,7 @@ void hellos_polled(struct hellos *s, const struct pollfd *p)
 		if (!p[i].revents)
 			continue;
 		if (w->stage == IN_HANDSHAKE && p[i].fd == w->link.words)
-			on_handshake(w);
+			on_handshake(s, w);
 		else if (w->stage == IN_HELLO && p[i].fd == w->link.fd)
 			on_bytes(s, w);
 	}

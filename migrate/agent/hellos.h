@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdint.h>
 
+#include "proto/base/metrics.h"
 #include "proto/base/tls_relay.h"
 #include "proto/wire/hello.h"
 
@@ -21,7 +22,8 @@ struct caller {
 typedef void hello_handler(void *arg, int rc, const struct hello *h, const struct caller *c);
 
 struct hellos;
-struct hellos *hellos_create(struct tls_gate *gate, hello_handler *handler, void *arg); /* gate: NULL for plain text. NULL: no memory */
+/* gate: NULL for plain text. metrics: counts what fails in TLS; may be NULL. NULL: no memory. */
+struct hellos *hellos_create(struct tls_gate *gate, struct metrics *metrics, hello_handler *handler, void *arg);
 void hellos_destroy(struct hellos *s); /* accepts NULL */
 void hellos_accept(struct hellos *s, int listener);
 /* Fills HELLOS_MAX entries; gives back the same after poll. */

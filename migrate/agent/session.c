@@ -60,10 +60,16 @@ static const char *const state_names[] = {
 	[PREPARED] = "prepared",         [RUNNING] = "running",               [LATE_PAGES] = "late-pages",   [ENDED] = "ended",
 };
 
+static const enum session_phase phase_of[] = {
+	[EXPECT_OFFER] = PHASE_STARTED, [BETWEEN_ROUNDS] = PHASE_RECEIVING, [IN_ROUND] = PHASE_RECEIVING,    [LAST_PLACED] = PHASE_WRITING,
+	[PREPARED] = PHASE_PREPARED,    [RUNNING] = PHASE_RUNNING,          [LATE_PAGES] = PHASE_LATE_PAGES, [ENDED] = PHASE_RUNNING,
+};
+
 static void change_state(struct session *s, enum session_state next, const char *cause)
 {
 	log_event(LOG_DEBUG, "state", "from=%s to=%s cause=%s", state_names[s->state], state_names[next], cause);
 	s->state = next;
+	session_row_phase(s->config->row, phase_of[next]);
 }
 
 /* --- what the husk is asked for ---------------------------------------------------------------------------------------------- */
@@ -317,6 +323,21 @@ static int on_round_begin(struct session *s, const ProtobufCMessage *base)
 	return control_send(s->control, CONTROL_ROUND_READY, &ready.base, &s->err);
 }
 
+static void count_round(struct session *s, const struct stream_recv_stats *stats)
+{
+	struct metrics *m = s->config->metrics;
+	struct session_row *row = s->config->row;
+
+	metrics_add(m, METRIC_MIG_ROUNDS, 0, 1);
+	metrics_add(m, METRIC_MIG_PAGES, 0, stats->pages);
+	metrics_add(m, METRIC_MIG_ZERO_PAGES, 0, stats->dropped);
+	metrics_add(m, METRIC_MIG_RECEIVED, 0, stats->wire_bytes);
+	if (!row)
+		return;
+	row->pages += stats->pages;
+	row->bytes += stats->wire_bytes;
+}
+
 static int on_round_end(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__RoundEnd *msg = (const Drayage__RoundEnd *)base;
@@ -337,6 +358,7 @@ static int on_round_end(struct session *s, const ProtobufCMessage *base)
 	}
 	a = m.payload;
 	s->manifest = a->stats.manifest;
+	count_round(s, &a->stats);
 	done.round = s->round;
 	done.pages = a->stats.pages;
 	done.has_resident_bytes = 1;
@@ -654,5 +676,5 @@ int session_run(const struct session_config *c)
 	if (s.control >= 0)
 		close(s.control);
 	journal_close(s.journal);
-	return rc < 0 && s.state < RUNNING ? 1 : 0;
+	return rc < 0 && (s.state < RUNNING || s.state == LATE_PAGES) ? (s.err.kind ? (int)s.err.kind : ERR_INTERNAL) : 0;
 }

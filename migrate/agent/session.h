@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "proto/base/metrics.h"
 #include "proto/wire/hello.h"
 
 /* Messages between agent and session, SOCK_SEQPACKET, native layout. */
@@ -29,10 +30,13 @@ struct session_config {
 	int control;  /* hello exchanged; taken */
 	int agent;    /* line to the agent; taken */
 	const char *state_dir;
+	struct metrics *metrics;  /* borrowed; NULL: nobody counts */
+	struct session_row *row;  /* of this session; NULL: none */
 	char peer[280]; /* for logs and the journal: its address, and its name where TLS tells it */
 };
 
-/* In a process forked for it. Returns the exit status. */
+/* In a process forked for it. Returns the exit status: 0 when the process lives here, else
+ * the kind of the error. */
 int session_run(const struct session_config *c);
 
 #endif

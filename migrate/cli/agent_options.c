@@ -3,6 +3,7 @@
 
 #include "migrate/cli/tls_options.h"
 #include "migrate/conduct/config.h"
+#include "proto/base/exporter.h"
 #include "proto/base/sock.h"
 
 #define FIELD(name) offsetof(struct agent_config, name)
@@ -30,6 +31,8 @@ static const struct opt options[] = {
 	{ .name = "rpc-mode", .type = OPT_STRING, .offset = FIELD(rpc_mode), .argument = "MODE", .preset = "0600",
 	  .help = "Who may connect to it: its mode, octal. Clients other than root act with their own rights." },
 	{ .name = "rpc-group", .type = OPT_STRING, .offset = FIELD(rpc_group), .argument = "GROUP", .help = "Its group." },
+	{ .name = "metrics", .type = OPT_STRING, .offset = FIELD(metrics), .argument = "ADDRESS:PORT|unix:PATH",
+	  .help = "Serve metrics over HTTP there, and what dray status shows. Port 0 lets the kernel choose; the log says which." },
 	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
 	  .preset = "info", .help = "What is logged on standard error." },
 	{ .name = NULL },
@@ -41,6 +44,8 @@ static int check(const void *config, struct err *e)
 	char host[SOCK_HOST_MAX];
 	uint16_t port;
 
+	if (c->metrics && exporter_check(c->metrics, e) < 0)
+		return err_wrap(e, "--metrics");
 	return sock_parse(c->listen, DRAY_PORT, host, &port, e) != 0 ? err_wrap(e, "--listen") : 0;
 }
 

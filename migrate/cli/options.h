@@ -11,6 +11,7 @@ extern const struct opt_command agent_command;   /* struct agent_config */
 extern const struct opt_command recover_command; /* struct recover_config */
 extern const struct opt_command page_server_command; /* struct page_server_options of pageserver/stock/page_server.h */
 extern const struct opt_command service_command; /* struct service_config (migrate/rpc/service.h) */
+extern const struct opt_command status_command;  /* struct status_config (migrate/cli/status.h) */
 extern const struct opt_command swrk_command;    /* struct swrk_config (migrate/rpc/rpc_worker.h) */
 
 /* Shared rows. */

@@ -5,6 +5,7 @@
 
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/session_dir.h"
+#include "proto/base/exporter.h"
 
 #define FIELD(name) offsetof(struct page_server_options, name)
 
@@ -49,6 +50,8 @@ static const struct opt options[] = {
 	  .help = "Write the process id there. It must not exist, and is removed at the end." },
 	{ .name = "status-fd", .type = OPT_NUMBER, .offset = FIELD(status_fd), .argument = "FD", .min = 3, .max = 1 << 20,
 	  .help = "Write a zero byte to this descriptor and close it when ready to serve." },
+	{ .name = "metrics", .type = OPT_STRING, .offset = FIELD(metrics), .argument = "ADDRESS:PORT|unix:PATH",
+	  .help = "Serve metrics over HTTP there, and what dray status shows. Port 0 lets the kernel choose; the log says which." },
 	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
 	  .preset = "info", .help = "What is logged on standard error." },
 	{ .name = NULL },
@@ -62,6 +65,8 @@ static int check(const void *config, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "--chain and --prev-images-dir exclude each other");
 	if (o->chain && o->once)
 		return err_set(e, ERR_USAGE, 0, "--chain and --once exclude each other: name the set before by --prev-images-dir");
+	if (o->metrics && exporter_check(o->metrics, e) < 0)
+		return err_wrap(e, "--metrics");
 	return strchr(o->images_dir, '%') && session_template_check(o->images_dir, e) < 0 ? err_wrap(e, "--images-dir") : 0;
 }
 

@@ -9,6 +9,7 @@ int run_migrate(const void *config, struct err *e);
 int run_agent(const void *config, struct err *e);
 int run_recover(const void *config, struct err *e);
 int run_page_server(const void *config, struct err *e);
+int run_status(const void *config, struct err *e);
 int run_service(const void *config, struct err *e);
 int run_swrk(const void *config, struct err *e); /* does not return: its exit status is the protocol's */
 

@@ -55,6 +55,7 @@ struct agent_config {
 	uint64_t drain_timeout_ms;
 	bool insecure;       /* other addresses than loopback are allowed without TLS */
 	const char *rpc;     /* path of a socket on which CRIU's RPC is answered too; NULL: none */
+	const char *metrics; /* where they are served, as exporter_start takes it; NULL: nowhere */
 	const char *rpc_mode, *rpc_group; /* of that socket: octal; name or number, NULL: the process's */
 	struct tls_config tls;
 	enum log_level log_level;

@@ -12,11 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
 #include "pageserver/stock/session_dir.h"
 #include "pageserver/stock/sessions.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/daemon.h"
+#include "proto/base/exporter.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
@@ -27,6 +29,8 @@ enum { REST_MS = 100 }; /* without new connections after one that could not be t
 struct server {
 	const struct page_server_options *options;
 	struct sessions sessions;
+	struct metrics *metrics;
+	struct exporter exporter;
 	struct session_dir dir; /* the only one, where there is only one */
 	bool draining, resting;
 	uint64_t drain_deadline_us; /* 0: none */
@@ -39,8 +43,10 @@ static int admit(struct server *s, int fd, struct err *e)
 {
 	uint64_t max = s->options->max_sessions;
 
-	if (max && s->sessions.running >= max)
+	if (max && s->sessions.running >= max) {
+		metrics_add(s->metrics, METRIC_LIMITS, LIMIT_SESSIONS, 1);
 		return err_set(e, ERR_LIMIT, 0, "%" PRIu64 " sessions are running (--max-sessions)", max);
+	}
 	return sessions_start(&s->sessions, fd, e);
 }
 
@@ -56,6 +62,7 @@ static void on_connection(struct server *s)
 			log_event(LOG_ERROR, "accept-failed", "errno=%d", errno);
 	} else if (admit(s, fd, &e) < 0) {
 		sock_name(fd, true, peer);
+		metrics_add(s->metrics, METRIC_PS_REFUSED, e.kind, 1);
 		log_event(LOG_ERROR, "session-refused", "peer=%s reason=\"%s\"", peer, e.text);
 	}
 }
@@ -132,6 +139,7 @@ static void serve_many(struct server *s)
 static int serve_once(struct server *s, struct err *e)
 {
 	struct session_name n = { .number = 1, .start = time(NULL) };
+	struct ps_meter meter = { .metrics = s->metrics };
 	cleanup_fd int fd = page_server_accept(s->sessions.listener, s->options->session_time_ms, e);
 	char peer[SESSION_PEER_MAX];
 	bool made = s->dir.fd < 0;
@@ -144,7 +152,10 @@ static int serve_once(struct server *s, struct err *e)
 	n.peer = peer;
 	if (made && session_dir_make(s->sessions.template, &n, &s->dir, e) < 0)
 		return -1;
-	rc = stock_session_run(s->options, fd, &s->dir, s->options->prev_images_dir, -1, e);
+	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
+	metrics_set(s->metrics, METRIC_PS_RUNNING, 1);
+	meter.row = metrics_row_begin(s->metrics, n.number, peer, s->dir.path);
+	rc = stock_session_run(s->options, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e);
 	session_dir_close(&s->dir, made && rc < 0);
 	return rc;
 }
@@ -172,13 +183,16 @@ static int choose_directory(struct server *s, struct err *e)
 
 static int listen_where_allowed(const struct page_server_options *o, struct err *e)
 {
-	cleanup_fd int fd = page_server_listen(o->address, (uint16_t)o->port, e);
+	int passed = daemon_passed_socket(AF_UNSPEC, SOCK_STREAM, e);
+	cleanup_fd int fd = passed ? passed : page_server_listen(o->address, (uint16_t)o->port, e);
+	char name[SOCK_NAME_MAX];
 
 	if (fd < 0)
 		return -1;
+	sock_name(fd, false, name);
 	if (!o->insecure && !sock_is_loopback(fd))
 		return err_set(e, ERR_USAGE, 0, "%s is no loopback address: whoever reaches the port can fill this disk and be restored from it; "
-			       "--insecure allows it on a network that you trust", o->address);
+			       "--insecure allows it on a network that you trust", name);
 	return steal_fd(&fd);
 }
 
@@ -204,6 +218,7 @@ static int get_ready(struct server *s, struct err *e)
 	announce(s);
 	if (o->daemonize && daemon_detach(e) < 0)
 		return -1;
+	metrics_adopt(s->metrics);
 	if (pidfile >= 0 && pidfile_write(pidfile, e) < 0)
 		return err_wrap(e, "%s", o->pidfile);
 	if (o->status_fd && daemon_say_ready((int)o->status_fd, e) < 0)
@@ -212,10 +227,21 @@ static int get_ready(struct server *s, struct err *e)
 	return 0;
 }
 
+static int begin_metrics(struct server *s, struct err *e)
+{
+	const struct page_server_options *o = s->options;
+
+	if (!o->metrics)
+		return 0;
+	s->metrics = s->sessions.metrics = metrics_create(DAEMON_PAGE_SERVER, e);
+	s->sessions.exporter = &s->exporter;
+	return s->metrics ? exporter_start(&s->exporter, o->metrics, o->insecure, s->metrics, e) : -1;
+}
+
 static int serve(struct server *s, struct err *e)
 {
 	s->sessions.listener = listen_where_allowed(s->options, e);
-	if (s->sessions.listener < 0 || get_ready(s, e) < 0)
+	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0 || get_ready(s, e) < 0)
 		return -1;
 	if (s->options->once)
 		return serve_once(s, e);
@@ -236,11 +262,14 @@ static void server_finish(struct server *s)
 	if (s->pidfile_made)
 		unlink(s->options->pidfile);
 	sessions_finish(&s->sessions);
+	exporter_stop(&s->exporter);
+	metrics_destroy(s->metrics);
 }
 
 int page_server_run(const struct page_server_options *o, struct err *e)
 {
-	struct server s = { .options = o, .sessions = { .options = o, .listener = -1, .signals = -1 }, .dir.fd = -1 };
+	struct server s = { .options = o, .sessions = { .options = o, .listener = -1, .signals = -1 }, .dir.fd = -1,
+			    .exporter = EXPORTER_NONE };
 	int rc;
 
 	log_set_role("page-server");

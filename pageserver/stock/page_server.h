@@ -25,11 +25,13 @@ struct page_server_options {
 	uint64_t drain_timeout_ms; /* of sessions under way when it is told to stop; 0: as long as they take */
 	bool daemonize;         /* goes on in the background when it listens; the caller's process ends then */
 	const char *pidfile;    /* NULL: none; removed at the end */
+	const char *metrics;    /* where they are served, as exporter_start takes it; NULL: nowhere */
 	uint64_t status_fd;     /* gets a zero byte and is closed when it listens; 0: none */
 	enum log_level log_level;
 };
 
 /* Serves until SIGTERM or SIGINT; with `once`: one session. Prints "listening on ADDRESS:PORT" when ready and tells the service manager. */
+/* A socket that the service manager passed is listened on in place of address and port. */
 int page_server_run(const struct page_server_options *o, struct err *e);
 
 #endif

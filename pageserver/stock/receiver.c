@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "pageserver/stock/input.h"
+#include "pageserver/stock/meter.h"
 #include "pageserver/stock/native.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
@@ -47,6 +48,7 @@ static int input_failed(const struct receiver *r, int rc, struct err *e)
 	case -EPIPE:
 		return err_set(e, ERR_PEER, 0, "the connection ended in the middle of a command");
 	case -ETIMEDOUT:
+		ps_meter_limit(r->config->meter, ps_input_late(&r->in) ? LIMIT_SESSION_TIME : LIMIT_IDLE);
 		if (ps_input_late(&r->in))
 			return err_set(e, ERR_TIMEOUT, 0, "the session took longer than %" PRIu64 " ms", r->config->limits.time_ms);
 		return err_set(e, ERR_TIMEOUT, 0, "nothing came for %" PRIu64 " ms", r->config->limits.idle_ms);
@@ -62,6 +64,13 @@ static int input_failed(const struct receiver *r, int rc, struct err *e)
 static int in_map(enum ps_kind kind, uint64_t id, struct err *e)
 {
 	return err_wrap(e, "page map of %s %" PRIu64, kind == PS_TASK ? "task" : "shared memory", id);
+}
+
+/* Told when nothing is left of what was read: a buffer's worth at a time, and before every wait. */
+static void tell(struct receiver *r)
+{
+	r->report->received = r->in.received;
+	ps_meter_progress(r->config->meter, r->report);
 }
 
 /* --- answers -------------------------------------------------------------------------------------------------------------------- */
@@ -172,8 +181,10 @@ static int take_pages(struct receiver *r, const struct ps_command *c, struct err
 {
 	uint64_t vaddr = c->vaddr, left = pages_to_bytes(c->nr), max = r->config->limits.bytes;
 
-	if (max && pages_to_bytes(r->report->pages) + left > max)
+	if (max && pages_to_bytes(r->report->pages) + left > max) {
+		ps_meter_limit(r->config->meter, LIMIT_SESSION_BYTES);
 		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed", max);
+	}
 	while (left > 0) {
 		const uint8_t *pages;
 		ssize_t n = next_pages(r, left, &pages);
@@ -185,6 +196,8 @@ static int take_pages(struct receiver *r, const struct ps_command *c, struct err
 		r->report->pages += bytes_to_pages((uint64_t)n);
 		vaddr += (uint64_t)n;
 		left -= (uint64_t)n;
+		if (left > 0)
+			tell(r);
 	}
 	return 0;
 }
@@ -274,6 +287,8 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 		return answer_value(r, 0, PS_STATUS_ANSWER, e);
 	if (r->inherited)
 		skip_rest_of_header(r);
+	tell(r);
+	ps_meter_phase(r->config->meter, PHASE_WRITING);
 	if (r->sink->ops->finish(r->sink, e) < 0)
 		return err_wrap(e, "publish");
 	if (r->config->published)
@@ -292,11 +307,17 @@ static const struct {
 
 static int act_on(struct receiver *r, const struct ps_command *c, struct err *e)
 {
+	bool question = c->code == PS_PARENT || c->code == PS_OPEN2;
+	uint64_t begin = question && r->config->meter ? clock_us() : 0;
 	unsigned i = 0;
+	int rc;
 
 	while (actions[i].code != c->code) /* ps_decode gives no others */
 		i++;
-	return actions[i].act(r, c, e);
+	rc = actions[i].act(r, c, e);
+	if (rc == 0 && begin)
+		ps_meter_answered(r->config->meter, clock_us() - begin);
+	return rc;
 }
 
 /* --- the session ---------------------------------------------------------------------------------------------------------------- */
@@ -394,7 +415,10 @@ static int serve(struct receiver *r, struct err *e)
 {
 	struct ps_command c;
 
+	ps_meter_phase(r->config->meter, PHASE_RECEIVING);
 	do {
+		if (r->in.from == r->in.to)
+			tell(r);
 		if (look_for_hello(r, e) < 0 || next_command(r, &c, e) < 0 || act_on(r, &c, e) < 0)
 			return -1;
 	} while (!ps_ends(&c));
@@ -413,8 +437,8 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
 	rc = serve(&r, e);
+	tell(&r);
 	report->us = clock_us() - start;
-	report->received = r.in.received;
 	if (rc < 0 && r.native)
 		answer_failure(&r, e);
 	if (rc == 0 && !inherited && ps_input_drain(&r.in, HANG_UP_MS) < 0)

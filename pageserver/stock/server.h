@@ -30,6 +30,7 @@ struct page_server_report {
 	uint64_t received;    /* bytes, of everything */
 };
 
+struct ps_meter;
 struct page_server_config {
 	int images_dir;     /* borrowed: where the set is published */
 	const char *parent; /* the set before, relative to images_dir; NULL: none */
@@ -39,6 +40,7 @@ struct page_server_config {
 	/* Told when the set is published, before the sender is; NULL: nobody. */
 	void (*published)(void *arg, const struct page_server_report *r);
 	void *arg;
+	struct ps_meter *meter; /* borrowed; NULL: nobody counts */
 };
 
 /* Serves the sender at the other end of fd (borrowed) until it closes its session.

@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "pageserver/images/aside.h"
+#include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
 
@@ -25,6 +27,7 @@ struct session {
 	char *path; /* owned */
 	int line;   /* from its process, which says there when its set is published; -1: closed */
 	bool published;
+	struct session_row *row; /* NULL: none was free */
 };
 
 /* --- one ------------------------------------------------------------------------------------------------------------------------ */
@@ -44,11 +47,12 @@ static void log_report(enum log_level level, const char *event, const struct pag
 		  r->header_size, r->native, r->maps, r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, reason);
 }
 
-int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e)
+int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct ps_meter *meter,
+		      struct err *e)
 {
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable,
 					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms },
-					.published = say_published, .arg = &line };
+					.published = say_published, .arg = &line, .meter = meter };
 	struct page_server_report r = { 0 };
 	char peer[SOCK_NAME_MAX];
 
@@ -125,6 +129,8 @@ static void close_in_child(const struct sessions *s)
 
 	close(s->listener);
 	close(s->signals);
+	if (s->exporter)
+		exporter_forget(s->exporter);
 	for (size_t i = 0; i < s->places; i++)
 		if (s->session[i].pid && s->session[i].line >= 0)
 			close(s->session[i].line);
@@ -133,8 +139,10 @@ static void close_in_child(const struct sessions *s)
 	signal(SIGPIPE, SIG_IGN); /* a server that was killed reads our line no more */
 }
 
-static _Noreturn void session_process(const struct sessions *s, int fd, struct session_dir *d, const char *parent, int line)
+/* How it ended is its exit status: 0, or the kind of its error. */
+static _Noreturn void session_process(const struct sessions *s, int fd, struct session_dir *d, const char *parent, int line, struct session_row *row)
 {
+	struct ps_meter meter = { .metrics = s->metrics, .row = row };
 	struct err e = { 0 };
 	char role[32];
 	int rc;
@@ -142,9 +150,9 @@ static _Noreturn void session_process(const struct sessions *s, int fd, struct s
 	close_in_child(s);
 	snprintf(role, sizeof(role), "session %" PRIu64, s->number);
 	log_set_role(role);
-	rc = stock_session_run(s->options, fd, d, parent, line, &e);
+	rc = stock_session_run(s->options, fd, d, parent, line, &meter, &e);
 	session_dir_close(d, rc < 0);
-	_exit(rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	_exit(rc == 0 ? 0 : e.kind ? (int)e.kind : ERR_INTERNAL);
 }
 
 /* Where the set before is, as the session's directory names it. NULL: none. */
@@ -169,7 +177,7 @@ static int fork_session(struct sessions *s, struct session *place, int fd, struc
 	place->path = strdup(d->path);
 	place->pid = place->path ? fork() : -1;
 	if (place->pid == 0)
-		session_process(s, fd, d, parent, line[1]);
+		session_process(s, fd, d, parent, line[1], place->row);
 	close(line[1]);
 	place->line = line[0];
 	if (place->pid > 0)
@@ -180,6 +188,16 @@ static int fork_session(struct sessions *s, struct session *place, int fd, struc
 	place->path = NULL;
 	place->pid = 0;
 	return -1;
+}
+
+/* Shown until its process is reaped, however that ended. */
+static struct session_row *begin_row(const struct sessions *s, const struct session *place, const char *path)
+{
+	struct session_row *row = metrics_row_begin(s->metrics, place->number, place->peer, path);
+
+	if (row && s->options->session_time_ms)
+		row->deadline_us = clock_us() + s->options->session_time_ms * 1000;
+	return row;
 }
 
 int sessions_start(struct sessions *s, int fd, struct err *e)
@@ -197,10 +215,16 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 	if (session_dir_make(s->template, &n, &d, e) < 0)
 		return -1;
 	place->number = s->number = n.number;
+	place->row = begin_row(s, place, d.path);
 	rc = fork_session(s, place, fd, &d, e);
 	session_dir_close(&d, rc < 0);
-	s->running += rc == 0;
-	return rc;
+	if (rc < 0) {
+		metrics_row_end(place->row);
+		return -1;
+	}
+	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
+	metrics_set(s->metrics, METRIC_PS_RUNNING, ++s->running);
+	return 0;
 }
 
 static void hear(struct sessions *s, struct session *from)
@@ -246,6 +270,13 @@ static void clean_up_after(const struct session *dead)
 	rmdir(dead->path);
 }
 
+static void count_end(struct sessions *s, struct session *dead, int status)
+{
+	metrics_add(s->metrics, METRIC_PS_ENDED, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : METRIC_KILLED, 1);
+	metrics_set(s->metrics, METRIC_PS_RUNNING, --s->running);
+	metrics_row_end(dead->row);
+}
+
 /* A round that failed may have cost the sender its record of what changed since the one before: that must be nobody's parent any more. */
 static void session_ended(struct sessions *s, struct session *dead, int status)
 {
@@ -262,7 +293,7 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 	free(dead->path);
 	dead->path = NULL;
 	dead->pid = 0;
-	s->running--;
+	count_end(s, dead, status);
 }
 
 void sessions_reap(struct sessions *s)

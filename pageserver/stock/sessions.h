@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sessions.h - the sessions of a page server: a process and a directory for each, and what is known of them while they run.
- * Threads: the only one of its process, which must not have other children. Fails: err. */
+ * Threads: the only one of its process, whose other children are nobody's to wait for. Fails: err. */
 #ifndef DRAY_PAGESERVER_SESSIONS_H
 #define DRAY_PAGESERVER_SESSIONS_H
 
@@ -12,14 +12,18 @@
 #include "pageserver/stock/chain.h"
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/session_dir.h"
+#include "proto/base/exporter.h"
 
 enum { SESSIONS_OTHERS = 2 }; /* descriptors that the caller waits for beside them */
 
 struct session;
+struct ps_meter;
 struct sessions {
 	const struct page_server_options *options; /* borrowed */
 	char template[PATH_MAX];                   /* of their directories */
 	int listener, signals;                     /* what a session's process closes */
+	struct exporter *exporter;                 /* and forgets; borrowed */
+	struct metrics *metrics;                   /* borrowed; NULL: nobody counts */
 	uint64_t number;                           /* of the latest */
 	struct session *session;                   /* a table with free places */
 	size_t places, running;
@@ -38,8 +42,10 @@ void sessions_reap(struct sessions *s);
 void sessions_end(struct sessions *s); /* SIGTERM to each */
 void sessions_finish(struct sessions *s);
 
-/* One, here: serves the sender at the other end of fd into d. line: gets a byte when the set is published, before the sender knows; -1 none. */
-int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct err *e);
+/* One, here: serves the sender at the other end of fd into d. line: gets a byte when the set is published, before the sender knows; -1 none. meter:
+ * may be NULL. */
+int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct ps_meter *meter,
+		      struct err *e);
 /* The sender's address alone, as it becomes part of a path. */
 enum { SESSION_PEER_MAX = 80 };
 void session_peer(int fd, char host[SESSION_PEER_MAX]);

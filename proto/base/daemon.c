@@ -110,7 +110,7 @@ int daemon_passed_socket(int family, int type, struct err *e)
 		return 0;
 	if (strcmp(count, "1") != 0)
 		return err_set(e, ERR_USAGE, 0, "the service manager passed %.20s sockets, one is wanted", count);
-	if (option_of(FIRST_PASSED, SO_DOMAIN) != family || option_of(FIRST_PASSED, SO_TYPE) != type ||
+	if ((family != AF_UNSPEC && option_of(FIRST_PASSED, SO_DOMAIN) != family) || option_of(FIRST_PASSED, SO_TYPE) != type ||
 	    option_of(FIRST_PASSED, SO_ACCEPTCONN) != 1)
 		return err_set(e, ERR_USAGE, 0, "the socket that the service manager passed is of another family or type, or does not listen");
 	fcntl(FIRST_PASSED, F_SETFD, FD_CLOEXEC);

@@ -19,7 +19,7 @@ int daemon_detach(struct err *e);
 /* Writes one NUL byte to fd and closes it. */
 int daemon_say_ready(int fd, struct err *e);
 /* The socket that a service manager passed (LISTEN_PID, LISTEN_FDS: sd_listen_fds(3)), close-on-exec set; 0: none was. More than one, or one
- * that does not listen, or of another family or type than wanted: -1. */
+ * that does not listen, or of another family or type than wanted: -1. family AF_UNSPEC: any. */
 int daemon_passed_socket(int family, int type, struct err *e);
 
 #endif

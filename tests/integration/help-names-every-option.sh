@@ -11,7 +11,7 @@ trap 'rm -rf "$T"' EXIT
 
 "$dray" --help > "$T/verbs" || fail "--help ended with $?"
 "$dray" --version | grep -qE '^dray [0-9]+\.[0-9]+' || fail "--version"
-for verb in migrate agent recover page-server service dump pre-dump restore check cpuinfo dedup; do
+for verb in migrate agent recover page-server service status dump pre-dump restore check cpuinfo dedup; do
 	grep -q "^  $verb " "$T/verbs" || fail "--help does not name $verb"
 	"$dray" "$verb" --help > "$T/help" || fail "$verb --help ended with $?"
 	options=$("$dray" --man-options "$verb" | sed -n 's/^\.It .*Fl -\([a-z-]*\).*/\1/p')

@@ -4,6 +4,7 @@
 #   server_start [OPTION...]     starts it and awaits its readiness; its pid in $server, its port in $port, its log in $T/log
 #   server_stop                  SIGTERM; fails the test unless it ends with 0
 #   sender                       runs a Python program from standard input that has ps_sender's names; IMAGES, PORT, SERVER (its pid) and T in the environment
+#   metrics_address              where --metrics is served, from the log
 #   await SECONDS CMD...         until CMD succeeds
 set -u
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -30,6 +31,7 @@ await() {
 	done
 }
 server_start() {
+	: > "$T/out" # what the server before said must not be taken for this one's
 	"$DRAY" page-server -D "$IMAGES" "$@" > "$T/out" 2>> "$T/log" < /dev/null &
 	server=$!
 	await 20 grep -q listening "$T/out"
@@ -48,3 +50,5 @@ sender() {
 		fail "the sender"
 }
 nothing_published() { [ -z "$(find "$IMAGES" -mindepth 1)" ]; }
+# Where a port of its own choice was taken: the log says which.
+metrics_address() { sed -n 's/.* metrics address=//p' "$T/log" | tail -n 1; }

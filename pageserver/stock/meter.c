@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/stock/meter.h"
+
+#include <stdatomic.h>
+
+#include "proto/wire/runs.h"
+
+void ps_meter_progress(struct ps_meter *m, const struct page_server_report *r)
+{
+	if (!m)
+		return;
+	metrics_add(m->metrics, METRIC_PS_MAPS, 0, r->maps - m->told.maps);
+	metrics_add(m->metrics, METRIC_PS_RANGES, 0, r->ranges - m->told.ranges);
+	metrics_add(m->metrics, METRIC_PS_PAGES, 0, r->pages - m->told.pages);
+	metrics_add(m->metrics, METRIC_PS_PAGE_BYTES, 0, pages_to_bytes(r->pages - m->told.pages));
+	metrics_add(m->metrics, METRIC_PS_HOLE_PAGES, 0, r->in_parent - m->told.in_parent);
+	metrics_add(m->metrics, METRIC_PS_RECEIVED, 0, r->received - m->told.received);
+	m->told = *r;
+	if (!m->row)
+		return;
+	atomic_store_explicit(&m->row->pages, r->pages, memory_order_relaxed);
+	atomic_store_explicit(&m->row->bytes, r->received, memory_order_relaxed);
+}
+
+void ps_meter_phase(struct ps_meter *m, enum session_phase phase)
+{
+	if (m)
+		session_row_phase(m->row, phase);
+}
+
+void ps_meter_answered(struct ps_meter *m, uint64_t us)
+{
+	if (m)
+		metrics_observe(m->metrics, METRIC_PS_QUESTIONS, us);
+}
+
+void ps_meter_limit(struct ps_meter *m, enum metric_limit limit)
+{
+	if (m)
+		metrics_add(m->metrics, METRIC_LIMITS, (unsigned)limit, 1);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes add to the same metrics and nothing is lost, what one counted before it was killed stays; what strangers are called breaks no line;
+ * the status that is printed is the one that is read. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "migrate/cli/status.h"
+#include "proto/base/metrics.h"
+
+enum { PROCESSES = 4, TIMES = 20000 };
+
+static struct metrics *create(enum metric_daemon d)
+{
+	struct err e;
+	struct metrics *m = metrics_create(d, &e);
+
+	assert_non_null(m);
+	return m;
+}
+
+static void nothing_is_lost_between_processes(void **state)
+{
+	struct metrics *m = create(DAEMON_PAGE_SERVER);
+	pid_t pid[PROCESSES];
+
+	(void)state;
+	for (int i = 0; i < PROCESSES; i++) {
+		pid[i] = fork();
+		if (pid[i] == 0) {
+			for (int k = 0; k < TIMES; k++) {
+				metrics_add(m, METRIC_PS_PAGES, 0, 3);
+				metrics_observe(m, METRIC_PS_QUESTIONS, 70);
+			}
+			raise(SIGKILL);
+		}
+	}
+	for (int i = 0; i < PROCESSES; i++)
+		assert_int_equal(waitpid(pid[i], NULL, 0), pid[i]);
+	assert_int_equal(metrics_get(m, METRIC_PS_PAGES, 0), 3 * PROCESSES * TIMES);
+	assert_int_equal(metrics_get(m, METRIC_PS_QUESTIONS, 2), PROCESSES * TIMES); /* 50 to 100 us */
+	metrics_destroy(m);
+}
+
+static char *text_of(struct metrics *m, void (*print)(struct metrics *m, FILE *out))
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	print(m, out);
+	fclose(out);
+	return text;
+}
+
+static void what_is_printed_is_read(void **state)
+{
+	struct metrics *m = create(DAEMON_AGENT);
+	struct session_row *row = metrics_row_begin(m, 4, "a\tb\nc", "dir\x7f");
+	struct status s;
+	struct err e;
+	char *text;
+
+	(void)state;
+	row->pages = 5;
+	row->bytes = 1000;
+	row->deadline_us = row->start_us + 3600 * 1000000ull;
+	session_row_phase(row, PHASE_LATE_PAGES);
+	metrics_set(m, METRIC_MIG_RUNNING, 1);
+	metrics_add(m, METRIC_MIG_ENDED, METRIC_SUCCESS, 2);
+	metrics_add(m, METRIC_MIG_ENDED, METRIC_KILLED, 1);
+	metrics_add(m, METRIC_MIG_ENDED, ERR_PEER, 1);
+	text = text_of(m, metrics_print_status);
+	assert_int_equal(status_parse(text, &s, &e), 0);
+	assert_string_equal(s.daemon, "agent");
+	assert_int_equal(s.pid, getpid());
+	assert_int_equal(s.running, 1);
+	assert_int_equal(s.succeeded, 2);
+	assert_int_equal(s.failed, 2);
+	assert_int_equal(s.sessions, 1);
+	assert_int_equal(s.session[0].number, 4);
+	assert_string_equal(s.session[0].peer, "a?b?c");
+	assert_string_equal(s.session[0].dir, "dir?");
+	assert_string_equal(s.session[0].state, "late-pages");
+	assert_int_equal(s.session[0].pages, 5);
+	assert_int_equal(s.session[0].bytes, 1000);
+	assert_true(s.session[0].has_deadline && s.session[0].left_us > 0);
+	status_finish(&s);
+	free(text);
+	metrics_row_end(row);
+	text = text_of(m, metrics_print_status);
+	assert_int_equal(status_parse(text, &s, &e), 0);
+	assert_int_equal(s.sessions, 0);
+	status_finish(&s);
+	free(text);
+	metrics_destroy(m);
+}
+
+static void another_text_is_no_status(void **state)
+{
+	static const char *const texts[] = { "", "x", "server\n", "server\tagent\t1\t2\t3\t4\n", "server\tagent\t1\t2\t3\t4\tx\n",
+					     "server\tagent\t1\t2\t3\t4\t5\nsession\t1\n", "server\tagent\t1\t2\t3\t4\t5\t6\t7\t8\t9\t10\n" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		char *text = strdup(texts[i]);
+		struct status s;
+		struct err e;
+
+		assert_int_equal(status_parse(text, &s, &e), -1);
+		assert_int_equal(e.kind, ERR_PROTOCOL);
+		status_finish(&s);
+		free(text);
+	}
+}
+
+static void rows_run_out_and_come_back(void **state)
+{
+	struct metrics *m = create(DAEMON_PAGE_SERVER);
+	struct session_row *first = metrics_row_begin(m, 0, "", "");
+
+	(void)state;
+	for (unsigned i = 1; i < ROWS_MAX; i++)
+		assert_non_null(metrics_row_begin(m, i, "", ""));
+	assert_null(metrics_row_begin(m, ROWS_MAX, "", ""));
+	metrics_row_end(first);
+	assert_ptr_equal(metrics_row_begin(m, ROWS_MAX, "", ""), first);
+	metrics_row_end(NULL);
+	session_row_phase(NULL, PHASE_WRITING);
+	metrics_add(NULL, METRIC_PS_PAGES, 0, 1);
+	metrics_destroy(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_is_lost_between_processes),
+		cmocka_unit_test(what_is_printed_is_read),
+		cmocka_unit_test(another_text_is_no_status),
+		cmocka_unit_test(rows_run_out_and_come_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
