@@ -67,7 +67,7 @@ static int add_drop(struct drop *d, uint64_t at, uint64_t end, struct err *e)
 static bool any_touched(const struct run_list *late, int fd)
 {
 	for (size_t i = 0; i < late->count; i++)
-		if (pagemap_first(fd, late->run[i].addr, run_end(&late->run[i])) < run_end(&late->run[i]))
+		if (pagemap_first_by_words(fd, late->run[i].addr, run_end(&late->run[i])) < run_end(&late->run[i]))
 			return true;
 	return false;
 }
@@ -77,7 +77,7 @@ static int drop_touched(const struct run_list *late, struct remote *held, int fd
 	struct drop d = { .held = held };
 
 	for (size_t i = 0; i < late->count; i++) {
-		uint64_t end = run_end(&late->run[i]), at = pagemap_first(fd, late->run[i].addr, end);
+		uint64_t end = run_end(&late->run[i]), at = pagemap_first_by_words(fd, late->run[i].addr, end);
 
 		/* The whole rest of the run: none of it is anything yet. */
 		if (at < end && add_drop(&d, at, end, e) < 0)

@@ -99,6 +99,23 @@ int proc_pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words)
 	return 0;
 }
 
+uint64_t pagemap_first_by_words(int fd, uint64_t start, uint64_t end)
+{
+	uint64_t words[512];
+
+	while (start < end) {
+		uint64_t n = bytes_to_pages(end - start) < 512 ? bytes_to_pages(end - start) : 512;
+
+		if (proc_pagemap_read(fd, start, start + pages_to_bytes(n), words) < 0)
+			return start;
+		for (uint64_t i = 0; i < n; i++)
+			if (words[i] & (PM_PRESENT | PM_SWAP))
+				return start + pages_to_bytes(i);
+		start += pages_to_bytes(n);
+	}
+	return end;
+}
+
 static bool frame_is_zero_page(uint64_t pfn)
 {
 	cleanup_fd int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);

@@ -56,6 +56,8 @@ int pagemap_scan(int fd, uint64_t start, uint64_t end, const struct scan_query *
 bool pagemap_can_scan(int fd);
 /* The first page of [start, end) that is there or in swap; end if none is, start if the kernel can't say. Steps over holes of any size. */
 uint64_t pagemap_first(int fd, uint64_t start, uint64_t end);
+/* The same on any kernel, at 8 bytes read a page. */
+uint64_t pagemap_first_by_words(int fd, uint64_t start, uint64_t end);
 /* A word for each page of [start, end). What lies outside the address space reads as 0. */
 int proc_pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words);
 
