@@ -38,11 +38,41 @@ void frame_recv_finish(struct frame_recv *f)
 	*f = (struct frame_recv){ .fd = -1 };
 }
 
+void frame_recv_move(struct frame_recv *f, int fd)
+{
+	close(f->fd);
+	f->fd = fd;
+	f->cut = false;
+}
+
+/* Errors that a connection has, in the words of TCP and of what carries it. */
+static bool is_cut(int rc)
+{
+	switch (-rc) {
+	case EPIPE:
+	case ECONNRESET:
+	case ECONNABORTED:
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case ENETUNREACH:
+	case ENETDOWN:
+	case ENETRESET:
+	case EBADMSG: /* TLS in the kernel: a record that was cut in two */
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* 0, -EPIPE at the end, -errno. */
 static int receive(struct frame_recv *f, void *buf, size_t len)
 {
+	int rc = read_full(f->fd, buf, len);
+
 	f->wire_bytes += len;
-	return read_full(f->fd, buf, len);
+	f->cut = is_cut(rc);
+	return rc;
 }
 
 /* Fills the iovecs; uses them up. */
@@ -53,12 +83,13 @@ static int receive_iov(struct frame_recv *f, struct iovec *iov, size_t count, si
 		struct msghdr msg = { .msg_iov = iov, .msg_iovlen = count };
 		ssize_t n = recvmsg(f->fd, &msg, MSG_WAITALL);
 
-		if (n == 0)
-			return -EPIPE;
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			return -errno;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			int rc = n == 0 ? -EPIPE : -errno;
+
+			f->cut = is_cut(rc);
+			return rc;
 		}
 		len -= (size_t)n;
 		for (; count > 0 && (size_t)n >= iov->iov_len; iov++, count--)

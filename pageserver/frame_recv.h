@@ -6,6 +6,7 @@
 #ifndef DRAY_PAGESERVER_FRAME_RECV_H
 #define DRAY_PAGESERVER_FRAME_RECV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "pageserver/place.h"
@@ -21,11 +22,14 @@ struct frame_recv {
 	struct frame_header header; /* the last one received */
 	uint64_t pages, dropped, wire_bytes; /* since the caller set them to 0 */
 	struct manifest manifest;
+	bool cut;                   /* what failed was the connection, not what came on it */
 	struct frame_buffers *buffers;
 };
 
 int frame_recv_init(struct frame_recv *f, int fd); /* 0 or -ENOMEM, then fd is still the caller's */
 void frame_recv_finish(struct frame_recv *f);
+/* Goes on on another socket; the one before it is closed. */
+void frame_recv_move(struct frame_recv *f, int fd);
 /* Waits for the next header and checks it. ERR_PEER when the connection ends. */
 int frame_recv_header(struct frame_recv *f, struct err *e);
 /* The rest of a FRAME_PAGES frame: every run of it is placed or dropped. */

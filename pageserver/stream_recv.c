@@ -13,7 +13,9 @@
 
 #include "pageserver/frame_recv.h"
 #include "proto/base/io.h"
+#include "proto/base/log.h"
 #include "proto/wire/hello.h"
+#include "proto/wire/stream_ack.h"
 
 enum { STACK_SIZE = 512 * 1024 };
 
@@ -24,6 +26,7 @@ struct stream {
 	pthread_t thread;
 	struct frame_recv recv; /* the thread's alone while it runs */
 	uint32_t ended_round;   /* the last round that this stream has carried to its end; the thread's */
+	int next_fd;            /* under the lock: the connection that takes the place of recv.fd; -1 */
 };
 
 struct stream_recv {
@@ -31,8 +34,11 @@ struct stream_recv {
 	unsigned streams;
 	int event_fd;          /* readable: look at what the lock guards */
 	_Atomic uint32_t round; /* that is open; 0 none */
+	bool again;            /* cut streams come again */
 
-	pthread_mutex_t lock; /* taken once a round by each stream, and at its end */
+	pthread_mutex_t lock; /* taken once a round by each stream, at its end, and when it changes its connection */
+	pthread_cond_t changed; /* a next_fd, or ending */
+	bool ending;          /* nothing is waited for any more: failed, or to be destroyed */
 	unsigned ended;       /* streams that have carried the round to its end */
 	unsigned gone;        /* streams that have carried FRAME_END */
 	struct stream_recv_stats stats;
@@ -52,6 +58,8 @@ static void notify(struct stream_recv *r)
 /* With the lock held. The other streams would only fill memory that nobody will use. */
 static void shut_all(struct stream_recv *r)
 {
+	r->ending = true;
+	pthread_cond_broadcast(&r->changed);
 	for (unsigned i = 0; i < r->streams; i++) {
 		if (r->stream[i].started)
 			shutdown(r->stream[i].recv.fd, SHUT_RDWR);
@@ -100,6 +108,40 @@ static void end_stream(struct stream_recv *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* A source that isn't there to hear it finds the connection cut, and asks on the next one. */
+static void acknowledge(int fd, uint64_t next)
+{
+	uint8_t buf[STREAM_ACK_SIZE];
+
+	stream_ack_encode(next, buf);
+	if (send(fd, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+	}
+}
+
+/* The connection that takes a cut one's place: by now all that came on the old one is placed or given up. False when there won't be any. */
+static bool come_again(struct stream *s)
+{
+	struct stream_recv *r = s->owner;
+	int fd;
+
+	log_event(LOG_WARN, "stream-cut", "stream=%u frame=%llu", s->index, (unsigned long long)s->recv.sequence);
+	pthread_mutex_lock(&r->lock);
+	while (s->next_fd < 0 && !r->ending)
+		pthread_cond_wait(&r->changed, &r->lock);
+	fd = s->next_fd;
+	s->next_fd = -1;
+	if (fd >= 0)
+		frame_recv_move(&s->recv, fd);
+	if (fd >= 0 && r->ending)
+		shutdown(fd, SHUT_RDWR);
+	pthread_mutex_unlock(&r->lock);
+	if (fd < 0)
+		return false;
+	log_event(LOG_INFO, "stream-again", "stream=%u frame=%llu", s->index, (unsigned long long)s->recv.sequence);
+	acknowledge(fd, s->recv.sequence);
+	return true;
+}
+
 /* 1: more may come, 0: the stream has ended as it should, -1. */
 static int take_frame(struct stream *s, struct err *e)
 {
@@ -121,6 +163,8 @@ static int take_frame(struct stream *s, struct err *e)
 	if (f->header.kind == FRAME_PAGES)
 		return frame_recv_pages(f, s->owner->place, e) < 0 ? -1 : 1;
 	end_round(s, round);
+	if (s->owner->again)
+		acknowledge(f->fd, f->sequence);
 	return 1;
 }
 
@@ -130,9 +174,11 @@ static void *stream_main(void *arg)
 	struct err e = { 0 };
 	int rc;
 
-	do
+	do {
 		rc = take_frame(s, &e);
-	while (rc > 0);
+		if (rc < 0 && s->recv.cut && s->owner->again && come_again(s))
+			rc = 1;
+	} while (rc > 0);
 	if (rc == 0) {
 		end_stream(s->owner);
 		return NULL;
@@ -158,6 +204,9 @@ struct stream_recv *stream_recv_create(struct place *place, unsigned streams, st
 	r->place = place;
 	r->streams = streams;
 	pthread_mutex_init(&r->lock, NULL);
+	pthread_cond_init(&r->changed, NULL);
+	for (unsigned i = 0; i < streams; i++)
+		r->stream[i].next_fd = -1;
 	r->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->event_fd < 0) {
 		err_sys(e, "eventfd");
@@ -209,6 +258,32 @@ int stream_recv_add(struct stream_recv *r, unsigned index, int fd, struct err *e
 		return err_set(e, ERR_SYSTEM, rc, "stream %u: thread", index);
 	}
 	return 0;
+}
+
+void stream_recv_allow_again(struct stream_recv *r)
+{
+	r->again = true;
+}
+
+void stream_recv_again(struct stream_recv *r, unsigned index, int fd)
+{
+	struct stream *s = index < r->streams ? &r->stream[index] : NULL;
+	bool taken;
+
+	pthread_mutex_lock(&r->lock);
+	taken = r->again && s && s->started && !r->ending;
+	if (taken) {
+		if (s->next_fd >= 0)
+			close(s->next_fd);
+		s->next_fd = fd;
+		shutdown(s->recv.fd, SHUT_RDWR);
+		pthread_cond_broadcast(&r->changed);
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (taken)
+		return;
+	acknowledge(fd, STREAM_ACK_NEVER);
+	close(fd);
 }
 
 void stream_recv_open_round(struct stream_recv *r, uint32_t round)
@@ -281,9 +356,12 @@ void stream_recv_destroy(struct stream_recv *r)
 			continue;
 		pthread_join(r->stream[i].thread, NULL);
 		frame_recv_finish(&r->stream[i].recv);
+		if (r->stream[i].next_fd >= 0)
+			close(r->stream[i].next_fd);
 	}
 	if (r->event_fd >= 0)
 		close(r->event_fd);
+	pthread_cond_destroy(&r->changed);
 	pthread_mutex_destroy(&r->lock);
 	free(r);
 }

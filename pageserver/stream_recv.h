@@ -24,6 +24,12 @@ struct stream_recv_stats {
 
 struct stream_recv *stream_recv_create(struct place *place, unsigned streams, struct err *e);
 int stream_recv_add(struct stream_recv *r, unsigned index, int fd, struct err *e);
+/* Streams whose connections are cut are waited for instead of being an error, and the source is told what was placed (stream_ack.h). Before the
+ * first add. */
+void stream_recv_allow_again(struct stream_recv *r);
+/* fd, hello exchanged, takes the place of the stream's connection, which is cut if it isn't yet: what of it was received is placed first, so that
+ * nothing old comes behind what is new. Takes fd, whatever comes of it. While a round is waited for too, by the thread that waits. */
+void stream_recv_again(struct stream_recv *r, unsigned index, int fd);
 /* Lets the frames of a round be placed; called after place_apply. Frames of any other round end the stream with -EPROTO. */
 void stream_recv_open_round(struct stream_recv *r, uint32_t round);
 /* Waits until every stream has carried FRAME_ROUND_END of the round; wake_fd readable (the control connection, say) ends the wait

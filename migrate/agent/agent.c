@@ -115,9 +115,10 @@ static void close_in_child(struct agent *a, int keep)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void session_child(struct agent *a, const struct child *me, const struct caller *caller, int line)
+static _Noreturn void session_child(struct agent *a, const struct child *me, const struct hello *h, const struct caller *caller, int line)
 {
 	struct session_config c = { .id = me->id, .control = caller->fd, .agent = line, .state_dir = a->config->state_dir,
+				    .features = h->features & HELLO_FEATURES_KNOWN,
 				    .metrics = a->metrics, .row = me->row };
 
 	close_in_child(a, caller->fd);
@@ -125,7 +126,7 @@ static _Noreturn void session_child(struct agent *a, const struct child *me, con
 	exit(session_run(&c));
 }
 
-static enum hello_status start_session(struct agent *a, const struct migration_id *id, const struct caller *caller)
+static enum hello_status start_session(struct agent *a, const struct hello *h, const struct caller *caller)
 {
 	struct child *c = free_child(a);
 	char hex[33];
@@ -133,16 +134,16 @@ static enum hello_status start_session(struct agent *a, const struct migration_i
 
 	if (a->draining || !c)
 		return HELLO_BUSY;
-	if (find_session(a, id))
+	if (find_session(a, &h->id))
 		return HELLO_REFUSED;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return HELLO_BUSY;
-	*c = (struct child){ .line = pair[0], .id = *id };
-	migration_id_format(id, hex);
+	*c = (struct child){ .line = pair[0], .id = h->id };
+	migration_id_format(&h->id, hex);
 	c->row = metrics_row_begin(a->metrics, ++a->number, caller->peer, hex);
 	c->pid = fork();
 	if (c->pid == 0)
-		session_child(a, c, caller, pair[1]);
+		session_child(a, c, h, caller, pair[1]);
 	close(pair[1]);
 	if (c->pid < 0) {
 		close(pair[0]);
@@ -156,9 +157,9 @@ static enum hello_status start_session(struct agent *a, const struct migration_i
 	return HELLO_OK;
 }
 
-static enum hello_status hand_over(struct child *c, enum agent_message_kind kind, uint32_t index, int fd)
+static enum hello_status hand_over(struct child *c, enum agent_message_kind kind, const struct hello *h, int fd)
 {
-	struct agent_message m = { .kind = kind, .index = index };
+	struct agent_message m = { .kind = kind, .index = h->index, .token = h->token };
 
 	return send_fds(c->line, &m, sizeof(m), &fd, 1) == 0 ? HELLO_OK : HELLO_UNKNOWN_ID;
 }
@@ -284,10 +285,12 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 	if (h->role == HELLO_CONTROL && (a->draining || session))
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
 	if (h->role == HELLO_STREAM)
-		status = session && h->index < STREAMS_MAX ? hand_over(session, AGENT_STREAM, h->index, c->fd) : HELLO_UNKNOWN_ID;
+		status = session && h->index < STREAMS_MAX ? hand_over(session, AGENT_STREAM, h, c->fd) : HELLO_UNKNOWN_ID;
 	if (h->role == HELLO_IMAGES) /* a page server's */
 		status = HELLO_REFUSED;
-	if (h->role == HELLO_LATE)
+	if (h->role == HELLO_AGAIN && session && (status = hand_over(session, AGENT_AGAIN, h, c->fd)) == HELLO_OK)
+		return; /* who knows the token answers */
+	if (h->role == HELLO_LATE || h->role == HELLO_AGAIN)
 		status = session ? HELLO_OK : HELLO_UNKNOWN_ID;
 	if (status != HELLO_OK) {
 		refuse(h, c, status);
@@ -296,16 +299,17 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 	send_hello(c->fd, h, HELLO_OK);
 	switch ((enum hello_role)h->role) {
 	case HELLO_CONTROL:
-		status = start_session(a, &h->id, c);
+		status = start_session(a, h, c);
 		break;
 	case HELLO_STREAM:
 	case HELLO_IMAGES:
+	case HELLO_AGAIN:
 		break;
 	case HELLO_LATE: /* both sides speak: as with a control connection, the answer goes first */
-		status = hand_over(session, AGENT_LATE, h->index, c->fd);
+		status = hand_over(session, AGENT_LATE, h, c->fd);
 		break;
 	case HELLO_QUERY:
-		status = session ? hand_over(session, AGENT_QUERY, 0, c->fd) : answer_from_record(a, &h->id, c->fd);
+		status = session ? hand_over(session, AGENT_QUERY, h, c->fd) : answer_from_record(a, &h->id, c->fd);
 		break;
 	}
 	if (status != HELLO_OK)

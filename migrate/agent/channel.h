@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* channel.h - requests from a session or a restore to its husk over a socketpair, one at a time, each answered once.
- * Both ends are ours and on one machine: native layout, no version. Payloads may carry what a peer sent (a packed RoundBegin), which
+ * (CHANNEL_AGAIN excepted). Both ends are ours and on one machine: native layout, no version. Payloads may carry what a peer sent (a packed RoundBegin), which
  * the husk unpacks with the peer's caps. Threads: one an end. Fails: err. */
 #ifndef DRAY_MIGRATE_CHANNEL_H
 #define DRAY_MIGRATE_CHANNEL_H
@@ -12,6 +12,7 @@
 
 enum channel_kind {
 	CHANNEL_STREAM = 1,  /* value: stream index; descriptor: its socket */
+	CHANNEL_AGAIN,       /* value: stream index; descriptor: the socket that takes its place. Not answered; may come while ROUND_END is waited for */
 	CHANNEL_ROUND_BEGIN, /* payload: packed RoundBegin; answered with a userfaultfd where it announces late pages */
 	CHANNEL_ROUND_END,   /* value: round; answered with struct stream_recv_stats and resident bytes */
 	CHANNEL_VERIFY,      /* payload: packed Verify; answered with a packed VerifyReply */

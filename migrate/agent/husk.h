@@ -19,6 +19,7 @@ struct husk_request {
 	size_t n_tids;
 	Drayage__PidPolicy pid_policy;
 	unsigned streams;             /* that bring pages; 0: none, they come by CHANNEL_LOAD */
+	bool streams_again;           /* cut ones come again: stream_recv_allow_again */
 	uint64_t max_bytes;           /* as place_create takes it */
 	bool sibling;                 /* a child of our parent instead of ours */
 	bool keep_session;            /* it stays in our session and process group */

@@ -86,14 +86,42 @@ static int on_round_begin(struct husk_state *s, const struct channel_message *m)
 	return rc;
 }
 
+static void on_again(struct husk_state *s, struct channel_message *m)
+{
+	int fd = m->fd;
+
+	m->fd = -1;
+	if (fd >= 0 && s->streams)
+		stream_recv_again(s->streams, (unsigned)m->value, fd);
+	else if (fd >= 0)
+		close(fd);
+}
+
+/* No deadline of its own: a session whose peer goes silent kills its husk. What the session says meanwhile is that a cut stream is back. */
+static int await_streams(struct husk_state *s, uint32_t round, struct stream_recv_stats *stats)
+{
+	while (stream_recv_barrier(s->streams, round, s->channel, -1, stats, &s->err) < 0) {
+		struct channel_message m;
+		struct err lost;
+
+		if (s->err.kind != ERR_CANCELLED)
+			return -1;
+		if (channel_receive(s->channel, &m, &lost) < 0)
+			_exit(1); /* the session is gone */
+		if (m.kind == CHANNEL_AGAIN)
+			on_again(s, &m);
+		channel_message_finish(&m);
+	}
+	return 0;
+}
+
 static int on_round_end(struct husk_state *s, const struct channel_message *m)
 {
 	struct round_answer a = { 0 };
 
-	/* No deadline of its own: a session whose peer goes silent kills its husk. */
 	if (!s->streams)
 		return err_set(&s->err, ERR_INTERNAL, 0, "a round's end for a husk without streams");
-	if (stream_recv_barrier(s->streams, (uint32_t)m->value, -1, -1, &a.stats, &s->err) < 0)
+	if (await_streams(s, (uint32_t)m->value, &a.stats) < 0)
 		return -1;
 	a.resident_bytes = place_resident_bytes(s->place);
 	answer(s, &a, sizeof(a));
@@ -176,6 +204,9 @@ static int serve(struct husk_state *s, struct channel_message *m)
 	switch (m->kind) {
 	case CHANNEL_STREAM:
 		return on_stream(s, m);
+	case CHANNEL_AGAIN:
+		on_again(s, m);
+		return 0;
 	case CHANNEL_ROUND_BEGIN:
 		return on_round_begin(s, m);
 	case CHANNEL_ROUND_END:
@@ -227,9 +258,12 @@ _Noreturn void husk_main(int channel, const struct husk_request *q)
 	s.place = place_create(q->max_bytes, &s.err);
 	if (s.place && q->streams)
 		s.streams = stream_recv_create(s.place, q->streams, &s.err);
+	if (s.streams && q->streams_again)
+		stream_recv_allow_again(s.streams);
 	s.ready = s.place && (s.streams || !q->streams);
 	while (channel_receive(s.channel, &m, &lost) == 0) {
-		int rc = s.ready ? serve(&s, &m) : -1;
+		bool asked = m.kind != CHANNEL_AGAIN;
+		int rc = s.ready || !asked ? serve(&s, &m) : -1;
 
 		channel_message_finish(&m);
 		if (rc < 0 && channel_send(s.channel, CHANNEL_FAILED, 0, &s.err, sizeof(s.err), -1, &lost) < 0)

@@ -24,6 +24,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/wire/control.h"
+#include "proto/wire/frame.h"
 #include "proto/wire/manifest_message.h"
 
 enum {
@@ -49,6 +50,8 @@ struct session {
 	uint32_t round;
 	unsigned streams, streams_given; /* offered; those that the husk has */
 	bool last_round;
+	bool streams_over; /* the husk hears no more of them */
+	struct stream_token token; /* that a connection in a cut stream's place must show */
 	bool outcome_learnt; /* the source asked, was told, and needs no record */
 	struct late_session *late; /* post-copy: until every page is there; else NULL */
 	int late_fd[LATE_CONNECTIONS]; /* connections for it that came before; -1 */
@@ -171,6 +174,32 @@ static void on_late_connection(struct session *s, unsigned index, int fd)
 	s->late_fd[index] = fd;
 }
 
+static bool may_come_again(const struct session *s, const struct agent_message *m)
+{
+	return s->config->features & HELLO_FEATURE_AGAIN && s->state >= BETWEEN_ROUNDS && s->state <= LAST_PLACED &&
+	       !s->streams_over && m->index < s->streams && s->streams_given == s->streams && stream_token_equal(&m->token, &s->token);
+}
+
+/* The place of a cut stream is taken only by who was told the token. The answer to its hello is ours: the husk speaks on it next. */
+static int on_stream_again(struct session *s, const struct agent_message *m, int fd)
+{
+	bool may = may_come_again(s, m);
+	struct hello h = { .version = HELLO_VERSION, .role = HELLO_AGAIN, .status = may ? HELLO_OK : HELLO_REFUSED, .index = m->index,
+			   .features = s->config->features, .id = s->config->id, .max_frame_pages = FRAME_MAX_PAGES,
+			   .max_control_len = CONTROL_MAX };
+	unsigned char buf[HELLO_SIZE];
+	ssize_t n;
+
+	hello_encode(&h, buf);
+	n = send(fd, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT); /* fits an empty socket buffer */
+	if (!may)
+		log_event(LOG_WARN, "stream-refused", "stream=%u state=%s", m->index, state_names[s->state]);
+	if (!may || n != (ssize_t)sizeof(buf))
+		return 0;
+	log_event(LOG_INFO, "stream-again", "stream=%u", m->index);
+	return channel_send(s->husk.channel, CHANNEL_AGAIN, m->index, NULL, 0, fd, &s->err);
+}
+
 static int on_agent_message(struct session *s)
 {
 	struct agent_message m = { 0 };
@@ -198,6 +227,8 @@ static int on_agent_message(struct session *s)
 		on_late_connection(s, m.index, steal_fd(&fd));
 		return 0;
 	}
+	if (m.kind == AGENT_AGAIN && fd >= 0)
+		return on_stream_again(s, &m, fd);
 	/* With all of them there it is not asked again: at a round's end the husk waits for its streams and hears nobody. */
 	if (m.kind != AGENT_STREAM || fd < 0 || s->state == EXPECT_OFFER || s->state > IN_ROUND || s->streams_given == s->streams)
 		return 0;
@@ -234,7 +265,8 @@ static int reserve(struct session *s, uint64_t bytes, uint64_t *max)
 static int start_husk(struct session *s, const Drayage__Offer *offer, uint64_t max)
 {
 	struct husk_request wanted = { .pid = offer->pid, .tids = offer->tids, .n_tids = offer->n_tids, .pid_policy = offer->pid_policy,
-				       .streams = offer->streams, .max_bytes = max };
+				       .streams = offer->streams, .max_bytes = max,
+				       .streams_again = s->config->features & HELLO_FEATURE_AGAIN };
 	char hex[33], name[48];
 
 	migration_id_format(&s->config->id, hex);
@@ -271,6 +303,11 @@ static int on_offer(struct session *s, const ProtobufCMessage *base)
 	reply.new_pid_namespace = s->husk.ns_init != 0;
 	reply.host = host;
 	reply.identity = identity;
+	if (s->config->features & HELLO_FEATURE_AGAIN) {
+		stream_token_new(&s->token);
+		reply.has_stream_token = 1;
+		reply.stream_token = (ProtobufCBinaryData){ .data = s->token.byte, .len = sizeof(s->token.byte) };
+	}
 	log_event(LOG_INFO, "offer", "peer=%s pid=%u comm=\"%s\" bytes=%llu streams=%u new-namespace=%d", s->config->peer, offer->pid,
 		  s->record.comm, (unsigned long long)offer->present_bytes, offer->streams, reply.new_pid_namespace);
 	if (control_send(s->control, CONTROL_OFFER_REPLY, &reply.base, &s->err) < 0)
@@ -432,6 +469,7 @@ static int on_state(struct session *s, const ProtobufCMessage *base)
 	tree = drayage__tree_state__unpack(NULL, msg->tree.len, msg->tree.data);
 	if (!tree)
 		return err_set(&s->err, ERR_PROTOCOL, 0, "a tree state that can't be decoded");
+	s->streams_over = true;
 	rc = ask_husk(s, CHANNEL_STATE, 0, msg->tree.data, msg->tree.len, -1, &m, &s->err);
 	if (rc == 0) {
 		rc = answer_of_size(&m, sizeof(handover), &s->err);

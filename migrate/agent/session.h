@@ -15,6 +15,7 @@ enum agent_message_kind {
 	AGENT_STREAM = 1, /* to the session: descriptor of data stream `index` */
 	AGENT_QUERY,      /* to the session: descriptor of a connection that asks for the outcome, hello exchanged */
 	AGENT_LATE,       /* to the session: descriptor of post-copy connection `index` */
+	AGENT_AGAIN,      /* to the session: descriptor of a connection that takes the place of stream `index`, its hello not answered */
 	AGENT_RESERVE,    /* to the agent: may `value` bytes come in? answered by AGENT_GRANTED or AGENT_REFUSED */
 	AGENT_GRANTED,    /* value: the most that this session may place, 0 for no limit */
 	AGENT_REFUSED,    /* value: what is left */
@@ -23,6 +24,7 @@ struct agent_message {
 	uint32_t kind;
 	uint32_t index;
 	uint64_t value;
+	struct stream_token token; /* of AGENT_AGAIN */
 };
 
 struct session_config {
@@ -32,6 +34,7 @@ struct session_config {
 	const char *state_dir;
 	struct metrics *metrics;  /* borrowed; NULL: nobody counts */
 	struct session_row *row;  /* of this session; NULL: none */
+	uint64_t features; /* that both know */
 	char peer[280]; /* for logs and the journal: its address, and its name where TLS tells it */
 };
 

@@ -54,6 +54,9 @@ static const struct opt options[] = {
 		  "that it waits for. The blackout does not depend on how much it writes. Until its last page is there it needs both hosts." },
 	{ .name = "streams", .type = OPT_NUMBER, .offset = FIELD(streams), .argument = "N", .min = 1, .max = STREAMS_MAX, .preset = "2",
 	  .help = "Data connections, each with a thread at both ends." },
+	{ .name = "reconnect-timeout", .type = OPT_MS, .offset = FIELD(reconnect_timeout_ms), .argument = "MS", .max = 3600000, .preset = "10000",
+	  .help = "A data connection that is cut is made anew, and the round goes on, if that succeeds within so long; in the freeze within "
+		  "--downtime-limit if that is less. 0 ends the migration instead." },
 	{ .name = "compress", .type = OPT_CHOICE, .offset = FIELD(compress), .argument = "HOW", .choices = compress_choices,
 	  .preset = "auto",
 	  .help = "With auto, lz4 is used where the link is slow enough for it to pay and the data shrinks." },

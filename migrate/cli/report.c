@@ -98,6 +98,8 @@ static void print_means(const struct migration_report *r, FILE *out)
 		r->compress ? r->compress : "none", r->streams, r->streams == 1 ? "" : "s");
 	if (r->tls && strcmp(r->tls, "none") != 0)
 		fprintf(out, ", TLS by the %s", r->tls);
+	if (r->reconnections)
+		fprintf(out, ", reconnected %" PRIu64 " time%s", r->reconnections, r->reconnections == 1 ? "" : "s");
 	if (r->stop_reason)
 		fprintf(out, "; rounds ended: %s", r->stop_reason);
 	if (r->arm_stopped_us)
@@ -218,6 +220,7 @@ static void json_result(struct json *j, const struct migration_report *r)
 	json_u64(j, "bytes_on_wire", r->wire_bytes);
 	json_real(j, "compression_ratio", ratio(r->raw_bytes, r->wire_bytes), 3);
 	json_ms(j, "cpu_ms", r->cpu_us);
+	json_u64(j, "reconnections", r->reconnections);
 	json_ms(j, "arm_stopped_ms", r->arm_stopped_us);
 	json_blackout(j, r);
 	json_late(j, r);

@@ -31,6 +31,7 @@ struct migrate_config {
 	enum on_stall on_stall;
 
 	uint64_t streams;       /* 1 to STREAMS_MAX */
+	uint64_t reconnect_timeout_ms; /* for a cut stream to be connected again; 0: a cut stream is an error */
 	uint64_t max_bandwidth; /* bytes per second; 0: unlimited */
 	enum compress_mode compress;
 	enum extract_kind extract;

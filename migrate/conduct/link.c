@@ -15,6 +15,12 @@
 
 enum { CONNECT_MS = 5000, HANDSHAKE_MS = 10000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000 };
 
+/* The usual time, or less where less is left. */
+static int within(const struct link_config *c, int usual_ms)
+{
+	return c->patience_ms > 0 && c->patience_ms < usual_ms ? c->patience_ms : usual_ms;
+}
+
 static int check_answer(const struct link_config *c, const struct hello *h, struct err *e)
 {
 	switch ((enum hello_status)h->status) {
@@ -24,11 +30,12 @@ static int check_answer(const struct link_config *c, const struct hello *h, stru
 		return err_set(e, ERR_PROTOCOL, 0, "%s speaks another version of the protocol (%u, not %u)", c->address, h->version,
 			       HELLO_VERSION);
 	case HELLO_UNKNOWN_ID:
-		return err_set(e, ERR_PEER, 0, "%s does not know this migration (any more)", c->address);
+		return err_set(e, h->role == HELLO_AGAIN ? ERR_CONFLICT : ERR_PEER, 0, "%s does not know this migration (any more)", c->address);
 	case HELLO_BUSY:
 		return err_set(e, ERR_LIMIT, 0, "%s takes no further migration now", c->address);
 	case HELLO_REFUSED:
-		return err_set(e, ERR_CONFLICT, 0, "%s has a migration of this id under way", c->address);
+		return err_set(e, ERR_CONFLICT, 0, h->role == HELLO_AGAIN ? "%s refuses the connection" : "%s has a migration of this id under way",
+			       c->address);
 	}
 	return err_set(e, ERR_PROTOCOL, 0, "%s answers with status %u", c->address, h->status);
 }
@@ -50,7 +57,7 @@ static int exchange(const struct link_config *c, int fd, struct hello *h, struct
 	rc = write_full(fd, buf, sizeof(buf));
 	if (rc < 0)
 		return err_set(e, ERR_PEER, -rc, "%s", c->address);
-	rc = wait_readable(fd, ANSWER_MS);
+	rc = wait_readable(fd, within(c, ANSWER_MS));
 	if (rc == 0)
 		return err_set(e, ERR_TIMEOUT, 0, "%s does not answer the hello: is a dray agent listening there?", c->address);
 	memset(buf, 0, sizeof(buf));
@@ -67,7 +74,7 @@ static int exchange(const struct link_config *c, int fd, struct hello *h, struct
 static int wrap(const struct link_config *c, struct tls_link *l, struct err *e)
 {
 	char host[SOCK_HOST_MAX];
-	struct tls_wish wish = { .role = TLS_CLIENT, .name = host, .timeout_ms = HANDSHAKE_MS, .kernel = true };
+	struct tls_wish wish = { .role = TLS_CLIENT, .name = host, .timeout_ms = within(c, HANDSHAKE_MS), .kernel = true };
 	uint16_t port;
 	int fd = l->fd;
 
@@ -82,7 +89,7 @@ static int wrap(const struct link_config *c, struct tls_link *l, struct err *e)
 static int connect_tuned(const struct link_config *c, struct link_facts *facts, struct err *e)
 {
 	struct sock_tuning tuning = { .congestion = c->congestion, .dead_after_ms = DEAD_AFTER_MS };
-	cleanup_fd int fd = sock_connect_tuned(c->address, DRAY_DEFAULT_PORT, CONNECT_MS, &tuning, e);
+	cleanup_fd int fd = sock_connect_tuned(c->address, DRAY_DEFAULT_PORT, within(c, CONNECT_MS), &tuning, e);
 
 	if (fd < 0)
 		return -1;
@@ -109,6 +116,8 @@ int link_open(const struct link_config *c, enum hello_role role, uint32_t index,
 	struct link_facts found = { .tls = "none" };
 	int fd = -1;
 
+	if (role == HELLO_AGAIN)
+		h.token = c->token;
 	l.fd = connect_tuned(c, &found, e);
 	if (l.fd < 0 || (c->tls && wrap(c, &l, e) < 0))
 		return -1;

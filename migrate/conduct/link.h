@@ -17,6 +17,8 @@ struct link_config {
 	struct migration_id id;
 	uint64_t features;      /* offered */
 	struct tls_gate *tls;   /* NULL: plain text */
+	struct stream_token token; /* for HELLO_AGAIN, as the destination gave it */
+	int patience_ms;        /* for each step of link_open; 0: what is usual */
 	const char *identity;   /* of the destination's state directory, for link_query; NULL or "" where it isn't known */
 };
 

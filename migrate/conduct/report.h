@@ -72,6 +72,7 @@ struct migration_report {
 	/* Sums over rounds. */
 	uint64_t pages, zero_pages, drop_pages, raw_bytes, wire_bytes, cpu_us;
 
+	uint64_t reconnections; /* of streams that were cut */
 	uint64_t arm_stopped_us; /* the one injection at the start */
 	uint64_t predicted_blackout_us; /* as predicted when the freeze was decided */
 	uint64_t blackout_us;    /* 0 unless the tree was resumed somewhere after a freeze */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "migrate/conduct/policy.h"
@@ -75,6 +77,21 @@ static int prefer_abort(struct source *s)
 	return -1;
 }
 
+/* A stream that fails now, for all that it may be connected again, does so on its own: the destination has nothing to say before all are back. */
+static int await_placed(struct source *s)
+{
+	struct pollfd p[2] = { { .fd = s->control, .events = POLLIN }, { .fd = sender_event_fd(s->sender), .events = POLLIN } };
+
+	int n;
+
+	do
+		n = poll(p, 2, PLACED_MS + (int)s->config->reconnect_timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return err_set(s->err, ERR_TIMEOUT, 0, "the destination does not say that all is placed");
+	return p[1].revents && !p[0].revents && sender_settle(s->sender, s->err) < 0 ? prefer_abort(s) : 0;
+}
+
 static int finish_round(struct source *s, uint64_t pages)
 {
 	const struct manifest *ours = sender_manifest(s->sender);
@@ -88,11 +105,15 @@ static int finish_round(struct source *s, uint64_t pages)
 	end.manifest = &m;
 	if (control_send(s->control, CONTROL_ROUND_END, &end.base, s->err) < 0)
 		return -1;
+	if (await_placed(s) < 0)
+		return -1;
 	done = (Drayage__RoundDone *)control_expect(s->control, PLACED_MS, CONTROL_ROUND_DONE, s->err);
 	if (!done)
 		return -1;
 	theirs = manifest_from_message(done->manifest);
 	protobuf_c_message_free_unpacked(&done->base, NULL);
+	if (sender_settle(s->sender, s->err) < 0)
+		return -1;
 	if (!manifest_equal(ours, &theirs))
 		return err_set(s->err, ERR_MISMATCH, 0, "round %u: the destination placed other pages than were sent", s->round);
 	return 0;

@@ -2,6 +2,7 @@
 #include "migrate/conduct/source.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,10 @@ static int make_offer(struct source *s, const struct target_facts *t)
 		return -1;
 	snprintf(s->identity, sizeof(s->identity), "%s", reply->identity ? reply->identity : "");
 	s->link.identity = s->identity;
+	if (s->facts.features & HELLO_FEATURE_AGAIN && reply->has_stream_token && reply->stream_token.len == STREAM_TOKEN_SIZE)
+		memcpy(s->link.token.byte, reply->stream_token.data, STREAM_TOKEN_SIZE);
+	else
+		s->facts.features &= ~HELLO_FEATURE_AGAIN;
 	protobuf_c_message_free_unpacked(&reply->base, NULL);
 	return 0;
 }
@@ -131,6 +136,8 @@ static int connect_destination(struct source *s, const struct target_facts *t)
 	s->link.address = s->config->destination;
 	s->link.congestion = s->config->congestion;
 	s->link.features = HELLO_FEATURES_KNOWN;
+	if (s->config->reconnect_timeout_ms == 0)
+		s->link.features &= ~HELLO_FEATURE_AGAIN;
 	s->control = link_open(&s->link, HELLO_CONTROL, 0, &s->facts, s->err);
 	if (s->control < 0 || make_offer(s, t) < 0)
 		return -1;
@@ -199,6 +206,37 @@ static int probe_contents(struct source *s, struct extract_facts *facts)
 	return 0;
 }
 
+/* By a stream's thread. A control connection that has ended takes the migration along: there is nothing to come back to. */
+static int reconnect_stream(void *arg, unsigned index, int patience_ms, bool *hopeless, struct err *e)
+{
+	struct source *s = arg;
+	struct pollfd control = { .fd = s->control, .events = POLLRDHUP };
+	struct link_config link = s->link;
+	int fd = -1;
+
+	link.patience_ms = patience_ms;
+	pthread_mutex_lock(&s->reconnect_lock);
+	if (poll(&control, 1, 0) > 0 && control.revents)
+		err_set(e, ERR_PEER, 0, "the control connection has ended too");
+	else
+		fd = link_open(&link, HELLO_AGAIN, index, NULL, e);
+	*hopeless = fd < 0 && (control.revents || e->kind == ERR_CONFLICT);
+	pthread_mutex_unlock(&s->reconnect_lock);
+	return fd;
+}
+
+static void allow_reconnect(struct source *s, struct sender_config *c)
+{
+	const struct migrate_config *config = s->config;
+
+	if (!(s->facts.features & HELLO_FEATURE_AGAIN))
+		return;
+	c->reconnect = reconnect_stream;
+	c->reconnect_arg = s;
+	c->patience_ms = config->reconnect_timeout_ms;
+	c->frozen_patience_ms = config->downtime_limit_ms < c->patience_ms ? config->downtime_limit_ms : c->patience_ms;
+}
+
 static int start_sender(struct source *s)
 {
 	int sockets[STREAMS_MAX];
@@ -216,6 +254,7 @@ static int start_sender(struct source *s)
 		c.compress = COMPRESS_NONE;
 	s->report->extract = c.extract == EXTRACT_SPLICE ? "splice" : "copy";
 	s->report->compress = c.extract == EXTRACT_SPLICE ? "none" : compress_name(c.compress);
+	allow_reconnect(s, &c);
 	if (open_streams(s, sockets) < 0)
 		return -1;
 	/* Twins that are not used stay idle until the end: one whose pipe is closed ends, and is then a dead child of the target. */
@@ -290,6 +329,8 @@ static void finish(struct source *s)
 	if (s->report->outcome != MIGRATION_UNDECIDED && !s->report->kept_source)
 		journal_remove(s->journal);
 	journal_close(s->journal);
+	if (s->sender)
+		s->report->reconnections = sender_reconnections(s->sender);
 	sender_destroy(s->sender);
 	tracker_close(s->tracker);
 	drop_twins(s);
@@ -339,6 +380,7 @@ int migration_run(const struct migrate_config *config, int cancel_fd, const stru
 {
 	struct source s = { .config = config, .observer = observer, .report = report, .err = &report->error, .control = -1,
 			    .pid = (pid_t)config->pid, .cancel_fd = cancel_fd, .start_us = clock_us(), .armed = { .uffd = -1 },
+			    .reconnect_lock = PTHREAD_MUTEX_INITIALIZER,
 			    .monitor = { .stop_fd = -1, .observer_lock = PTHREAD_MUTEX_INITIALIZER } };
 	struct target_facts target = { 0 };
 	struct settle_facts facts = { 0 };

@@ -58,6 +58,7 @@ struct source {
 	struct keeper_armed armed;
 	struct tracker *tracker;
 	struct sender *sender;
+	pthread_mutex_t reconnect_lock; /* one stream at a time connects again */
 	struct journal *journal;
 	struct journal_record record;
 	struct layout layout;

@@ -105,10 +105,10 @@ static int read_frame(struct worker *w, const struct copy_source *src, const str
 	return rc;
 }
 
-int worker_copy_frame(struct worker *w, const struct copy_source *src, struct outgoing *f, unsigned slot)
+int worker_copy_frame(struct worker *w, const struct copy_source *src, struct outgoing *f, unsigned slot, uint32_t taken)
 {
 	uint64_t gone[COPY_FRAME_PAGES / 64];
-	uint32_t taken = src == &w->s->source ? f->data_pages : 0; /* a hole's page is sent for the second time */
+	size_t taken_runs = f->runs;
 	struct packing p;
 	const uint8_t *payload;
 	uint16_t flags = FRAME_CHECKSUM;
@@ -119,17 +119,22 @@ int worker_copy_frame(struct worker *w, const struct copy_source *src, struct ou
 	if (missing < 0)
 		return -1;
 	pack(&p, f, w->raw[slot], gone, w->s->zero_ok);
-	w->stats.vanished_pages += (uint32_t)missing;
-	w->stats.zero_pages += p.zero_pages;
+	if (w->s->config.reconnect)
+		memcpy(w->taken, f->run, taken_runs * sizeof(f->run[0]));
 	memcpy(f->run, p.run, p.runs * sizeof(p.run[0]));
 	f->runs = p.runs;
 	f->data_pages = p.data_pages;
 	if (p.runs == 0) {
+		w->count.stats.vanished_pages += (uint32_t)missing;
 		atomic_fetch_sub_explicit(&w->s->pages_left, taken, memory_order_relaxed);
 		return 0;
 	}
 	payload = compress_payload(w->s->config.compress, &w->compress, w->raw[slot], pages_to_bytes(p.data_pages), w->packed[slot], &len, &flags);
 	outgoing_table(f);
+	if (worker_account(w, f, len, w->taken, taken_runs, taken) < 0)
+		return -1;
+	w->count.stats.vanished_pages += (uint32_t)missing;
+	w->count.stats.zero_pages += p.zero_pages;
 	outgoing_header(w, f, FRAME_PAGES, flags, len,
 			frame_checksum(f->head + FRAME_HEADER_SIZE, f->runs * FRAME_RUN_SIZE, payload, len));
 	if (worker_throttle(w, f->head_len + len) < 0)
@@ -138,19 +143,38 @@ int worker_copy_frame(struct worker *w, const struct copy_source *src, struct ou
 	if (output_wait(w) < 0 || output_frame_start(w, f, payload, len) < 0)
 		return -1;
 	compress_auto_sent(&w->compress, f->head_len + len, clock_us() - start);
-	worker_account(w, f, len, taken);
 	return 0;
+}
+
+static uint32_t copy_frame_pages(const struct worker *w)
+{
+	return w->s->frame_pages < COPY_FRAME_PAGES ? w->s->frame_pages : COPY_FRAME_PAGES;
+}
+
+int worker_copy_again(struct worker *w, const struct copy_source *src)
+{
+	for (unsigned slot = 0;; slot ^= 1) {
+		struct outgoing *f = &w->frame[slot];
+
+		f->runs = cursor_take(&w->again_at, copy_frame_pages(w), 1, f->run, COPY_FRAME_RUNS, &f->data_pages);
+		if (f->runs == 0)
+			return output_wait(w);
+		if (worker_copy_frame(w, src, f, slot, f->data_pages) < 0)
+			return -1;
+	}
 }
 
 int worker_round_copy(struct worker *w)
 {
-	uint32_t pages = w->s->frame_pages < COPY_FRAME_PAGES ? w->s->frame_pages : COPY_FRAME_PAGES;
+	uint32_t pages = copy_frame_pages(w);
 	unsigned slot = 0;
 
+	if (worker_copy_again(w, &w->s->source) < 0)
+		return -1;
 	while (worker_next(w, &w->frame[slot], pages, COPY_FRAME_RUNS)) {
 		if (atomic_load_explicit(&w->s->stop, memory_order_relaxed))
 			return worker_fail(w, ERR_CANCELLED, 0, "stopped");
-		if (worker_copy_frame(w, &w->s->source, &w->frame[slot], slot) < 0)
+		if (worker_copy_frame(w, &w->s->source, &w->frame[slot], slot, w->frame[slot].data_pages) < 0)
 			return -1;
 		slot ^= 1;
 	}

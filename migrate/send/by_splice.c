@@ -9,7 +9,9 @@
 #include "migrate/send/sender_priv.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -109,7 +111,7 @@ static int send_holes(struct worker *w, struct outgoing *scratch, const struct o
 		if (upto == w->holes_seen)
 			break;
 		w->holes_seen = upto;
-		if (worker_copy_frame(w, &w->twin_memory, scratch, 0) < 0 || output_wait(w) < 0)
+		if (worker_copy_frame(w, &w->twin_memory, scratch, 0, 0) < 0 || output_wait(w) < 0)
 			return -1;
 	}
 	return 0;
@@ -121,29 +123,85 @@ static int send_batch(struct worker *w, struct outgoing *f, unsigned n)
 
 	for (unsigned i = 0; i < n; i++) {
 		outgoing_table(&f[i]);
+		if (worker_account(w, &f[i], pages_to_bytes(f[i].data_pages), f[i].run, f[i].runs, f[i].data_pages) < 0)
+			return -1;
 		outgoing_header(w, &f[i], FRAME_PAGES, 0, pages_to_bytes(f[i].data_pages), 0);
 		f[i].head_out = false;
 		f[i].spliced = 0;
 		bytes += f[i].head_len + pages_to_bytes(f[i].data_pages);
 	}
-	if (worker_throttle(w, bytes) < 0 || output_spliced(w, f, n) < 0)
+	return worker_throttle(w, bytes) < 0 ? -1 : output_spliced(w, f, n);
+}
+
+/* Throws away what the twin was asked for and the cut connection didn't take, to the byte: what stayed in the pipe would be the next frame's. */
+static int drain(struct worker *w, uint64_t bytes)
+{
+	int rest = 0;
+
+	while (bytes > 0) {
+		struct pollfd p[2] = { { .fd = w->twin.pipe_read, .events = POLLIN }, { .fd = w->s->wake_fd, .events = POLLIN } };
+		size_t most = bytes < pages_to_bytes(COPY_FRAME_PAGES) ? bytes : pages_to_bytes(COPY_FRAME_PAGES);
+		ssize_t n = -1;
+
+		if (poll(p, 2, -1) > 0 && p[1].revents)
+			return worker_fail(w, ERR_CANCELLED, 0, "stopped");
+		if (p[0].revents)
+			n = read(w->twin.pipe_read, w->raw[0], most);
+		if (n == 0)
+			return worker_fail(w, ERR_GONE, 0, "the helper in the target's memory (task %d) ended", w->twin.pid);
+		if (n < 0 && errno != EINTR)
+			return worker_fail(w, ERR_SYSTEM, errno, "the pipe of the helper (task %d)", w->twin.pid);
+		bytes -= n > 0 ? (size_t)n : 0;
+	}
+	if (ioctl(w->twin.pipe_read, FIONREAD, &rest) < 0 || rest != 0)
+		return worker_fail(w, ERR_INTERNAL, 0, "%d bytes too many in the pipe of the helper", rest);
+	w->drained = true;
+	return 0;
+}
+
+/* The connection was cut. n frames of `now` are on their way, `next` of `then` were asked for and stand in no log yet. -1. */
+static int unwind(struct worker *w, const struct outgoing *now, int n, const struct outgoing *then, int next)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < n; i++)
+		bytes += pages_to_bytes(now[i].data_pages) - now[i].spliced;
+	for (int i = 0; i < next; i++) {
+		bytes += pages_to_bytes(then[i].data_pages);
+		for (size_t k = 0; k < then[i].runs; k++)
+			if (run_list_add(&w->again, then[i].run[k].addr, then[i].run[k].pages, then[i].run[k].kind) < 0)
+				return worker_fail(w, ERR_SYSTEM, ENOMEM, "pages to be sent again");
+	}
+	drain(w, bytes);
+	return -1;
+}
+
+/* What was lost is copied; holes that were found in what was thrown away are among it, or come behind it. */
+static int send_lost(struct worker *w)
+{
+	if (worker_copy_again(w, &w->twin_memory) < 0)
 		return -1;
-	for (unsigned i = 0; i < n; i++)
-		worker_account(w, &f[i], pages_to_bytes(f[i].data_pages), f[i].data_pages);
+	if (w->drained && send_holes(w, w->frame, NULL, 0) < 0)
+		return -1;
+	w->drained = false;
 	return 0;
 }
 
 int worker_round_splice(struct worker *w)
 {
 	struct outgoing *now = &w->frame[0], *then = &w->frame[BATCH];
-	int n = prepare(w, now);
+	int n = send_lost(w) < 0 ? -1 : prepare(w, now);
 
 	while (n > 0) {
 		int next = prepare(w, then);
 		struct outgoing *done = now;
 
-		if (next < 0 || send_batch(w, now, (unsigned)n) < 0 || send_holes(w, now, then, next) < 0)
+		if (next < 0)
 			return -1;
+		if (send_batch(w, now, (unsigned)n) < 0)
+			return w->cut ? unwind(w, now, n, then, next) : -1;
+		if (send_holes(w, now, then, next) < 0) /* it has used up `now` */
+			return w->cut ? unwind(w, now, 0, then, next) : -1;
 		now = then;
 		then = done;
 		n = next;

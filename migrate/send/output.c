@@ -11,8 +11,13 @@ enum { RING_ENTRIES = 16, TAG_SEND = 0, TAG_SPLICE = 1 }; /* a completion's data
 _Static_assert(RING_ENTRIES >= 2 * BATCH, "a batch goes in one submission");
 enum { SPLICE_FLAGS = SPLICE_F_MOVE | SPLICE_F_MORE };
 
-static int peer_failed(struct worker *w, int num)
+int output_cut(struct worker *w, int num)
 {
+	if (w->s->config.reconnect && !atomic_load(&w->s->stop)) {
+		w->cut = true;
+		w->cut_errno = num;
+		return -1;
+	}
 	return worker_fail(w, ERR_PEER, num, "the destination cut the connection");
 }
 
@@ -72,7 +77,7 @@ int output_bytes(struct worker *w, const void *buf, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return peer_failed(w, errno);
+			return output_cut(w, errno);
 		p += n;
 		len -= (size_t)n;
 	}
@@ -100,13 +105,13 @@ static int send_msg(struct worker *w)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return peer_failed(w, errno);
+			return output_cut(w, errno);
 		msg_advance(w, (size_t)n);
 	}
 	return 0;
 }
 
-static int splice_call(struct worker *w, const struct outgoing *f)
+static int splice_call(struct worker *w, struct outgoing *f)
 {
 	size_t at = 0, left = pages_to_bytes(f->data_pages);
 
@@ -116,7 +121,7 @@ static int splice_call(struct worker *w, const struct outgoing *f)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return peer_failed(w, errno);
+			return output_cut(w, errno);
 		at += (size_t)n;
 	}
 	while (left > 0) {
@@ -124,10 +129,12 @@ static int splice_call(struct worker *w, const struct outgoing *f)
 
 		if (n == 0)
 			return twin_failed(w);
-		if (n > 0)
+		if (n > 0) {
 			left -= (size_t)n;
-		else if (errno != EINTR)
-			return peer_failed(w, errno);
+			f->spliced += (size_t)n;
+		} else if (errno != EINTR) {
+			return output_cut(w, errno);
+		}
 	}
 	return 0;
 }
@@ -177,7 +184,7 @@ int output_wait(struct worker *w)
 		if (rc < 0)
 			return ring_failed(w, rc);
 		if (res < 0)
-			return peer_failed(w, -res);
+			return output_cut(w, -res);
 		msg_advance(w, (size_t)res);
 		if (w->unsent > 0)
 			submit_msg(w);
@@ -242,7 +249,7 @@ static int collect_chain(struct worker *w, struct outgoing *f)
 		if (res == -ECANCELED)
 			continue;
 		if (res < 0)
-			failed = peer_failed(w, -res);
+			failed = output_cut(w, -res);
 		else if (data % 2 == TAG_SPLICE && res == 0)
 			failed = twin_failed(w);
 		else if (data % 2 == TAG_SPLICE)
@@ -250,7 +257,7 @@ static int collect_chain(struct worker *w, struct outgoing *f)
 		else if ((size_t)res == frame->head_len)
 			frame->head_out = true;
 		else
-			failed = peer_failed(w, EPIPE);
+			failed = output_cut(w, EPIPE);
 	}
 	return failed;
 }

@@ -109,15 +109,18 @@ int worker_throttle(struct worker *w, size_t bytes)
 	return atomic_load(&s->stop) ? worker_fail(w, ERR_CANCELLED, 0, "stopped") : 0;
 }
 
-void worker_account(struct worker *w, const struct outgoing *f, size_t payload, uint32_t taken_pages)
+int worker_account(struct worker *w, const struct outgoing *f, size_t payload, const struct page_run *taken, size_t taken_runs, uint32_t taken_pages)
 {
+	if (w->s->config.reconnect && sent_log_add(&w->log, &w->count, taken, taken_runs) < 0)
+		return worker_fail(w, ERR_SYSTEM, ENOMEM, "the log of what was sent");
 	for (size_t i = 0; i < f->runs; i++)
-		manifest_add(&w->manifest, 0, w->s->round, &f->run[i]);
-	w->stats.pages += f->data_pages;
-	w->stats.raw_bytes += pages_to_bytes(f->data_pages);
-	w->stats.wire_bytes += f->head_len + payload;
+		manifest_add(&w->count.manifest, 0, w->s->round, &f->run[i]);
+	w->count.stats.pages += f->data_pages;
+	w->count.stats.raw_bytes += pages_to_bytes(f->data_pages);
+	w->count.stats.wire_bytes += f->head_len + payload;
 	atomic_fetch_sub_explicit(&w->s->pages_left, taken_pages, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->s->bytes_sent, f->head_len + payload, memory_order_relaxed);
+	return 0;
 }
 
 /* ---- lifetime ---- */
@@ -232,6 +235,8 @@ static void run_order(struct sender *s, enum sender_order order)
 	s->working = 0;
 	for (unsigned i = 0; i < s->workers; i++)
 		s->working += s->worker[i].started;
+	if (order == ORDER_ROUND)
+		s->unsettled = s->working;
 	pthread_cond_broadcast(&s->changed);
 	while (s->working > 0)
 		pthread_cond_wait(&s->changed, &s->lock);
@@ -272,6 +277,23 @@ static int take_error(struct sender *s, struct err *e)
 	return rc;
 }
 
+/* With the lock held. */
+static void sum_up(struct sender *s, struct sender_stats *stats)
+{
+	*stats = (struct sender_stats){ 0 };
+	s->manifest = (struct manifest){ 0 };
+	for (unsigned i = 0; i < s->workers; i++) {
+		const struct sender_stats *w = &s->worker[i].told.stats;
+
+		stats->pages += w->pages;
+		stats->zero_pages += w->zero_pages;
+		stats->wire_bytes += w->wire_bytes;
+		stats->raw_bytes += w->raw_bytes;
+		stats->vanished_pages += w->vanished_pages;
+		manifest_merge(&s->manifest, &s->worker[i].told.manifest);
+	}
+}
+
 int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run_list *runs, const struct run_list *zero_ok,
 		 struct sender_stats *stats, struct err *e)
 {
@@ -285,21 +307,34 @@ int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run
 	cursor_init(&s->cursor, runs->run, runs->count);
 	atomic_store(&s->pages_left, runs->data_pages);
 	run_order(s, ORDER_ROUND);
-	*stats = (struct sender_stats){ 0 };
-	s->manifest = (struct manifest){ 0 };
-	for (unsigned i = 0; i < s->workers; i++) {
-		const struct sender_stats *w = &s->worker[i].stats;
-
-		stats->pages += w->pages;
-		stats->zero_pages += w->zero_pages;
-		stats->wire_bytes += w->wire_bytes;
-		stats->raw_bytes += w->raw_bytes;
-		stats->vanished_pages += w->vanished_pages;
-		manifest_merge(&s->manifest, &s->worker[i].manifest);
-	}
+	pthread_mutex_lock(&s->lock);
+	sum_up(s, stats);
+	pthread_mutex_unlock(&s->lock);
 	stats->cpu_us = cpu_us(s);
 	stats->cpu_us = stats->cpu_us > cpu ? stats->cpu_us - cpu : 0; /* a twin that ended took its clock along */
 	return take_error(s, e);
+}
+
+int sender_settle(struct sender *s, struct err *e)
+{
+	struct sender_stats stats;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->unsettled > 0)
+		pthread_cond_wait(&s->changed, &s->lock);
+	sum_up(s, &stats);
+	pthread_mutex_unlock(&s->lock);
+	return take_error(s, e);
+}
+
+int sender_event_fd(const struct sender *s)
+{
+	return s->wake_fd;
+}
+
+unsigned sender_reconnections(const struct sender *s)
+{
+	return atomic_load_explicit(&s->reconnections, memory_order_relaxed);
 }
 
 int sender_finish(struct sender *s, struct err *e)
@@ -337,6 +372,12 @@ void sender_destroy(struct sender *s)
 {
 	if (!s)
 		return;
+	pthread_mutex_lock(&s->lock);
+	if (s->unsettled > 0) { /* they wait for somebody else */
+		s->cancelled = true;
+		wake_all(s);
+	}
+	pthread_mutex_unlock(&s->lock);
 	run_order(s, ORDER_QUIT);
 	for (unsigned i = 0; i < s->workers; i++) {
 		struct worker *w = &s->worker[i];
@@ -347,6 +388,8 @@ void sender_destroy(struct sender *s)
 		cleanup_fd_(&w->twin.command_write);
 		cleanup_fd_(&w->twin.pipe_read);
 		copy_source_close(&w->twin_memory);
+		sent_log_finish(&w->log);
+		run_list_finish(&w->again);
 		for (int k = 0; k < 2; k++) {
 			free(w->raw[k]);
 			free(w->packed[k]);

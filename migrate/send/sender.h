@@ -3,7 +3,8 @@
  *
  * Two extractors: `splice` (a twin vmsplices inside the target, the worker splices the pipe on to its socket) and `copy`
  * (process_vm_readv in runs, zero runs elided, lz4 where it pays, a checksum per frame). One thread, one ring, one socket a stream.
- * A cut connection, a twin or target that ended: an error, never a wait. Memory sent by splice must not change at the source until the
+ * A cut connection is made anew where the configuration says how, and what the destination hasn't placed is read and sent again; else it is, as a
+ * twin or target that ended, an error, never a wait. Memory sent by splice must not change at the source until the
  * destination has acknowledged the round, in the frozen round (its pages are referenced, not copied).
  *
  * Lifetime: create (takes the sockets, hello exchanged), round, ..., destroy (closes). Threads: all calls by the owner; sender_progress
@@ -31,6 +32,10 @@ struct twin_ends {
 /* Bytes to the socket by io_uring or by plain calls. AUTO: the ring for copied pages, calls for spliced ones; docs/decisions says why. */
 enum output_how { OUTPUT_AUTO, OUTPUT_RING, OUTPUT_CALLS };
 
+/* Connects stream `index` of this migration once more, hello exchanged, within patience_ms: the socket, or -1. *hopeless: trying again is for nothing.
+ * Called by the stream's thread. */
+typedef int sender_reconnect(void *arg, unsigned index, int patience_ms, bool *hopeless, struct err *e);
+
 struct sender_config {
 	pid_t pid;
 	unsigned streams;            /* 1 to STREAMS_MAX */
@@ -40,6 +45,10 @@ struct sender_config {
 	uint64_t max_bandwidth;      /* bytes per second over all streams, 0 unlimited */
 	const struct twin_ends *twins; /* one a stream with EXTRACT_SPLICE: taken */
 	const int *sockets;            /* one a stream: taken */
+	/* Where both sides know HELLO_FEATURE_AGAIN; else NULL: a cut connection is an error. Then the destination acknowledges rounds. */
+	sender_reconnect *reconnect;
+	void *reconnect_arg;
+	uint64_t patience_ms, frozen_patience_ms; /* with a stream that is cut, in a running and in the frozen round */
 };
 
 struct sender_stats { /* of one round */
@@ -58,6 +67,11 @@ struct sender *sender_create(const struct sender_config *c, struct err *e);
  * a drop (private anonymous memory); NULL: nowhere. Both lists are borrowed for the call. Ended by sender_cancel with ERR_CANCELLED. */
 int sender_round(struct sender *s, uint32_t round, bool frozen, const struct run_list *runs, const struct run_list *zero_ok,
 		 struct sender_stats *stats, struct err *e);
+/* Waits until the destination has acknowledged the round on every stream, which it has soon after it said so elsewhere; cut ones are made anew
+ * meanwhile, which may change the manifest. Nothing to wait for without config.reconnect. */
+int sender_settle(struct sender *s, struct err *e);
+int sender_event_fd(const struct sender *s); /* readable once it failed or was cancelled */
+unsigned sender_reconnections(const struct sender *s); /* so far; any thread */
 /* FRAME_END on each stream: after the last round. */
 int sender_finish(struct sender *s, struct err *e);
 const struct manifest *sender_manifest(const struct sender *s); /* of all rounds so far */

@@ -14,6 +14,7 @@
 #include "migrate/send/choose.h"
 #include "migrate/send/cursor.h"
 #include "migrate/send/sender.h"
+#include "migrate/send/sent_log.h"
 #include "proto/wire/frame.h"
 
 enum {
@@ -52,8 +53,15 @@ struct worker {
 	unsigned pending;      /* completions to come */
 	uint64_t sequence;
 	uint64_t holes_seen;
-	struct manifest manifest;
-	struct sender_stats stats; /* of this round */
+	struct sent_counts count;  /* stats: of this round */
+	struct sent_counts told;   /* under the lock: the same as of the round's end */
+	bool drained;              /* what the twin was asked for was thrown away: its holes are still to be looked at */
+	bool cut;                  /* the connection is; cut_errno: how it was found so */
+	int cut_errno;
+	struct sent_log log;
+	struct run_list again;     /* pages of frames that were lost */
+	struct cursor again_at;
+	struct page_run taken[FRAME_MAX_RUNS]; /* of the frame that is being made */
 	struct compress_auto compress;
 	struct cursor piece;       /* what is left of what it took */
 	struct page_run piece_run[PIECE_RUNS];
@@ -72,12 +80,14 @@ struct sender {
 	int wake_fd;           /* eventfd: readable once the sender is cancelled or failed */
 	atomic_bool stop;      /* the same, to look at between frames */
 	atomic_uint_fast64_t pages_left, bytes_sent;
+	atomic_uint reconnections;
 	uint32_t frame_pages;  /* smaller than usual under a low bandwidth limit */
 
 	pthread_mutex_t lock;  /* everything below; the only lock */
 	pthread_cond_t changed;
 	enum sender_order order;
 	unsigned order_number, working; /* workers that haven't finished the order */
+	unsigned unsettled;    /* workers whose round isn't acknowledged yet */
 	bool cancelled;
 	struct err first;      /* the first stream's error */
 	struct cursor cursor;
@@ -97,7 +107,8 @@ int worker_fail(struct worker *w, enum err_kind kind, int num, const char *fmt, 
 bool worker_next(struct worker *w, struct outgoing *f, uint32_t max_pages, size_t max_runs);
 /* Waits until the bandwidth limit lets bytes go. -1 when stopped meanwhile. */
 int worker_throttle(struct worker *w, size_t bytes);
-void worker_account(struct worker *w, const struct outgoing *f, size_t payload, uint32_t taken_pages);
+/* Before the first byte of a frame goes out. taken: the runs that it was to carry; taken_pages: how many of the round's pages are done with. */
+int worker_account(struct worker *w, const struct outgoing *f, size_t payload, const struct page_run *taken, size_t taken_runs, uint32_t taken_pages);
 
 /* worker.c */
 void *worker_main(void *arg);
@@ -105,14 +116,22 @@ void *worker_main(void *arg);
 /* by_splice.c, by_copy.c: all frames of the round. 0, or -1 after worker_fail. */
 int worker_round_splice(struct worker *w);
 int worker_round_copy(struct worker *w);
-/* Sends f's runs as copied frame(s) read from src (the piece is not looked at). slot: which buffers. */
-int worker_copy_frame(struct worker *w, const struct copy_source *src, struct outgoing *f, unsigned slot);
+/* Sends f's runs as copied frame(s) read from src (the piece is not looked at). slot: which buffers. taken: how many of the round's pages
+ * are done with. */
+int worker_copy_frame(struct worker *w, const struct copy_source *src, struct outgoing *f, unsigned slot, uint32_t taken);
+/* Sends w->again, copied, to its end. */
+int worker_copy_again(struct worker *w, const struct copy_source *src);
+
+/* again.c: a cut stream. 0, or -1 after worker_fail. */
+int worker_reconnect(struct worker *w); /* until it goes on, or there is no more patience; what was lost is in w->again then */
+int worker_await_ack(struct worker *w); /* that all frames so far are placed; -1 with w->cut, too */
 
 /* output.c: 0, or -1 after worker_fail. */
 int output_open(struct worker *w);   /* by the worker's own thread; without a ring (refused, old kernel) plain calls do */
 void output_close(struct worker *w);
 void outgoing_table(struct outgoing *f); /* the run table, which the checksum covers */
 void outgoing_header(struct worker *w, struct outgoing *f, enum frame_kind kind, uint16_t flags, size_t payload_len, uint64_t checksum);
+int output_cut(struct worker *w, int num); /* the connection is: w->cut where it may be made anew, else worker_fail. -1 */
 int output_bytes(struct worker *w, const void *buf, size_t len);
 /* Head and payload, which stay the kernel's until output_wait. One at a time: a stream's bytes have one order. */
 int output_frame_start(struct worker *w, const struct outgoing *f, const void *payload, size_t len);

@@ -12,26 +12,65 @@ static int send_mark(struct worker *w, enum frame_kind kind)
 	f->runs = 0;
 	f->data_pages = 0;
 	outgoing_table(f);
-	outgoing_header(w, f, kind, 0, 0, 0);
-	if (output_bytes(w, f->head, f->head_len) < 0)
+	if (worker_account(w, f, 0, NULL, 0, 0) < 0)
 		return -1;
-	worker_account(w, f, 0, 0);
-	return 0;
+	outgoing_header(w, f, kind, 0, 0, 0);
+	return output_bytes(w, f->head, f->head_len);
 }
 
-static void carry_out(struct worker *w, enum sender_order order)
+/* The round is on the wire: the owner may say so. It still holds when the connection is cut now and the destination told on another one. */
+static void tell(struct worker *w, bool *told)
 {
 	struct sender *s = w->s;
-	int rc = 0;
 
+	pthread_mutex_lock(&s->lock);
+	w->told = w->count;
+	if (!*told && --s->working == 0)
+		pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	*told = true;
+}
+
+static int send_all(struct worker *w)
+{
+	int rc = w->s->config.extract == EXTRACT_SPLICE ? worker_round_splice(w) : worker_round_copy(w);
+
+	return rc < 0 ? -1 : send_mark(w, FRAME_ROUND_END);
+}
+
+/* Until the destination has it all, or the worker failed. */
+static void carry_round(struct worker *w, bool *told)
+{
+	uint64_t end = 0;
+
+	w->count.stats = (struct sender_stats){ 0 };
+	cursor_init(&w->piece, NULL, 0);
+	sent_log_begin(&w->log, w->sequence);
+	run_list_clear(&w->again);
+	cursor_init(&w->again_at, NULL, 0);
+	for (;;) {
+		int rc = send_all(w);
+
+		if (rc == 0) {
+			end = w->sequence;
+			tell(w, told);
+			if (!w->s->config.reconnect || worker_await_ack(w) == 0)
+				return;
+		}
+		if (!w->cut || worker_reconnect(w) < 0)
+			return;
+		if (rc == 0 && w->sequence == end)
+			return; /* it was only its word that was lost */
+	}
+}
+
+static void carry_out(struct worker *w, enum sender_order order, bool *told)
+{
 	if (order == ORDER_ROUND) {
-		w->stats = (struct sender_stats){ 0 };
-		cursor_init(&w->piece, NULL, 0);
-		rc = s->config.extract == EXTRACT_SPLICE ? worker_round_splice(w) : worker_round_copy(w);
-		if (rc == 0)
-			send_mark(w, FRAME_ROUND_END);
+		carry_round(w, told);
 	} else if (order == ORDER_FINISH) {
-		send_mark(w, FRAME_END);
+		if (send_mark(w, FRAME_END) < 0 && w->cut)
+			worker_fail(w, ERR_PEER, w->cut_errno, "the destination cut the connection");
 	}
 }
 
@@ -44,18 +83,22 @@ void *worker_main(void *arg)
 
 	output_open(w);
 	do {
+		bool told = false;
+
 		pthread_mutex_lock(&s->lock);
 		while (s->order_number == done)
 			pthread_cond_wait(&s->changed, &s->lock);
 		done = s->order_number;
 		order = s->order;
 		pthread_mutex_unlock(&s->lock);
-		carry_out(w, order);
+		carry_out(w, order, &told);
 		if (order == ORDER_QUIT)
 			output_close(w);
 		pthread_mutex_lock(&s->lock);
-		if (--s->working == 0)
-			pthread_cond_broadcast(&s->changed);
+		w->told = w->count;
+		s->working -= !told;
+		s->unsettled -= order == ORDER_ROUND;
+		pthread_cond_broadcast(&s->changed);
 		pthread_mutex_unlock(&s->lock);
 	} while (order != ORDER_QUIT);
 	return NULL;

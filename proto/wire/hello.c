@@ -20,12 +20,12 @@ enum {
 	AT_ID = 24,
 	AT_MAX_FRAME_PAGES = 40,
 	AT_MAX_CONTROL_LEN = 44,
-	AT_RESERVED = 48, /* sent as zero, not looked at: room for what a feature bit will announce */
+	AT_TOKEN = 48, /* of role HELLO_AGAIN; else zero, and not looked at */
 };
 /* Not text that another protocol starts with; the line ends show a connection that rewrites them. */
 static const uint8_t magic[8] = { 'D', 'R', 'A', 'Y', 0x0d, 0x0a, 0x1a, 0x0a };
 
-static_assert((int)AT_RESERVED < (int)HELLO_SIZE && (int)AT_ID + (int)MIGRATION_ID_SIZE == (int)AT_MAX_FRAME_PAGES, "hello layout");
+static_assert((int)AT_TOKEN + (int)STREAM_TOKEN_SIZE == (int)HELLO_SIZE && (int)AT_ID + (int)MIGRATION_ID_SIZE == (int)AT_MAX_FRAME_PAGES, "hello layout");
 
 void hello_encode(const struct hello *h, void *buf)
 {
@@ -41,12 +41,13 @@ void hello_encode(const struct hello *h, void *buf)
 	memcpy(p + AT_ID, h->id.byte, MIGRATION_ID_SIZE);
 	le32_put(p + AT_MAX_FRAME_PAGES, h->max_frame_pages);
 	le32_put(p + AT_MAX_CONTROL_LEN, h->max_control_len);
+	memcpy(p + AT_TOKEN, h->token.byte, STREAM_TOKEN_SIZE);
 }
 
 /* How many connections of a role a migration may have: their indexes stay below. */
 static uint32_t connections_of(enum hello_role role)
 {
-	return role == HELLO_STREAM ? STREAMS_MAX : role == HELLO_LATE ? LATE_CONNECTIONS : 1;
+	return role == HELLO_STREAM || role == HELLO_AGAIN ? STREAMS_MAX : role == HELLO_LATE ? LATE_CONNECTIONS : 1;
 }
 
 bool hello_begins(const void *buf)
@@ -71,21 +72,42 @@ int hello_decode(const void *buf, struct hello *h)
 	memcpy(h->id.byte, p + AT_ID, MIGRATION_ID_SIZE);
 	h->max_frame_pages = le32_get(p + AT_MAX_FRAME_PAGES);
 	h->max_control_len = le32_get(p + AT_MAX_CONTROL_LEN);
-	if (h->role < HELLO_CONTROL || h->role > HELLO_IMAGES || h->status > HELLO_REFUSED)
+	if (h->role == HELLO_AGAIN)
+		memcpy(h->token.byte, p + AT_TOKEN, STREAM_TOKEN_SIZE);
+	if (h->role < HELLO_CONTROL || h->role > HELLO_AGAIN || h->status > HELLO_REFUSED)
 		return -EPROTO;
 	return h->index < connections_of((enum hello_role)h->role) ? 0 : -EPROTO;
 }
 
-void migration_id_new(struct migration_id *id)
+static void random_bytes(uint8_t *buf, size_t len)
 {
 	size_t have = 0;
 
-	while (have < sizeof(id->byte)) {
-		ssize_t n = getrandom(id->byte + have, sizeof(id->byte) - have, 0);
+	while (have < len) {
+		ssize_t n = getrandom(buf + have, len - have, 0);
 
 		if (n > 0)
 			have += (size_t)n;
 	}
+}
+
+void migration_id_new(struct migration_id *id)
+{
+	random_bytes(id->byte, sizeof(id->byte));
+}
+
+void stream_token_new(struct stream_token *t)
+{
+	random_bytes(t->byte, sizeof(t->byte));
+}
+
+bool stream_token_equal(const struct stream_token *a, const struct stream_token *b)
+{
+	uint8_t differ = 0;
+
+	for (size_t i = 0; i < sizeof(a->byte); i++)
+		differ |= a->byte[i] ^ b->byte[i];
+	return differ == 0;
 }
 
 void migration_id_format(const struct migration_id *id, char text[33])

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { HELLO_SIZE = 64, MIGRATION_ID_SIZE = 16, HELLO_VERSION = 1, STREAMS_MAX = 16,
+enum { HELLO_SIZE = 64, MIGRATION_ID_SIZE = 16, STREAM_TOKEN_SIZE = 16, HELLO_VERSION = 1, STREAMS_MAX = 16,
        DRAY_DEFAULT_PORT = 7077 };
 
 enum hello_role {
@@ -17,6 +17,7 @@ enum hello_role {
 	HELLO_QUERY = 3,   /* asks what became of migration id */
 	HELLO_LATE = 4,    /* post-copy of migration id: connection number index of late.h */
 	HELLO_IMAGES = 5,  /* to a page server: the native session of ps_native.h; id is not looked at */
+	HELLO_AGAIN = 6,   /* data stream number index, whose connection was cut: goes on on this one (stream_ack.h) */
 };
 enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, HELLO_BUSY = 3, HELLO_REFUSED = 4 };
 
@@ -24,9 +25,13 @@ enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, H
 #define HELLO_FEATURE_CHECKSUM (1ull << 1)
 #define HELLO_FEATURE_VERIFY (1ull << 2)
 #define HELLO_FEATURE_POSTCOPY (1ull << 3) /* RoundBegin.late, connections of role HELLO_LATE, Outcome.late */
-#define HELLO_FEATURES_KNOWN (HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY | HELLO_FEATURE_POSTCOPY)
+#define HELLO_FEATURE_AGAIN (1ull << 4) /* acknowledgements on streams, connections of role HELLO_AGAIN, OfferReply.stream_token */
+#define HELLO_FEATURES_KNOWN \
+	(HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY | HELLO_FEATURE_POSTCOPY | HELLO_FEATURE_AGAIN)
 
 struct migration_id { uint8_t byte[MIGRATION_ID_SIZE]; };
+/* What only the two sides of a migration know: OfferReply brings it, role HELLO_AGAIN shows it. Ids stand in logs and records. */
+struct stream_token { uint8_t byte[STREAM_TOKEN_SIZE]; };
 
 struct hello {
 	uint16_t version;
@@ -36,6 +41,7 @@ struct hello {
 	uint64_t features;
 	struct migration_id id;
 	uint32_t max_frame_pages, max_control_len; /* caps of the sender of this hello */
+	struct stream_token token; /* of role HELLO_AGAIN; else zero */
 };
 
 /* Whether the first 8 bytes are those of a hello, of whatever version. */
@@ -46,6 +52,8 @@ void hello_encode(const struct hello *h, void *buf);
 int hello_decode(const void *buf, struct hello *h);
 
 void migration_id_new(struct migration_id *id); /* random */
+void stream_token_new(struct stream_token *t);  /* likewise */
+bool stream_token_equal(const struct stream_token *a, const struct stream_token *b); /* in a time that says nothing */
 void migration_id_format(const struct migration_id *id, char text[33]); /* 32 hex digits */
 bool migration_id_parse(const char *text, struct migration_id *id);
 

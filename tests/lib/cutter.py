@@ -5,6 +5,10 @@
 LISTEN, TARGET: host:port. TYPE: number of a control message (proto/wire/control.h), or "data" for the first bytes of a data stream, "late" for
 those of pages that come by post-copy, or "hello". WHEN: before (the message is swallowed) or after (it is let through). At that moment every connection is reset in both
 directions; connections that come later are let through, as after an outage. Prints "ready", then "cut" when it has.
+
+cutter.py LISTEN TARGET each BYTES[:once] - every connection but the first, the control connection, is reset once it has carried so many bytes
+to the target; with "once" the first to get there only, and every connection that comes later is reset at once. Looks into nothing, so TLS may
+be inside.
 """
 import socket
 import struct
@@ -116,6 +120,63 @@ def serve(wire, client, target):
                 s.close()
 
 
+class Fraying:
+    """each: the first connection holds, the others tear."""
+
+    def __init__(self, text):
+        count, _, once = text.partition(":")
+        self.bytes, self.once, self.connections, self.torn = int(count), once == "once", 0, False
+        self.lock = threading.Lock()
+
+    def carry(self, source, to, limit):
+        try:
+            while limit is None or limit > 0:
+                data = source.recv(1 << 16 if limit is None else min(limit, 1 << 16))
+                if not data:
+                    break
+                to.sendall(data)
+                limit = limit if limit is None else limit - len(data)
+        except OSError:
+            pass
+        if limit == 0:
+            with self.lock:
+                self.torn = True
+                for s in (source, to):
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            print("cut", flush=True)
+        for s in (source, to):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def limit(self):
+        with self.lock:
+            self.connections += 1
+            if self.connections == 1:
+                return None
+            if not self.once:
+                return self.bytes
+            return 0 if self.torn else self.bytes
+
+
+def fray(fraying, client, target):
+    limit = fraying.limit()
+    try:
+        if limit == 0:
+            return
+        server = socket.create_connection(target)
+        back = threading.Thread(target=fraying.carry, args=(server, client, None))
+        back.start()
+        fraying.carry(client, server, limit)
+        back.join()
+        server.close()
+    except OSError:
+        pass
+    finally:
+        client.close()
+
+
 def address(text):
     host, port = text.rsplit(":", 1)
     return host, int(port)
@@ -123,12 +184,12 @@ def address(text):
 
 def main():
     listen, target, when, kind = sys.argv[1:]
-    wire = Wire(when, kind)
+    wire, serving = (Fraying(kind), fray) if when == "each" else (Wire(when, kind), serve)
     listener = socket.create_server(address(listen))
     print("ready", flush=True)
     while True:
         client, _ = listener.accept()
-        threading.Thread(target=serve, args=(wire, client, address(target)), daemon=True).start()
+        threading.Thread(target=serving, args=(wire, client, address(target)), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pure parts of sending: how runs are cut, how bandwidth is rationed, when compression pays, what a zero page is. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include "migrate/send/choose.h"
 #include "migrate/send/cursor.h"
 #include "migrate/send/sender.h"
+#include "migrate/send/sent_log.h"
 #include "proto/wire/frame.h"
 
 #define GB 1000000000ull
@@ -176,6 +178,46 @@ static void one_bit_makes_a_page_not_zero(void **state)
 	assert_false(page_is_zero(page));
 }
 
+static void what_was_lost_is_taken_back_with_its_counts(void **state)
+{
+	const struct page_run first = { 0x1000, 4, RUN_DATA }, second[] = { { 0x9000, 2, RUN_DATA }, { 0x20000, 9, RUN_DROP } };
+	const struct page_run hole = { 0xa000, 1, RUN_DATA }; /* of the second frame, sent once more */
+	struct sent_log log = { 0 };
+	struct sent_counts counts = { 0 };
+	struct run_list again = { 0 };
+
+	(void)state;
+	sent_log_begin(&log, 100);
+	assert_int_equal(sent_log_add(&log, &counts, &first, 1), 0);
+	counts.stats.pages = 4;
+	counts.manifest.pages = 4;
+	assert_int_equal(sent_log_add(&log, &counts, second, 2), 0);
+	counts.stats.pages = 6;
+	assert_int_equal(sent_log_add(&log, &counts, &hole, 1), 0);
+	counts.stats.pages = 7;
+	assert_int_equal(sent_log_take_back(&log, 99, &counts, &again), -ERANGE);
+	assert_int_equal(sent_log_take_back(&log, 104, &counts, &again), -ERANGE);
+	assert_int_equal(sent_log_take_back(&log, 103, &counts, &again), 0); /* all arrived */
+	assert_int_equal(again.count, 0);
+	assert_int_equal(counts.stats.pages, 7);
+	run_list_add(&again, 0x3000, 1, RUN_DATA); /* was to be sent once more before, and wasn't yet */
+	assert_int_equal(sent_log_take_back(&log, 101, &counts, &again), 0);
+	assert_int_equal(counts.stats.pages, 4);
+	assert_int_equal(counts.manifest.pages, 4);
+	assert_int_equal(again.count, 3);
+	assert_int_equal(again.data_pages, 3);
+	assert_int_equal(again.run[0].addr, 0x3000);
+	assert_int_equal(again.run[1].addr, 0x9000);
+	assert_int_equal(again.run[1].pages, 2);
+	assert_int_equal(again.run[2].kind, RUN_DROP);
+	assert_int_equal(sent_log_take_back(&log, 102, &counts, &again), -ERANGE);
+	assert_int_equal(sent_log_take_back(&log, 100, &counts, &again), 0);
+	assert_int_equal(counts.stats.pages, 0);
+	assert_int_equal(again.data_pages, 6); /* the page at 0x3000 is one of the first frame's */
+	run_list_finish(&again);
+	sent_log_finish(&log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +229,7 @@ int main(void)
 		cmocka_unit_test(automatic_compression_follows_what_is_measured),
 		cmocka_unit_test(the_extractor_follows_the_facts),
 		cmocka_unit_test(one_bit_makes_a_page_not_zero),
+		cmocka_unit_test(what_was_lost_is_taken_back_with_its_counts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "pageserver/stream_recv.h"
 #include "proto/base/io.h"
 #include "proto/wire/frame.h"
+#include "proto/wire/stream_ack.h"
 
 enum { PAGE = 4096, STREAMS = 2, PAGES = 4096, WAIT = 20000 };
 #define BASE 0x201234400000ull /* its stage address lies where a thread sanitizer allows mappings */
@@ -31,7 +33,7 @@ struct bed {
 	struct manifest sent;
 };
 
-static int setup(void **state)
+static int setup_bed(void **state, bool again)
 {
 	struct bed *b = calloc(1, sizeof(*b));
 	Drayage__RoundBegin msg = DRAYAGE__ROUND_BEGIN__INIT;
@@ -48,6 +50,8 @@ static int setup(void **state)
 	if (!b->place || place_apply(b->place, &msg, &e) < 0)
 		return -1;
 	b->recv = stream_recv_create(b->place, STREAMS, &e);
+	if (again)
+		stream_recv_allow_again(b->recv);
 	for (unsigned i = 0; i < STREAMS; i++) {
 		int fd[2];
 
@@ -58,6 +62,16 @@ static int setup(void **state)
 	stream_recv_open_round(b->recv, 1);
 	*state = b;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_bed(state, false);
+}
+
+static int setup_again(void **state)
+{
+	return setup_bed(state, true);
 }
 
 static int teardown(void **state)
@@ -381,6 +395,126 @@ static void streams_are_those_of_the_offer(void **state)
 	assert_null(stream_recv_create(b->place, 0, &e));
 }
 
+/* What the destination says next on a stream. */
+static uint64_t acknowledged(struct bed *b, unsigned stream)
+{
+	uint8_t buf[STREAM_ACK_SIZE];
+	uint64_t next = 0;
+
+	assert_true(wait_readable(b->out[stream], WAIT) > 0);
+	assert_int_equal(read_full(b->out[stream], buf, sizeof(buf)), 0);
+	assert_int_equal(stream_ack_decode(buf, &next), 0);
+	return next;
+}
+
+/* A new connection in the stream's place; the old one's end is the caller's to close. */
+static int connect_again(struct bed *b, unsigned stream)
+{
+	int old = b->out[stream], fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	b->out[stream] = fd[1];
+	stream_recv_again(b->recv, stream, fd[0]);
+	return old;
+}
+
+static void a_round_is_acknowledged_by_each_stream(void **state)
+{
+	struct bed *b = *state;
+	struct stream_recv_stats st;
+
+	end_round(b, 0, 1);
+	assert_int_equal(acknowledged(b, 0), 1);
+	end_round(b, 1, 1);
+	assert_int_equal(acknowledged(b, 1), 1);
+	barrier(b, 1, &st);
+}
+
+static void a_cut_stream_goes_on_where_it_was(void **state)
+{
+	const struct page_run first = { BASE, 2, RUN_DATA }, cut = { BASE + 2 * PAGE, 4, RUN_DATA };
+	const uint8_t half[PAGE] = { 1 };
+	struct bed *b = *state;
+	struct stream_recv_stats st;
+	uint8_t *raw = content(4, 9, true), table[FRAME_RUN_SIZE];
+
+	put_frame(b, 0, 1, &first, 1, raw, 0);
+	/* cut within its payload; what of it arrived doesn't count */
+	frame_runs_encode(&cut, 1, table);
+	put_header(b, 0, (struct frame_header){ .kind = FRAME_PAGES, .round = 1, .runs = 1, .data_pages = 4, .payload_len = 4 * PAGE });
+	put(b, 0, table, sizeof(table));
+	put(b, 0, half, sizeof(half));
+	close(b->out[0]);
+	connect_again(b, 0);
+	assert_int_equal(acknowledged(b, 0), 1);
+	b->sequence[0] = 1;
+	put_frame(b, 0, 1, &cut, 1, raw, FRAME_CHECKSUM);
+	end_round(b, 0, 1);
+	assert_int_equal(acknowledged(b, 0), 3);
+	end_round(b, 1, 1);
+	barrier(b, 1, &st);
+	assert_int_equal(st.pages, 6);
+	assert_true(manifest_equal(&st.manifest, &b->sent));
+	assert_memory_equal(staged(b, 2), raw, 4 * PAGE);
+	free(raw);
+}
+
+/* The old connection isn't cut, and full of frames: all that came on it is placed before the new one is heard, none of it later. */
+static void nothing_old_comes_behind_what_is_new(void **state)
+{
+	enum { FRAMES = 16 };
+	const struct page_run run = { BASE, 1, RUN_DATA };
+	struct bed *b = *state;
+	struct stream_recv_stats st;
+	uint8_t *raw = content(FRAMES + 1, 4, true);
+	uint64_t placed;
+	int old;
+
+	for (unsigned i = 0; i < FRAMES; i++)
+		put_frame(b, 0, 1, &run, 1, raw + i * PAGE, 0);
+	old = connect_again(b, 0);
+	placed = acknowledged(b, 0);
+	assert_true(placed <= FRAMES);
+	b->sequence[0] = placed;
+	put_frame(b, 0, 1, &run, 1, raw + FRAMES * PAGE, 0);
+	end_round(b, 0, 1);
+	end_round(b, 1, 1);
+	barrier(b, 1, &st);
+	assert_memory_equal(staged(b, 0), raw + FRAMES * PAGE, PAGE);
+	assert_int_equal(st.pages, placed + 1);
+	close(old);
+	free(raw);
+}
+
+static void a_stream_that_failed_takes_no_connection(void **state)
+{
+	struct bed *b = *state;
+	uint8_t junk[FRAME_HEADER_SIZE] = { 0 };
+
+	put(b, 0, junk, sizeof(junk));
+	fails(b, ERR_PROTOCOL, "stream 0");
+	close(connect_again(b, 0));
+	assert_true(acknowledged(b, 0) == STREAM_ACK_NEVER);
+	close(connect_again(b, 1));
+	assert_true(acknowledged(b, 1) == STREAM_ACK_NEVER);
+}
+
+/* Cut, and nobody comes back: what waits for the round hears its owner all the same, and the end. */
+static void waiting_for_a_cut_stream_can_be_ended(void **state)
+{
+	struct bed *b = *state;
+	struct stream_recv_stats st;
+	struct err e = { 0 };
+	int wake = eventfd(1, EFD_CLOEXEC);
+
+	close(b->out[0]);
+	b->out[0] = -1;
+	assert_int_equal(stream_recv_barrier(b->recv, 1, wake, WAIT, &st, &e), -1);
+	assert_int_equal(e.kind, ERR_CANCELLED);
+	close(wake);
+}
+
+#define AGAIN_TEST(f) cmocka_unit_test_setup_teardown(f, setup_again, teardown)
 #define BED_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -400,6 +534,11 @@ int main(void)
 		BED_TEST(an_lz4_block_that_lies_ends_the_migration),
 		BED_TEST(waiting_ends_when_the_owner_is_called_or_the_time_is_up),
 		BED_TEST(streams_are_those_of_the_offer),
+		AGAIN_TEST(a_round_is_acknowledged_by_each_stream),
+		AGAIN_TEST(a_cut_stream_goes_on_where_it_was),
+		AGAIN_TEST(nothing_old_comes_behind_what_is_new),
+		AGAIN_TEST(a_stream_that_failed_takes_no_connection),
+		AGAIN_TEST(waiting_for_a_cut_stream_can_be_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

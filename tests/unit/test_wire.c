@@ -12,6 +12,7 @@
 
 #include "proto/wire/frame.h"
 #include "proto/wire/hello.h"
+#include "proto/wire/stream_ack.h"
 #include "proto/wire/manifest.h"
 
 static struct frame_header pages_header(void)
@@ -272,6 +273,45 @@ static void hello_survives_the_wire(void **state)
 	assert_int_equal(out.max_control_len, in.max_control_len);
 }
 
+static void a_token_travels_with_its_role_only(void **state)
+{
+	struct hello in = stream_hello(), out;
+	struct stream_token other;
+	uint8_t buf[HELLO_SIZE];
+
+	(void)state;
+	stream_token_new(&in.token);
+	in.role = HELLO_AGAIN;
+	hello_encode(&in, buf);
+	assert_int_equal(hello_decode(buf, &out), 0);
+	assert_true(stream_token_equal(&in.token, &out.token));
+	for (unsigned i = 0; i < STREAM_TOKEN_SIZE; i++) {
+		other = in.token;
+		other.byte[i] ^= 0x80;
+		assert_false(stream_token_equal(&in.token, &other));
+	}
+	buf[10] = HELLO_STREAM;
+	assert_int_equal(hello_decode(buf, &out), 0);
+	assert_true(stream_token_equal(&out.token, &(struct stream_token){ 0 }));
+}
+
+static void an_acknowledgement_has_the_documented_bytes(void **state)
+{
+	uint8_t buf[STREAM_ACK_SIZE];
+	uint64_t next;
+
+	(void)state;
+	stream_ack_encode(0x1122334455667788, buf);
+	assert_memory_equal(buf, "DRA1\0\0\0\0\x88\x77\x66\x55\x44\x33\x22\x11", sizeof(buf));
+	assert_int_equal(stream_ack_decode(buf, &next), 0);
+	assert_true(next == 0x1122334455667788);
+	for (unsigned i = 0; i < 8; i++) {
+		buf[i] ^= 1;
+		assert_int_equal(stream_ack_decode(buf, &next), -EPROTO);
+		buf[i] ^= 1;
+	}
+}
+
 static int hello_refused(struct hello h, int *version)
 {
 	uint8_t buf[HELLO_SIZE];
@@ -302,7 +342,7 @@ static void hello_of_another_version_is_told_from_noise(void **state)
 	memcpy(noise, "GET / HTTP/1.1\r\n", 16);
 	assert_int_equal(hello_decode(noise, &out), -EPROTO);
 	h = stream_hello();
-	h.role = 5;
+	h.role = HELLO_AGAIN + 1;
 	assert_int_equal(hello_refused(h, &version), -EPROTO);
 	h = stream_hello();
 	h.index = STREAMS_MAX;
@@ -400,6 +440,8 @@ int main(void)
 		cmocka_unit_test(checksum_covers_table_and_payload),
 		cmocka_unit_test(checksum_in_pieces_is_the_same),
 		cmocka_unit_test(hello_survives_the_wire),
+		cmocka_unit_test(a_token_travels_with_its_role_only),
+		cmocka_unit_test(an_acknowledgement_has_the_documented_bytes),
 		cmocka_unit_test(hello_of_another_version_is_told_from_noise),
 		cmocka_unit_test(migration_ids_differ_and_parse_back),
 		cmocka_unit_test(manifest_ignores_order_and_splitting),
