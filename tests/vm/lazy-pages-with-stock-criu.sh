@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Pages that come after a restore, between Debian's criu and us, each in each part: our lazy dump feeds criu's lazy-pages daemon, our daemon fetches from
-# criu's lazy dump, and both ends are ours; criu restores. The program checks all its memory, from there and from its images.
+# criu's lazy dump, and both ends are ours; criu restores. And we restore what criu's daemon brings, from our dump and from criu's. The program checks all its memory, from there and from its images.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-$PWD/build}
@@ -24,8 +24,9 @@ subject() { # a program of some MiB that knows its own data
 	await test -e "$t/ready"
 }
 # In a PID namespace of its own: the original is still there, stopped, while its copy runs.
+restorer=criu
 restore() {
-	setsid unshare --pid --mount --fork --mount-proc --kill-child=KILL criu restore -D "$1" -o restore.log -v2 --shell-job --lazy-pages < /dev/null > "$t/restore.err" 2>&1 &
+	setsid unshare --pid --mount --fork --mount-proc --kill-child=KILL "$restorer" restore -D "$1" -o restore.log -v2 --shell-job --lazy-pages < /dev/null > "$t/restore.err" 2>&1 &
 	restored=$!
 }
 child_of() { local c; c=$(cat "/proc/$1/task/$1/children" 2> /dev/null); echo "${c%% *}"; }
@@ -79,4 +80,26 @@ await test -e "$t/c/inventory.img"
 "$BUILD/dray" lazy-pages -D "$t/c" --page-server --address 127.0.0.1 --port 9003 --ps-layout 32 > "$t/feeder.out" 2> "$t/feeder.err" &
 daemon=$!
 fed c "our daemon" "our dump"
+
+restorer=$BUILD/dray
+export DRAY_ENGINE=native
+echo "--- our dump, criu's daemon, our restore"
+subject
+mkdir "$t/d"
+"$BUILD/dray" dump -t "$pid" -D "$t/d" --lazy-pages --port 9004 --shell-job > "$t/imager.out" 2> "$t/imager.err" &
+dump=$!
+await test -e "$t/d/inventory.img"
+criu lazy-pages --page-server --address 127.0.0.1 --port 9004 -D "$t/d" -o lazy.log -v2 &
+daemon=$!
+fed d "criu lazy-pages" "our dump"
+
+echo "--- criu's dump, criu's daemon, our restore"
+subject
+mkdir "$t/e"
+criu dump -t "$pid" -D "$t/e" -o dump.log -v2 --shell-job --lazy-pages --port 9005 &
+dump=$!
+await listens 9005
+criu lazy-pages --page-server --address 127.0.0.1 --port 9005 -D "$t/e" -o lazy.log -v2 &
+daemon=$!
+fed e "criu lazy-pages" "criu dump"
 echo "ok"
