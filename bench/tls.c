@@ -138,8 +138,8 @@ static bool wrap(struct tls_gate *g, struct lane *l)
 	struct tls_link a, b;
 	struct err e = { 0 };
 
-	if (tls_gate_begin(g, l->fd[0], &(struct tls_wish){ TLS_CLIENT, NULL, HANDSHAKE_MS, kernel, false }, &a, &e) < 0 ||
-	    tls_gate_wrap(g, l->fd[1], &(struct tls_wish){ TLS_SERVER, NULL, HANDSHAKE_MS, kernel, false }, &b, &e) < 0 ||
+	if (tls_gate_begin(g, l->fd[0], &(struct tls_wish){ TLS_CLIENT, NULL, HANDSHAKE_MS, kernel, false, false }, &a, &e) < 0 ||
+	    tls_gate_wrap(g, l->fd[1], &(struct tls_wish){ TLS_SERVER, NULL, HANDSHAKE_MS, kernel, false, false }, &b, &e) < 0 ||
 	    tls_gate_finish(&a, &e) < 0) {
 		fprintf(stderr, "%s\n", e.text);
 		exit(1);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "migrate/cli/tls_options.h"
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/session_dir.h"
 #include "proto/base/exporter.h"
@@ -21,7 +22,11 @@ static const struct opt options[] = {
 	{ .name = "address", .type = OPT_STRING, .offset = FIELD(address), .argument = "ADDRESS", .preset = "127.0.0.1",
 	  .help = "Where to listen: an address of this host, or a name of it." },
 	{ .name = "insecure", .type = OPT_FLAG, .offset = FIELD(insecure),
-	  .help = "Allow an address that other hosts can reach, though anyone who reaches it can write images here." },
+	  .help = "Without TLS, allow an address that other hosts can reach, though anyone who reaches it can write images here." },
+	TLS_FILE_OPTIONS(struct page_server_options, tls),
+	TLS_ALLOW_OPTION(struct page_server_options, tls,
+			 "Names of which a sender's certificate must bear one: DNS names, addresses, or common names where there are no DNS names. "
+			 "Without it every certificate of the authority is let in."),
 	{ .name = "once", .type = OPT_FLAG, .offset = FIELD(once),
 	  .help = "Serve one session and end with its outcome, as criu page-server does." },
 	{ .name = "prev-images-dir", .type = OPT_STRING, .offset = FIELD(prev_images_dir), .argument = "DIR",

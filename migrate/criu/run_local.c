@@ -106,6 +106,8 @@ int criu_run_lazy_pages(struct criu_call *c, struct err *e)
 	int layout = c->command.ps_layout < 0 ? PS_LAYOUT_24 : c->command.ps_layout;
 	struct lazy_daemon_config d = { .images_dir = c->images, .work_dir = c->work, .layout = (enum ps_layout)layout, .ready = tell_status, .arg = c };
 
+	if (c->command.opts->tls)
+		return err_set(e, ERR_USAGE, 0, "--tls is not supported by lazy-pages: fetch them through a tunnel");
 	if (layout != PS_LAYOUT_24 && layout != PS_LAYOUT_32)
 		return err_set(e, ERR_USAGE, 0, "--ps-layout is 24 or 32, not %d", layout);
 	return connect_source(&c->command, &d.page_server, e) < 0 ? -1 : lazy_daemon_run(&d, e);

@@ -6,6 +6,7 @@
 #include "migrate/cli/opt.h"
 #include "migrate/criu/criu_call.h"
 #include "migrate/rpc/apply.h"
+#include "migrate/rpc/rpc_tls.h"
 #include "migrate/rpc/rpc_worker.h"
 #include "migrate/rpc/service.h"
 #include "pageserver/stock/page_server.h"
@@ -22,6 +23,8 @@ static int serve_inherited(const struct criu_call *c, struct err *e)
 	const CriuOpts *o = c->command.opts;
 	struct page_server_config config = { .images_dir = c->images, .parent = o->parent_img, .auto_dedup = o->auto_dedup };
 
+	if (o->tls)
+		return err_set(e, ERR_USAGE, 0, "--tls and --ps-socket exclude each other: give --address and --port");
 	return page_server_serve_one(c->command.ps_socket, true, &config, NULL, e);
 }
 
@@ -35,6 +38,7 @@ static int serve_one(const struct criu_call *c, struct err *e)
 		.port = c->command.port >= 0 ? (uint64_t)c->command.port : 0, .prev_images_dir = o->parent_img, .auto_dedup = o->auto_dedup,
 		.daemonize = c->command.detach, .pidfile = c->command.pidfile, .log_level = rpc_log_level(o->log_level),
 		.status_fd = c->command.status_fd > 0 ? (uint64_t)c->command.status_fd : 0,
+		.tls = rpc_tls_config(o), .tls_name = rpc_tls_name(o, c->command.address),
 	};
 
 	snprintf(images, sizeof(images), "/proc/self/fd/%d", c->images);

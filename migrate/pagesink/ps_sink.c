@@ -14,6 +14,7 @@
 #include "proto/base/io.h"
 #include "proto/base/le.h"
 #include "proto/base/sock.h"
+#include "proto/base/tls_relay.h"
 #include "proto/wire/hello.h"
 #include "proto/wire/ps_native.h"
 #include "proto/wire/ps_probe.h"
@@ -27,6 +28,7 @@ enum {
 	SURPLUS_MS = 500,       /* for what a server is just about to send behind what came, beside two round trips */
 	WORDS_MS = 1000,        /* for what a server that ended a native session said about it: it is here, or on its way */
 	FEW_PAGES = 1 << 20,    /* of one command: less than the 24 bytes' counter holds */
+	RECORDS = 32,           /* that go out in a call */
 };
 
 static_assert((int)PS_TASK == (int)PAGEMAP_TASK && (int)PS_SHMEM == (int)PAGEMAP_SHMEM, "kinds of page maps");
@@ -36,6 +38,7 @@ struct ps_sink {
 	struct page_sink sink; /* first member */
 	int fd;
 	bool inherited, ours;
+	bool cut; /* into records: each is preceded by its length */
 	uint32_t features;
 	enum ps_layout layout;
 	uint64_t dst; /* of the page map that is open */
@@ -102,6 +105,54 @@ static int send_all(int fd, struct iovec *iov, int count, bool more, struct err 
 			return -1;
 	}
 	return 0;
+}
+
+struct records {
+	unsigned char head[RECORDS][TLS_CUT_HEAD];
+	struct iovec iov[2 * RECORDS];
+	int count;
+};
+
+static int send_records(int fd, struct records *r, struct err *e)
+{
+	int rc = send_all(fd, r->iov, 2 * r->count, false, e);
+
+	r->count = 0;
+	return rc;
+}
+
+/* The pieces divide the 64 KiB in which a stock server counts them, as pages come in pieces of 4096. */
+static int add_records(int fd, struct records *r, const void *bytes, size_t len, struct err *e)
+{
+	const char *from = bytes;
+
+	while (len > 0) {
+		size_t now = len < TLS_CUT_MAX ? len : TLS_CUT_MAX;
+
+		if (r->count == RECORDS && send_records(fd, r, e) < 0)
+			return -1;
+		le32_put(r->head[r->count], (uint32_t)now);
+		r->iov[2 * r->count] = (struct iovec){ r->head[r->count], TLS_CUT_HEAD };
+		r->iov[2 * r->count + 1] = (struct iovec){ (void *)(uintptr_t)from, now };
+		r->count++;
+		from += now;
+		len -= now;
+	}
+	return 0;
+}
+
+/* A header and what follows it. */
+static int send_both(const struct ps_sink *s, const void *header, size_t len, const void *data, size_t data_len, bool more, struct err *e)
+{
+	struct iovec iov[] = { { (void *)(uintptr_t)header, len }, { (void *)(uintptr_t)data, data_len } };
+	struct records r;
+
+	if (!s->cut)
+		return send_all(s->fd, iov, data_len ? 2 : 1, more, e);
+	r.count = 0;
+	if (add_records(s->fd, &r, header, len, e) < 0 || add_records(s->fd, &r, data, data_len, e) < 0)
+		return -1;
+	return send_records(s->fd, &r, e);
 }
 
 /* All of it within the time: 0, -ETIMEDOUT, -EPIPE, -errno. */
@@ -225,13 +276,11 @@ static int send_frame(const struct ps_sink *s, struct err *e)
 static int say(const struct ps_sink *s, const struct ps_command *c, const void *data, bool more, struct err *e)
 {
 	unsigned char header[PS_HEADER_MAX];
-	struct iovec iov[] = { { .iov_base = header, .iov_len = s->layout },
-			       { .iov_base = (void *)(uintptr_t)data, .iov_len = data ? pages_to_bytes(c->nr) : 0 } };
 
 	if (s->frames && send_frame(s, e) < 0)
 		return -1;
 	ps_encode(s->layout, c, header);
-	return send_all(s->fd, iov, data ? 2 : 1, more, e) < 0 ? sending_failed(s, e) : 0;
+	return send_both(s, header, s->layout, data, data ? pages_to_bytes(c->nr) : 0, more, e) < 0 ? sending_failed(s, e) : 0;
 }
 
 static int ask(const struct ps_sink *s, const struct ps_command *c, size_t size, uint32_t *value, int timeout_ms, struct err *e)
@@ -360,13 +409,15 @@ static int layout_from_surplus(struct ps_sink *s, struct err *e)
 
 static int probe(struct ps_sink *s, struct err *e)
 {
-	unsigned char block[PS_PROBE_SIZE], bytes[PS_IDENTITY_SIZE];
+	unsigned char block[PS_PROBE_SIZE], bytes[PS_IDENTITY_SIZE] = { 0 };
 	static const unsigned char nothing[sizeof(bytes)];
-	struct iovec iov = { .iov_base = block, .iov_len = sizeof(block) };
 
 	ps_probe_encode(block);
-	if (send_all(s->fd, &iov, 1, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
+	if (send_both(s, block, sizeof(block), NULL, 0, false, e) < 0)
 		return -1;
+	if (answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
+		return tls_is_alert(bytes, sizeof(bytes)) ?
+			       err_set(e, ERR_PERMISSION, 0, "it speaks TLS and nothing else: this side needs credentials (--tls)") : -1;
 	s->ours = ps_identity_decode(bytes, &s->features);
 	if (s->ours) {
 		s->layout = PS_LAYOUT_32;
@@ -406,10 +457,10 @@ static int find_out(struct ps_sink *s, enum compress_mode mode, struct err *e)
 		return 0;
 	if (probe(s, e) < 0)
 		return err_wrap(e, "ask the page server for its layout");
-	return s->ours && s->features & PS_FEATURE_NATIVE ? become_native(s, mode, e) : 0;
+	return s->ours && s->features & PS_FEATURE_NATIVE && !s->cut ? become_native(s, mode, e) : 0;
 }
 
-struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e)
+static struct page_sink *create(int fd, bool inherited, bool cut, enum ps_layout layout, enum compress_mode mode, struct err *e)
 {
 	struct sock_tuning tuning = { .congestion = "auto" };
 	struct ps_sink *s = calloc(1, sizeof(*s));
@@ -418,13 +469,23 @@ struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, 
 		err_sys(e, "memory for a page sink");
 		return NULL;
 	}
-	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = fd, .inherited = inherited, .layout = layout };
-	if (!inherited)
+	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = fd, .inherited = inherited, .cut = cut, .layout = layout };
+	if (!inherited && !cut)
 		sock_tune(fd, &tuning, e);
 	if (find_out(s, mode, e) == 0)
 		return &s->sink;
 	free(s);
 	return NULL;
+}
+
+struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e)
+{
+	return create(fd, inherited, false, layout, mode, e);
+}
+
+struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, struct err *e)
+{
+	return create(fd, false, true, layout, COMPRESS_NONE, e);
 }
 
 enum ps_layout ps_sink_layout(const struct page_sink *s)

@@ -23,6 +23,9 @@ int ps_connect(const char *address, uint16_t port, struct err *e);
  * is shut when the sink is finished. layout: PS_LAYOUT_UNKNOWN asks, and goes over to a native session where the server has them: zero pages not
  * sent, the others compressed as `mode` says. NULL with e set. */
 struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e);
+/* The same, where fd is of a TLS link whose records are cut by its user (tls_relay.h): a stock server can read a header, and pages, only where
+ * records begin with them, and none has both. Without native sessions. */
+struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, struct err *e);
 
 /* What the server turned out to be. */
 enum ps_layout ps_sink_layout(const struct page_sink *s);

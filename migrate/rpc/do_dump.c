@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/socket.h>
+
 #include "migrate/criu/cpuinfo.h"
 #include "migrate/pagesink/ps_sink.h"
 #include "migrate/rpc/operations.h"
+#include "migrate/rpc/rpc_tls.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/log.h"
+#include "proto/base/sock.h"
+#include "proto/base/tls_relay.h"
 
 #define ANY_ADDRESS "0.0.0.0"
+enum { HANDSHAKE_MS = 20 * 1000 };
 
 /* --- stages --------------------------------------------------------------------------------------------------------------------- */
 
@@ -46,8 +52,47 @@ static int reached(void *arg, enum dump_moment when, struct err *e)
 struct elsewhere {
 	int fd;       /* connected to a page server, or listening for a lazy-pages client; owned unless inherited */
 	bool inherited;
+	struct tls_link tls; /* with TLS: fd is its, and not ours beside it */
 	struct page_sink *sink;
 };
+
+/* Who was refused by TLS learns it only when something should have come back. */
+static int explained(const struct elsewhere *x, struct err *e)
+{
+	if (x->tls.fd >= 0 && e->kind == ERR_PEER) {
+		shutdown(x->tls.fd, SHUT_WR); /* a relay that has nothing to say ends with it, and isn't waited for */
+		tls_link_explain(&x->tls, e);
+	}
+	return -1;
+}
+
+static int shake_hands(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
+{
+	const struct tls_config c = rpc_tls_config(a->opts);
+	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(a->opts, a->opts->ps->address), .timeout_ms = HANDSHAKE_MS,
+				       .stock = true, .cut = true };
+	const struct sock_tuning tuning = { .congestion = "auto" };
+	struct tls_gate *g = tls_gate_start(&c, e);
+	int fd = x->fd, rc;
+
+	if (!g)
+		return -1;
+	x->fd = -1;
+	sock_tune(fd, &tuning, e);
+	rc = tls_gate_wrap(g, fd, &wish, &x->tls, e);
+	x->fd = x->tls.fd;
+	tls_gate_stop(g);
+	return rc;
+}
+
+static int make_sink(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
+{
+	if (!a->opts->tls)
+		x->sink = ps_sink_create(x->fd, x->inherited, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, e);
+	else if (shake_hands(a, x, e) == 0)
+		x->sink = ps_sink_create_cut(x->fd, PS_LAYOUT_UNKNOWN, e);
+	return x->sink ? 0 : explained(x, e);
+}
 
 static int connect_to_server(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
@@ -57,8 +102,7 @@ static int connect_to_server(const struct rpc_applied *a, struct elsewhere *x, s
 	x->fd = x->inherited ? a->ps_fd : ps_connect(ps->address, (uint16_t)ps->port, e);
 	if (x->fd < 0)
 		return err_wrap(e, "page server");
-	x->sink = ps_sink_create(x->fd, x->inherited, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, e);
-	return x->sink ? 0 : err_wrap(e, "page server");
+	return make_sink(a, x, e) == 0 ? 0 : err_wrap(e, "page server");
 }
 
 static int listen_for_client(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
@@ -71,7 +115,7 @@ static int listen_for_client(const struct rpc_applied *a, struct elsewhere *x, s
 
 static int open_elsewhere(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
-	*x = (struct elsewhere){ .fd = -1 };
+	*x = (struct elsewhere){ .fd = -1, .tls = TLS_LINK_NONE };
 	if (a->op == RPC_OP_DUMP && a->opts->lazy_pages)
 		return listen_for_client(a, x, e);
 	return a->opts->ps ? connect_to_server(a, x, e) : 0;
@@ -81,7 +125,9 @@ static void close_elsewhere(struct elsewhere *x)
 {
 	if (x->sink)
 		x->sink->ops->destroy(x->sink);
-	if (x->fd >= 0 && !x->inherited)
+	if (x->tls.fd >= 0)
+		tls_link_close(&x->tls);
+	else if (x->fd >= 0 && !x->inherited)
 		close(x->fd);
 }
 
@@ -134,7 +180,7 @@ int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, struct err *e
 	if (rc == 0) {
 		q = request_of(a, &x);
 		q.track_mem = true;
-		rc = dumper_pre_dump(d, &q, &stats, e);
+		rc = dumper_pre_dump(d, &q, &stats, e) == 0 ? 0 : explained(&x, e);
 	}
 	close_elsewhere(&x);
 	if (rc == 0)
@@ -163,7 +209,7 @@ int rpc_do_dump(struct dumper *d, const struct rpc_applied *a, int requester, co
 		q.requester_socket = requester;
 		q.hook = reached;
 		q.hook_arg = &told;
-		rc = dumper_dump(d, &q, &stats, e);
+		rc = dumper_dump(d, &q, &stats, e) == 0 ? 0 : explained(&x, e);
 	}
 	close_elsewhere(&x);
 	if (rc == 0)

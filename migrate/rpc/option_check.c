@@ -71,6 +71,18 @@ static int check_ps(const CriuOpts *o, enum rpc_op op, struct err *e)
 	return sends ? check_target(ps, e) : 0;
 }
 
+/* On a socket that goes on to serve somebody else there can't be any; a stock lazy-pages client stumbles over it. */
+static int check_tls(const CriuOpts *o, enum rpc_op op, struct err *e)
+{
+	if (!o->tls || !(op & (RPC_OP_DUMP | RPC_OP_PRE_DUMP | RPC_OP_PAGE_SERVER)))
+		return 0;
+	if (o->ps && o->ps->has_fd)
+		return err_set(e, ERR_USAGE, 0, "option tls and ps.fd exclude each other: give address and port");
+	if (op == RPC_OP_DUMP && o->lazy_pages)
+		return err_set(e, ERR_USAGE, 0, "option tls and lazy_pages exclude each other: serve lazy pages through a tunnel");
+	return 0;
+}
+
 static int check_values(const CriuOpts *o, enum rpc_op op, struct err *e)
 {
 	if (o->has_pid && op & (RPC_OP_DUMP | RPC_OP_PRE_DUMP) && o->pid <= 0)
@@ -79,7 +91,7 @@ static int check_values(const CriuOpts *o, enum rpc_op op, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "option empty_ns: 0x%x has more than the network namespace (0x%x)", o->empty_ns, EMPTY_NET_NS);
 	if (o->mntns_compat_mode && op != RPC_OP_RESTORE)
 		return err_set(e, ERR_USAGE, 0, "option mntns_compat_mode is for a restore only");
-	return check_log_file(o->log_file, e) != 0 ? -1 : check_ps(o, op, e);
+	return check_log_file(o->log_file, e) != 0 || check_tls(o, op, e) != 0 ? -1 : check_ps(o, op, e);
 }
 
 int rpc_options_check(const CriuOpts *opts, enum rpc_op op, struct err *e)

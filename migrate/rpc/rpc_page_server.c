@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "migrate/rpc/handlers.h"
+#include "migrate/rpc/rpc_tls.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
+#include "proto/base/tls_relay.h"
 
 #define ANY_ADDRESS "0.0.0.0"
 /* A sender that says nothing for so long is gone; criu's own waits for ever. */
@@ -46,6 +48,19 @@ static void keep_only(int a, int b)
 	null = -1;
 }
 
+static int serve_listener(const struct rpc_applied *opts, int listener, struct page_server_config *c, struct page_server_report *r, struct err *e)
+{
+	const struct tls_config tls = rpc_tls_config(opts->opts);
+	int rc;
+
+	if (tls.on && !(c->tls = tls_gate_start(&tls, e)))
+		return -1;
+	c->tls_name = rpc_tls_name(opts->opts, opts->opts->ps ? opts->opts->ps->address : NULL);
+	rc = page_server_serve_first(listener, c, r, e);
+	tls_gate_stop(c->tls);
+	return rc;
+}
+
 static _Noreturn void serve(const struct rpc_applied *opts, int listener)
 {
 	struct page_server_config c = { .images_dir = opts->images_dir, .parent = opts->opts->parent_img,
@@ -57,7 +72,7 @@ static _Noreturn void serve(const struct rpc_applied *opts, int listener)
 	setsid();
 	log_set_role("page-server");
 	keep_only(opts->images_dir, listener >= 0 ? listener : opts->ps_fd);
-	rc = listener >= 0 ? page_server_serve_first(listener, &c, &report, &e) :
+	rc = listener >= 0 ? serve_listener(opts, listener, &c, &report, &e) :
 			     page_server_serve_one(opts->ps_fd, true, &c, &report, &e);
 	if (rc != 0)
 		log_event(LOG_ERROR, "page-server", "error=\"%s\"", e.text);
@@ -69,8 +84,11 @@ static _Noreturn void serve(const struct rpc_applied *opts, int listener)
 static int start(struct rpc_call *c, struct err *e)
 {
 	const struct rpc_applied *opts = &c->opts;
+	const struct tls_config tls = rpc_tls_config(opts->opts);
 	cleanup_fd int listener = -1;
 
+	if (tls.on && tls_check_files(&tls, e) < 0)
+		return -1;
 	if (opts->ps_fd < 0) {
 		listener = open_listener(opts->opts->ps, e);
 		if (listener < 0)

@@ -155,7 +155,7 @@ static int serve_once(struct server *s, struct err *e)
 	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
 	metrics_set(s->metrics, METRIC_PS_RUNNING, 1);
 	meter.row = metrics_row_begin(s->metrics, n.number, peer, s->dir.path);
-	rc = stock_session_run(s->options, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e);
+	rc = stock_session_run(&s->sessions, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e) == STOCK_PUBLISHED ? 0 : -1;
 	session_dir_close(&s->dir, made && rc < 0);
 	return rc;
 }
@@ -183,6 +183,7 @@ static int choose_directory(struct server *s, struct err *e)
 
 static int listen_where_allowed(const struct page_server_options *o, struct err *e)
 {
+	bool safe = o->insecure || tls_configured(&o->tls);
 	int passed = daemon_passed_socket(AF_UNSPEC, SOCK_STREAM, e);
 	cleanup_fd int fd = passed ? passed : page_server_listen(o->address, (uint16_t)o->port, e);
 	char name[SOCK_NAME_MAX];
@@ -190,9 +191,9 @@ static int listen_where_allowed(const struct page_server_options *o, struct err 
 	if (fd < 0)
 		return -1;
 	sock_name(fd, false, name);
-	if (!o->insecure && !sock_is_loopback(fd))
-		return err_set(e, ERR_USAGE, 0, "%s is no loopback address: whoever reaches the port can fill this disk and be restored from it; "
-			       "--insecure allows it on a network that you trust", name);
+	if (!safe && !sock_is_loopback(fd))
+		return err_set(e, ERR_USAGE, 0, "%s is no loopback address: whoever reaches the port can fill this disk and be restored from it. "
+			       "Give it TLS credentials (--tls-cert and so on), or --insecure on a network that you trust", name);
 	return steal_fd(&fd);
 }
 
@@ -204,7 +205,7 @@ static void announce(const struct server *s)
 	sock_name(s->sessions.listener, false, name);
 	printf("listening on %s\n", name);
 	fflush(stdout);
-	log_event(LOG_INFO, "listening", "address=%s dir=\"%s\"", name, s->sessions.template);
+	log_event(LOG_INFO, "listening", "address=%s tls=%d dir=\"%s\"", name, tls_configured(&s->options->tls), s->sessions.template);
 }
 
 static int get_ready(struct server *s, struct err *e)
@@ -219,6 +220,9 @@ static int get_ready(struct server *s, struct err *e)
 	if (o->daemonize && daemon_detach(e) < 0)
 		return -1;
 	metrics_adopt(s->metrics);
+	/* Not before: it keeps standard error, and whoever started a daemon may wait for the end of that. */
+	if (tls_configured(&o->tls) && !(s->sessions.tls = tls_gate_start(&o->tls, e)))
+		return -1;
 	if (pidfile >= 0 && pidfile_write(pidfile, e) < 0)
 		return err_wrap(e, "%s", o->pidfile);
 	if (o->status_fd && daemon_say_ready((int)o->status_fd, e) < 0)
@@ -240,6 +244,8 @@ static int begin_metrics(struct server *s, struct err *e)
 
 static int serve(struct server *s, struct err *e)
 {
+	if (tls_configured(&s->options->tls) && tls_check_files(&s->options->tls, e) < 0)
+		return -1;
 	s->sessions.listener = listen_where_allowed(s->options, e);
 	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0 || get_ready(s, e) < 0)
 		return -1;
@@ -264,6 +270,7 @@ static void server_finish(struct server *s)
 	sessions_finish(&s->sessions);
 	exporter_stop(&s->exporter);
 	metrics_destroy(s->metrics);
+	tls_gate_stop(s->sessions.tls);
 }
 
 int page_server_run(const struct page_server_options *o, struct err *e)

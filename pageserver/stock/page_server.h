@@ -10,12 +10,15 @@
 
 #include "proto/base/err.h"
 #include "proto/base/log.h"
+#include "proto/base/tls.h"
 
 struct page_server_options {
 	const char *images_dir; /* a template (session_dir.h); without any letter: numbered directories in it, with `once` itself */
 	const char *address;    /* without a port */
 	uint64_t port;          /* 0: the kernel chooses */
-	bool insecure;          /* addresses that other hosts can reach are allowed */
+	bool insecure;          /* addresses that other hosts can reach are allowed without TLS */
+	struct tls_config tls;
+	const char *tls_name;   /* what a sender's certificate must bear beside that; NULL: nothing */
 	bool once;              /* one session, and its outcome is the program's */
 	const char *prev_images_dir; /* the set before, relative to the session's directory; NULL: none */
 	bool chain;             /* the set before is the one that was last published for the same address */

@@ -18,7 +18,10 @@
 #include "proto/wire/ps_probe.h"
 #include "proto/wire/runs.h"
 
-enum { HANG_UP_MS = 10 * 1000 }; /* for the sender to end its connection behind the status */
+enum {
+	HANG_UP_MS = 10 * 1000,   /* for the sender to end its connection behind the status */
+	PS_OF_TLS_HELLO = 0x0316, /* what a TLS client's first bytes are as a command */
+};
 
 static_assert((int)PS_TASK == (int)PAGEMAP_TASK && (int)PS_SHMEM == (int)PAGEMAP_SHMEM, "kinds of page maps");
 static_assert((int)PS_IN_PARENT == (int)PAGE_IN_PARENT && (int)PS_LAZY == (int)PAGE_LAZY && (int)PS_PRESENT == (int)PAGE_PRESENT, "flags");
@@ -406,6 +409,8 @@ static int next_command(struct receiver *r, struct ps_command *c, struct err *e)
 {
 	int rc = next_header(r, c);
 
+	if (rc == -EPROTO && r->report->maps == 0 && c->code == PS_OF_TLS_HELLO)
+		return err_set(e, ERR_PROTOCOL, 0, "the sender speaks TLS, for which this server was given no credentials (--tls)");
 	if (rc == -EPROTO)
 		return err_set(e, ERR_PROTOCOL, 0, "0x%x is no command of the page-server protocol", c->code);
 	return rc < 0 ? input_failed(r, rc, e) : 0;

@@ -2,6 +2,7 @@
 #include "pageserver/stock/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,10 @@
 #include "proto/base/io.h"
 #include "proto/base/sock.h"
 
-enum { FIRST_PAGES_ID = 65537 }; /* out of the way of what a dump into the same directory numbers from 1 */
+enum {
+	FIRST_PAGES_ID = 65537, /* out of the way of what a dump into the same directory numbers from 1 */
+	HANDSHAKE_MS = 20 * 1000,
+};
 
 int page_server_listen(const char *address, uint16_t port, struct err *e)
 {
@@ -25,23 +29,56 @@ int page_server_listen(const char *address, uint16_t port, struct err *e)
 	return sock_listen(text, port, e);
 }
 
-int page_server_serve_one(int fd, bool inherited, const struct page_server_config *c, struct page_server_report *out, struct err *e)
+static int receive(int fd, bool inherited, const struct page_server_config *c, struct page_server_report *out, struct err *e)
 {
 	struct image_set_options o = { .dirfd = c->images_dir, .first_pages_id = FIRST_PAGES_ID, .parent = c->parent,
 				       .auto_dedup = c->auto_dedup, .check_holes = true, .durable = c->durable };
-	struct sock_tuning tuning = { 0 };
-	struct page_server_report report;
 	struct page_sink *sink;
 	int rc;
 
-	if (!inherited && sock_tune(fd, &tuning, e) < 0)
-		return -1;
 	sink = image_set_create(&o, e);
+	rc = sink ? ps_receive(fd, inherited, sink, c, out, e) : -1;
+	out->let_in = true;
 	if (!sink)
 		return -1;
-	rc = ps_receive(fd, inherited, sink, c, out ? out : &report, e);
 	sink->ops->destroy(sink);
 	return rc;
+}
+
+/* What is still to come is said in records, which criu's readers and writers count: the kernel's TLS, which makes its own, is not asked for. */
+static int receive_by_tls(int fd, const struct page_server_config *c, struct page_server_report *out, struct err *e)
+{
+	const struct tls_wish wish = { .role = TLS_SERVER, .name = c->tls_name, .timeout_ms = HANDSHAKE_MS, .stock = true };
+	struct tls_link l = TLS_LINK_NONE;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
+
+	if (copy < 0)
+		return err_sys(e, "TLS: socket");
+	if (tls_gate_wrap(c->tls, copy, &wish, &l, e) < 0)
+		return -1;
+	rc = receive(l.fd, false, c, out, e);
+	memcpy(out->name, l.peer, sizeof(out->name));
+	if (rc < 0 && e->kind == ERR_PEER) {
+		shutdown(l.fd, SHUT_WR); /* a relay that has nothing to say ends with it, and isn't waited for */
+		tls_link_explain(&l, e);
+	}
+	tls_link_close(&l);
+	return rc;
+}
+
+int page_server_serve_one(int fd, bool inherited, const struct page_server_config *c, struct page_server_report *out, struct err *e)
+{
+	struct sock_tuning tuning = { 0 };
+	struct page_server_report report;
+
+	if (!out)
+		out = &report;
+	*out = (struct page_server_report){ .let_in = !c->tls };
+	if (inherited && c->tls)
+		return err_set(e, ERR_USAGE, 0, "no TLS on an inherited socket: it goes on to serve somebody who does not know the keys");
+	if (!inherited && sock_tune(fd, &tuning, e) < 0)
+		return -1;
+	return c->tls ? receive_by_tls(fd, c, out, e) : receive(fd, inherited, c, out, e);
 }
 
 /* A connection that ended before it was taken is none. */

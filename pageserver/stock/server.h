@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "proto/base/err.h"
+#include "proto/base/tls_relay.h"
 
 /* Each 0: none. */
 struct page_server_limits {
@@ -28,6 +29,8 @@ struct page_server_report {
 	unsigned header_size; /* 24 or 32; 0: never known */
 	bool native;          /* frames came */
 	uint64_t received;    /* bytes, of everything */
+	bool let_in;          /* there was a session: the sender is who it has to be */
+	char name[TLS_NAME_MAX]; /* in the sender's certificate; "" without TLS */
 };
 
 struct ps_meter;
@@ -37,6 +40,8 @@ struct page_server_config {
 	bool auto_dedup;    /* punch out of it what is sent again */
 	bool durable;       /* on the disk before the sender is told */
 	struct page_server_limits limits;
+	struct tls_gate *tls;  /* borrowed; the sender must speak TLS then, as criu does. NULL: it must not. Not on an inherited socket */
+	const char *tls_name;  /* that its certificate must bear, unless the gate's config says otherwise; NULL: any that the authority signed */
 	/* Told when the set is published, before the sender is; NULL: nobody. */
 	void (*published)(void *arg, const struct page_server_report *r);
 	void *arg;

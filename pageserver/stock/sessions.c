@@ -20,6 +20,8 @@
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
 
+enum { KEPT_OUT = 0x40u };
+
 struct session {
 	pid_t pid; /* 0: a free place */
 	uint64_t number;
@@ -43,16 +45,17 @@ static void say_published(void *arg, const struct page_server_report *r)
 
 static void log_report(enum log_level level, const char *event, const struct page_server_report *r, const char *reason)
 {
-	log_event(level, event, "header=%u native=%d maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " received=%" PRIu64 " ms=%" PRIu64 " reason=\"%s\"",
-		  r->header_size, r->native, r->maps, r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, reason);
+	log_event(level, event, "header=%u native=%d maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " received=%" PRIu64 " ms=%" PRIu64 " name=\"%s\" reason=\"%s\"",
+		  r->header_size, r->native, r->maps, r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, r->name, reason);
 }
 
-int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct ps_meter *meter,
-		      struct err *e)
+enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
+				      struct ps_meter *meter, struct err *e)
 {
+	const struct page_server_options *o = s->options;
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable,
 					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms },
-					.published = say_published, .arg = &line, .meter = meter };
+					.tls = s->tls, .tls_name = o->tls_name, .published = say_published, .arg = &line, .meter = meter };
 	struct page_server_report r = { 0 };
 	char peer[SOCK_NAME_MAX];
 
@@ -61,10 +64,10 @@ int stock_session_run(const struct page_server_options *o, int fd, const struct 
 	if (page_server_serve_one(fd, false, &c, &r, e) < 0) {
 		err_wrap(e, "sender %s", peer);
 		log_report(LOG_ERROR, "session-failed", &r, e->text);
-		return -1;
+		return r.let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
 	}
 	log_report(LOG_INFO, "session-published", &r, "closed");
-	return 0;
+	return STOCK_PUBLISHED;
 }
 
 void session_peer(int fd, char host[SESSION_PEER_MAX])
@@ -139,20 +142,20 @@ static void close_in_child(const struct sessions *s)
 	signal(SIGPIPE, SIG_IGN); /* a server that was killed reads our line no more */
 }
 
-/* How it ended is its exit status: 0, or the kind of its error. */
+/* How it ended is its exit status: 0, or the kind of its error, with a bit where there was no session at all. */
 static _Noreturn void session_process(const struct sessions *s, int fd, struct session_dir *d, const char *parent, int line, struct session_row *row)
 {
 	struct ps_meter meter = { .metrics = s->metrics, .row = row };
 	struct err e = { 0 };
 	char role[32];
-	int rc;
+	enum stock_outcome how;
 
 	close_in_child(s);
 	snprintf(role, sizeof(role), "session %" PRIu64, s->number);
 	log_set_role(role);
-	rc = stock_session_run(s->options, fd, d, parent, line, &meter, &e);
-	session_dir_close(d, rc < 0);
-	_exit(rc == 0 ? 0 : e.kind ? (int)e.kind : ERR_INTERNAL);
+	how = stock_session_run(s, fd, d, parent, line, &meter, &e);
+	session_dir_close(d, how != STOCK_PUBLISHED);
+	_exit(how == STOCK_PUBLISHED ? 0 : (e.kind ? (int)e.kind : ERR_INTERNAL) | (how == STOCK_KEPT_OUT ? KEPT_OUT : 0));
 }
 
 /* Where the set before is, as the session's directory names it. NULL: none. */
@@ -272,7 +275,7 @@ static void clean_up_after(const struct session *dead)
 
 static void count_end(struct sessions *s, struct session *dead, int status)
 {
-	metrics_add(s->metrics, METRIC_PS_ENDED, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : METRIC_KILLED, 1);
+	metrics_add(s->metrics, METRIC_PS_ENDED, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) & ~KEPT_OUT : METRIC_KILLED, 1);
 	metrics_set(s->metrics, METRIC_PS_RUNNING, --s->running);
 	metrics_row_end(dead->row);
 }
@@ -286,7 +289,7 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 	}
 	if (dead->line >= 0)
 		hear(s, dead);
-	if (!dead->published)
+	if (!dead->published && !(WIFEXITED(status) && WEXITSTATUS(status) & KEPT_OUT))
 		chains_forget(&s->chains, dead->peer);
 	if (dead->line >= 0)
 		close(dead->line);

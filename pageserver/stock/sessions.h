@@ -13,6 +13,7 @@
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/session_dir.h"
 #include "proto/base/exporter.h"
+#include "proto/base/tls_relay.h"
 
 enum { SESSIONS_OTHERS = 2 }; /* descriptors that the caller waits for beside them */
 
@@ -20,6 +21,7 @@ struct session;
 struct ps_meter;
 struct sessions {
 	const struct page_server_options *options; /* borrowed */
+	struct tls_gate *tls;                      /* of the caller; NULL: plain text */
 	char template[PATH_MAX];                   /* of their directories */
 	int listener, signals;                     /* what a session's process closes */
 	struct exporter *exporter;                 /* and forgets; borrowed */
@@ -42,10 +44,12 @@ void sessions_reap(struct sessions *s);
 void sessions_end(struct sessions *s); /* SIGTERM to each */
 void sessions_finish(struct sessions *s);
 
+/* A sender that was not let in had no session: it is no news of whoever else has its address. */
+enum stock_outcome { STOCK_PUBLISHED, STOCK_FAILED, STOCK_KEPT_OUT };
 /* One, here: serves the sender at the other end of fd into d. line: gets a byte when the set is published, before the sender knows; -1 none. meter:
- * may be NULL. */
-int stock_session_run(const struct page_server_options *o, int fd, const struct session_dir *d, const char *parent, int line, struct ps_meter *meter,
-		      struct err *e);
+ * may be NULL. Of s the options and the gate. e: set unless published. */
+enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
+				      struct ps_meter *meter, struct err *e);
 /* The sender's address alone, as it becomes part of a path. */
 enum { SESSION_PEER_MAX = 80 };
 void session_peer(int fd, char host[SESSION_PEER_MAX]);

@@ -164,3 +164,11 @@ void tls_context_destroy(struct tls_context *x)
 	SSL_CTX_free(x->ssl);
 	free(x);
 }
+
+int tls_check_files(const struct tls_config *c, struct err *e)
+{
+	struct tls_context *x = tls_context_create(c, false, false, e);
+
+	tls_context_destroy(x);
+	return x ? 0 : -1;
+}

@@ -99,13 +99,11 @@ static _Noreturn void gate_main(const struct tls_config *c, int line)
 
 struct tls_gate *tls_gate_start(const struct tls_config *c, struct err *e)
 {
-	struct tls_context *x = tls_context_create(c, false, false, e);
 	struct tls_gate *g;
 	int pair[2];
 
-	if (!x)
+	if (tls_check_files(c, e) < 0)
 		return NULL;
-	tls_context_destroy(x);
 	g = malloc(sizeof(*g));
 	if (!g || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		err_sys(e, "TLS");
@@ -143,7 +141,8 @@ int tls_gate_line(const struct tls_gate *g)
 
 static int send_request(struct tls_gate *g, const struct tls_wish *w, int tcp, int plain, int words)
 {
-	struct gate_request q = { .role = w->role, .timeout_ms = w->timeout_ms, .kernel = w->kernel, .stock = w->stock };
+	struct gate_request q = { .role = w->role, .timeout_ms = w->timeout_ms, .kernel = w->kernel, .stock = w->stock,
+				  .cut = w->cut };
 	const int fds[GATE_FDS] = { tcp, plain, words };
 
 	snprintf(q.name, sizeof(q.name), "%s", w->name ? w->name : "");

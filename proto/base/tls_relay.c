@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "proto/base/io.h"
+#include "proto/base/le.h"
 #include "proto/base/log.h"
 #include "proto/base/sandbox.h"
 #include "proto/base/tls_relay_priv.h"
@@ -49,15 +50,20 @@ static bool empty(const struct flow *f)
 
 static bool take_plain(struct carrier *c)
 {
-	ssize_t n = recv(c->relay->plain, c->out.buf, TLS_RELAY_BUFFER, MSG_DONTWAIT);
+	struct flow *f = &c->out;
+	size_t left = f->end - f->start; /* of a record that is cut, its beginning */
+	ssize_t n;
 
+	memmove(f->buf, f->buf + f->start, left);
+	f->start = 0;
+	f->end = left;
+	n = recv(c->relay->plain, f->buf + left, TLS_RELAY_BUFFER - left, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 		c->plain.events |= POLLIN;
 		return errno == EINTR;
 	}
-	c->out.start = 0;
-	c->out.end = n > 0 ? (size_t)n : 0;
-	c->out.ended = n <= 0;
+	f->end += n > 0 ? (size_t)n : 0;
+	f->ended = n <= 0;
 	return true;
 }
 
@@ -71,14 +77,27 @@ static bool tls_result(struct carrier *c, ssize_t n)
 	return n >= 0;
 }
 
-static bool give_tls(struct carrier *c)
+/* How much of what is there can go out, behind how much that stays here. 0: more has to come first. */
+static size_t next_piece(const struct carrier *c, size_t *head)
 {
-	ssize_t n = tls_write(c->tls, c->out.buf + c->out.start, c->out.end - c->out.start);
+	const struct flow *f = &c->out;
+	size_t have = f->end - f->start, len;
+
+	*head = c->relay->wish->cut ? TLS_CUT_HEAD : 0;
+	if (!*head || have < TLS_CUT_HEAD)
+		return *head ? 0 : have;
+	len = le32_get(f->buf + f->start);
+	return len <= have - TLS_CUT_HEAD ? len : 0;
+}
+
+static bool give_tls(struct carrier *c, size_t head, size_t len)
+{
+	ssize_t n = tls_write(c->tls, c->out.buf + c->out.start + head, len);
 
 	if (n == 0)
 		n = -EPIPE;
 	if (n > 0)
-		c->out.start += (size_t)n;
+		c->out.start += head + (size_t)n;
 	c->unflushed = c->unflushed || n > 0;
 	return tls_result(c, n);
 }
@@ -105,10 +124,13 @@ static bool shut_tls(struct carrier *c)
 
 static bool move_out(struct carrier *c)
 {
+	size_t head, len;
+
 	if (c->out.shut)
 		return false;
-	if (!empty(&c->out))
-		return give_tls(c);
+	len = next_piece(c, &head);
+	if (len > 0)
+		return give_tls(c, head, len);
 	if (c->unflushed)
 		return flush_tls(c);
 	return c->out.ended ? shut_tls(c) : take_plain(c);

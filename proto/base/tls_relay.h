@@ -5,7 +5,7 @@
  * credentials (so new files count from the next connection on), gives up its rights (sandbox.h), shakes hands, and then either hands the socket itself
  * back, the kernel having taken over (tls_to_kernel), or stays and carries bytes between the socket and a unix socket whose other end is
  * the caller's. So descriptors can be passed on between processes as plain ones can, OpenSSL never reads a peer's bytes in a process that matters, and a
- * fork costs what the gate's few pages cost, however large its user is. docs/decisions/007 has what was measured.
+ * fork costs what the gate's few pages cost, however large its user is. docs/decisions/009 has what was measured.
  *
  * A relay keeps the ends apart: what one side shuts, the other finds shut. It holds at most TLS_RELAY_BUFFER bytes a direction beside OpenSSL's own,
  * waits for nothing else, and ends when both sides have, or one side is gone. Its gate's end does not end it.
@@ -19,7 +19,7 @@
 
 #include "proto/base/tls.h"
 
-enum { TLS_RELAY_BUFFER = 256 * 1024 };
+enum { TLS_RELAY_BUFFER = 256 * 1024, TLS_CUT_HEAD = 4, TLS_CUT_MAX = 16384 };
 
 struct tls_gate;
 /* Checks the files first. The config's strings must stay until it is stopped. */
@@ -34,6 +34,7 @@ struct tls_wish {
 	int timeout_ms;    /* for the handshake */
 	bool kernel;       /* the socket may be handed back, encrypted by the kernel */
 	bool stock;        /* the peer may be stock criu: TLS 1.2 will do, and ends are said in TLS */
+	bool cut;          /* the user says where records begin: writes each behind its length (le32, 1 to TLS_CUT_MAX). Not with kernel */
 };
 
 struct tls_link {

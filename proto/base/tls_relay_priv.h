@@ -11,7 +11,7 @@ enum { GATE_FDS = 3 };
 struct gate_request {
 	enum tls_role role;
 	int timeout_ms;
-	bool kernel, stock;
+	bool kernel, stock, cut;
 	char name[SOCK_HOST_MAX]; /* "" for none */
 };
 

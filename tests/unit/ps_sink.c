@@ -19,6 +19,7 @@
 #include "pageserver/stock/receiver.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
+#include "proto/base/tls_relay.h"
 #include "proto/wire/ps_probe.h"
 #include "proto/wire/runs.h"
 
@@ -295,6 +296,106 @@ static void what_is_no_page_server_is_refused(void **state)
 	close(pair[1]);
 }
 
+/* A stock server behind a relay: takes the records that the sink cut, holds them against what such a server can read, and passes their bytes on. */
+struct records {
+	int fd, on; /* from the sink; to the server */
+	enum ps_layout layout;
+	uint64_t pages, left; /* bytes of the range */
+	const char *fault;
+};
+
+static const char *record_fault(struct records *r, const uint8_t *bytes, size_t len)
+{
+	struct ps_command c;
+
+	if (r->left == 0 && len != (size_t)r->layout)
+		return len == PS_PROBE_SIZE ? NULL : "a header is not a record";
+	if (r->left == 0) {
+		if (ps_decode(r->layout, bytes, &c) < 0)
+			return "no command begins the record";
+		r->pages = r->left = ps_has_pages(&c) ? pages_to_bytes(c.nr) : 0;
+		return NULL;
+	}
+	if (len > r->left)
+		return "pages and what is behind them in a record";
+	if ((r->pages - r->left) % 65536 + len > 65536)
+		return "a record crosses a portion of 64 KiB";
+	r->left -= len;
+	return NULL;
+}
+
+static void *take_records(void *arg)
+{
+	static uint8_t bytes[TLS_CUT_MAX];
+	struct records *r = arg;
+	uint8_t head[TLS_CUT_HEAD];
+
+	while (!r->fault && read_full(r->fd, head, sizeof(head)) == 0) {
+		size_t len = le32_get(head);
+
+		if (len == 0 || len > sizeof(bytes) || read_full(r->fd, bytes, len) < 0)
+			r->fault = "a record that can't be";
+		else
+			r->fault = record_fault(r, bytes, len);
+		if (!r->fault && write_full(r->on, bytes, len) < 0)
+			r->fault = "the server is gone";
+	}
+	shutdown(r->on, SHUT_WR);
+	return NULL;
+}
+
+/* Back the bytes go as they are. */
+static void *pass_answers(void *arg)
+{
+	const struct records *r = arg;
+	char byte;
+
+	while (read(r->on, &byte, 1) == 1)
+		if (write_full(r->fd, &byte, 1) < 0)
+			break;
+	return NULL;
+}
+
+static void session_in_records(enum ps_layout layout)
+{
+	static const char many[37 * 4096] = { 2 };
+	struct records r = { .layout = layout };
+	pthread_t there, back;
+	struct page_sink *s;
+	struct stock server;
+	int pair[2];
+	struct err e;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	r.on = stock_start(&server, layout);
+	r.fd = pair[0];
+	stock_go(&server);
+	assert_int_equal(pthread_create(&there, NULL, take_records, &r), 0);
+	assert_int_equal(pthread_create(&back, NULL, pass_answers, &r), 0);
+	s = ps_sink_create_cut(pair[1], PS_LAYOUT_UNKNOWN, &e);
+	assert_non_null(s);
+	assert_int_equal(ps_sink_layout(s), layout);
+	send_session(s, false);
+	assert_int_equal(s->ops->pages(s, 0x100000, 37, PAGE_PRESENT, many, &e), 0);
+	assert_int_equal(s->ops->finish(s, &e), 0);
+	s->ops->destroy(s);
+	pthread_join(there, NULL);
+	assert_string_equal(r.fault ? r.fault : "", "");
+	pthread_join(server.thread, NULL);
+	pthread_join(back, NULL);
+	close(r.on);
+	close(pair[0]);
+	close(pair[1]);
+	assert_memory_equal(server.text, session_text, strlen(session_text));
+}
+
+static void records_are_what_a_stock_server_can_read(void **state)
+{
+	(void)state;
+	session_in_records(PS_LAYOUT_24);
+	session_in_records(PS_LAYOUT_32);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +405,7 @@ int main(void)
 		cmocka_unit_test(a_status_is_not_overlooked),
 		cmocka_unit_test(a_server_that_leaves_is_no_signal),
 		cmocka_unit_test(what_is_no_page_server_is_refused),
+		cmocka_unit_test(records_are_what_a_stock_server_can_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

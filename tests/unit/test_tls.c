@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "proto/base/io.h"
+#include "proto/base/le.h"
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_relay.h"
@@ -61,8 +62,8 @@ static void meet(const struct tls_config *client, const struct tls_config *serve
 
 	*m = (struct ends){ .client = TLS_LINK_NONE, .server = TLS_LINK_NONE };
 	tcp_pair(fd);
-	assert_int_equal(tls_gate_begin(c, fd[0], &(struct tls_wish){ TLS_CLIENT, name, HANDSHAKE_MS, false, stock }, &m->client, &m->client_err), 0);
-	assert_int_equal(tls_gate_begin(s, fd[1], &(struct tls_wish){ TLS_SERVER, NULL, HANDSHAKE_MS, false, stock }, &m->server, &m->server_err), 0);
+	assert_int_equal(tls_gate_begin(c, fd[0], &(struct tls_wish){ TLS_CLIENT, name, HANDSHAKE_MS, false, stock, false }, &m->client, &m->client_err), 0);
+	assert_int_equal(tls_gate_begin(s, fd[1], &(struct tls_wish){ TLS_SERVER, NULL, HANDSHAKE_MS, false, stock, false }, &m->server, &m->server_err), 0);
 	if (tls_gate_finish(&m->server, &m->server_err) == 0)
 		assert_int_equal(write_full(m->server.fd, "!", 1), 0);
 	if (tls_gate_finish(&m->client, &m->client_err) == 0 && read_full(m->client.fd, &byte, 1) < 0) {
@@ -213,7 +214,7 @@ static void plain_text_is_answered_in_a_way_that_it_knows(void **state)
 	(void)state;
 	tcp_pair(fd);
 	assert_int_equal(write_full(fd[0], "DRAY\r\n\x1a\n and so on", 18), 0);
-	assert_int_equal(tls_gate_wrap(s, fd[1], &(struct tls_wish){ TLS_SERVER, NULL, HANDSHAKE_MS, true, false }, &l, &e), -1);
+	assert_int_equal(tls_gate_wrap(s, fd[1], &(struct tls_wish){ TLS_SERVER, NULL, HANDSHAKE_MS, true, false, false }, &l, &e), -1);
 	assert_non_null(strstr(e.text, "does not speak it"));
 	assert_int_equal(read_full(fd[0], answer, TLS_REFUSAL_SIZE), 0);
 	assert_true(tls_is_alert(answer, TLS_REFUSAL_SIZE));
@@ -225,7 +226,7 @@ static void a_peer_that_speaks_no_tls_is_named_as_such(void **state)
 {
 	struct tls_config client = certs_of("host-b", "ca");
 	struct tls_gate *c = gate(&client);
-	const struct tls_wish wish = { TLS_CLIENT, "host-a", HANDSHAKE_MS, true, false };
+	const struct tls_wish wish = { TLS_CLIENT, "host-a", HANDSHAKE_MS, true, false, false };
 	unsigned char hello[64];
 	struct tls_link l;
 	struct err e = { 0 };
@@ -261,7 +262,7 @@ static void a_silent_peer_is_given_up(void **state)
 		int fd[2];
 
 		tcp_pair(fd);
-		assert_int_equal(tls_gate_wrap(g, fd[0], &(struct tls_wish){ (enum tls_role)role, NULL, 50, false, false }, &l, &e), -1);
+		assert_int_equal(tls_gate_wrap(g, fd[0], &(struct tls_wish){ (enum tls_role)role, NULL, 50, false, false, false }, &l, &e), -1);
 		assert_int_equal(e.kind, ERR_TIMEOUT);
 		close(fd[1]);
 	}
@@ -432,6 +433,66 @@ static void what_was_written_before_closing_arrives(void **state)
 	part(&m);
 }
 
+/* A reader that gets a record at a time, as criu's does. */
+struct record_reader {
+	int fd;
+	size_t len[16], count;
+};
+
+static void *read_records(void *arg)
+{
+	struct record_reader *r = arg;
+	struct tls_config config = certs_of("host-a", "ca");
+	struct err e = { 0 };
+	struct tls_context *x = tls_context_create(&config, true, false, &e);
+	struct tls_session *s = x ? tls_open(x, r->fd, TLS_SERVER, NULL, HANDSHAKE_MS, &e) : NULL;
+	static char buf[1 << 20];
+	ssize_t n = s ? 1 : 0;
+
+	while (n > 0 || n == -EAGAIN) {
+		n = tls_read(s, buf, sizeof(buf));
+		if (n > 0 && r->count < 16)
+			r->len[r->count++] = (size_t)n;
+		else if (n == -EAGAIN)
+			wait_readable(r->fd, HANDSHAKE_MS);
+	}
+	tls_close(s);
+	tls_context_destroy(x);
+	return NULL;
+}
+
+static void records_are_cut_where_their_user_says(void **state)
+{
+	static const uint32_t lens[] = { 32, TLS_CUT_MAX, TLS_CUT_MAX, 4096, 1, 24, 96 };
+	static uint8_t bytes[TLS_CUT_HEAD + TLS_CUT_MAX];
+	struct tls_config config = certs_of("host-b", "ca");
+	struct tls_gate *g = gate(&config);
+	struct record_reader r = { .count = 0 };
+	struct tls_link l;
+	struct err e = { 0 };
+	pthread_t thread;
+	int fd[2];
+
+	(void)state;
+	tcp_pair(fd);
+	r.fd = fd[1];
+	assert_int_equal(pthread_create(&thread, NULL, read_records, &r), 0);
+	assert_int_equal(tls_gate_wrap(g, fd[0], &(struct tls_wish){ TLS_CLIENT, "host-a", HANDSHAKE_MS, false, true, true }, &l, &e), 0);
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		le32_put(bytes, lens[i]);
+		/* in two pieces, neither of which is a record */
+		assert_int_equal(write_full(l.fd, bytes, 2), 0);
+		assert_int_equal(write_full(l.fd, bytes + 2, TLS_CUT_HEAD - 2 + lens[i]), 0);
+	}
+	tls_link_close(&l);
+	tls_gate_stop(g);
+	pthread_join(thread, NULL);
+	close(fd[1]);
+	assert_int_equal(r.count, sizeof(lens) / sizeof(lens[0]));
+	for (size_t i = 0; i < r.count; i++)
+		assert_int_equal(r.len[i], lens[i]);
+}
+
 static int make_certs(void **state)
 {
 	(void)state;
@@ -453,6 +514,7 @@ int main(void)
 		cmocka_unit_test(a_side_that_reads_no_more_still_speaks),
 		cmocka_unit_test(the_end_of_one_side_is_the_others),
 		cmocka_unit_test(what_was_written_before_closing_arrives),
+		cmocka_unit_test(records_are_cut_where_their_user_says),
 	};
 
 	return cmocka_run_group_tests(tests, make_certs, NULL);

@@ -1,0 +1,79 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# By TLS, mutual: Debian's criu pre-dumps twice and dumps into our page server and restores from there; and we pre-dump and dump into page servers of
+# Debian's criu, which restores from what they wrote. The process that moves finds its memory right each time.
+set -eu
+cd "$(dirname "$0")/../.."
+BUILD=${BUILD:-$PWD/build}
+export BUILD
+for p in criu openssl; do command -v $p > /dev/null || { echo "needs $p"; exit 77; }; done
+[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 290 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+
+t=$(mktemp -d)
+fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.err "$t"/*/*log 2> /dev/null; exit 1; }
+await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 900 ] || fail "never came true: $*"; sleep 0.1; done; }
+mkdir "$t/certs" && tests/lib/make-certs "$t/certs"
+creds() { echo "--tls --tls-cacert $t/certs/ca.pem --tls-cert $t/certs/$1.pem --tls-key $t/certs/$1.key"; }
+ln -s "$BUILD/dray" "$t/criu"
+stock=$(command -v criu)
+
+echo 20000 > /proc/sys/kernel/ns_last_pid
+subject_start() {
+	rm -f "$t/ready"
+	setsid "$BUILD/subjects/workload" --size 4M --rate 0.2 --pattern uniform --data heap --threads 2 --verify --ready "$t/ready" \
+		--report "$t/report" > "$t/subject.out" 2>&1 < /dev/null &
+	subject=$!
+	disown
+	await test -e "$t/ready"
+}
+right() {
+	rm -f "$t/report"
+	kill -USR1 "$subject"
+	await test -s "$t/report"
+	grep -q '"verdict":"right"' "$t/report" || fail "its memory is wrong: $(cat "$t/report")"
+}
+restored() { # IMAGES
+	await sh -c "! kill -0 $subject 2> /dev/null"
+	"$stock" restore -D "$1" -o "$t/restore.log" -v4 --shell-job -d || fail "restore"
+	right
+}
+
+subject_start
+mkdir "$t/server"
+"$BUILD/dray" page-server -D "$t/server" --chain $(creds host-a) --tls-allow host-b > "$t/server.out" 2> "$t/server.err" &
+server=$!
+await grep -q listening "$t/server.out"
+port=$(sed 's/.*://' "$t/server.out")
+theirs() { # VERB ROUND [OPTION...]
+	mkdir "$t/r$2"
+	"$stock" "$1" -t "$subject" -D "$t/r$2" -o "$t/r$2/log" -v4 --shell-job --track-mem --page-server --address 127.0.0.1 --port "$port" \
+		$(creds host-b) "${@:3}" || fail "stock $1, round $2"
+}
+theirs pre-dump 1
+theirs pre-dump 2 --prev-images-dir ../r1
+theirs dump 3 --prev-images-dir ../r2
+grep -c 'session-published .*name="host-b"' "$t/server.err" | grep -qx 3 || fail "not three sessions were published"
+kill "$server"
+wait "$server" || fail "the page server ended with $?"
+cp "$t"/r3/*.img "$t/server/3/"
+restored "$t/server/3"
+kill "$subject"
+echo "ok: stock criu sent by TLS"
+
+ours() { # VERB ROUND [OPTION...]: a stock server for it, then our sender
+	local port=$((7400 + $2))
+	mkdir "$t/sent-$2" "$t/got-$2"
+	"$stock" page-server -d -D "$t/got-$2" --address 127.0.0.1 --port $port -o "$t/got-$2/log" -v4 --pidfile "$t/server-$2" $(creds host-a) \
+		${3:+--prev-images-dir "../got-$(($2 - 1))"} || fail "the stock server"
+	"$t/criu" "$1" -t "$subject" -D "$t/sent-$2" -o "$t/sent-$2/log" -v4 --shell-job --track-mem --page-server --address 127.0.0.1 --port $port \
+		$(creds host-b) ${3:+--prev-images-dir "../sent-$(($2 - 1))"} || fail "$1, round $2"
+	await sh -c "! kill -0 $(cat "$t/server-$2") 2> /dev/null"
+	ls "$t/got-$2/pagemap-$subject.img" > /dev/null || fail "the stock server wrote no page map"
+}
+subject_start # another: what criu restored is in a time namespace, which we leave to it
+ours pre-dump 1
+ours dump 2 parent
+cp -n "$t"/sent-2/*.img "$t/got-2/"
+restored "$t/got-2"
+kill "$subject"
+echo "ok: we sent by TLS to stock criu"
