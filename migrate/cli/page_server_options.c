@@ -37,6 +37,9 @@ static const struct opt options[] = {
 		  "from an address: rounds of several would be taken for each other's." },
 	{ .name = "auto-dedup", .type = OPT_FLAG, .offset = FIELD(auto_dedup),
 	  .help = "Free the room of pages in the sets before that are sent again." },
+	{ .name = "flat", .type = OPT_FLAG, .offset = FIELD(flat),
+	  .help = "Publish sets that have all their pages, also those of the sets before, and need these no more. The sender waits meanwhile, some "
+		  "half a second for each GiB, with its tasks stopped in the last round." },
 	{ .name = "durable", .type = OPT_FLAG, .offset = FIELD(durable),
 	  .help = "Have everything on the disk before a sender is told that its session succeeded." },
 	{ .name = "max-sessions", .type = OPT_NUMBER, .offset = FIELD(max_sessions), .argument = "N", .preset = "0",
@@ -68,6 +71,8 @@ static int check(const void *config, struct err *e)
 
 	if (o->chain && o->prev_images_dir)
 		return err_set(e, ERR_USAGE, 0, "--chain and --prev-images-dir exclude each other");
+	if (o->flat && o->auto_dedup)
+		return err_set(e, ERR_USAGE, 0, "--flat and --auto-dedup exclude each other: a flat set has its own copy of every page");
 	if (o->chain && o->once)
 		return err_set(e, ERR_USAGE, 0, "--chain and --once exclude each other: name the set before by --prev-images-dir");
 	if (o->metrics && exporter_check(o->metrics, e) < 0)

@@ -9,6 +9,7 @@
 #include "images.pb-c.h"
 #include "pageserver/images/aside.h"
 #include "pageserver/images/dedup.h"
+#include "pageserver/images/fold.h"
 #include "pageserver/images/pagemap.h"
 #include "pageserver/images/pagemap_chain.h"
 #include "pageserver/images/pages_file.h"
@@ -22,7 +23,7 @@ struct image_set {
 	int home;
 	char *parent_path;
 	int parent; /* directory of the set before, -1 none */
-	bool auto_dedup, check_holes, durable;
+	bool auto_dedup, check_holes, durable, flat;
 	void (*published)(void *arg);
 	void *published_arg;
 	bool broken; /* something failed: never to be published */
@@ -340,14 +341,10 @@ static int set_hole(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_
 /* The pages file of a page map that lies there already, which is about to be replaced; 0 none. */
 static uint32_t replaced_pages(const struct image_set *s, const struct set_map *m)
 {
-	uint32_t id = 0;
 	struct err ignored = { 0 };
-	PagemapHead *h = (PagemapHead *)image_read_one(s->home, pagemap_image_type(m->kind), m->id, &pagemap_head__descriptor, &ignored);
+	uint32_t id;
 
-	if (h)
-		id = h->pages_id;
-	pagemap_head__free_unpacked(h, NULL);
-	return id;
+	return set_map_pages_id(s->home, m, &id, &ignored) < 0 ? 0 : id;
 }
 
 static int publish_map(const struct image_set *s, const struct set_map *m, struct err *e)
@@ -370,7 +367,7 @@ static int publish_map(const struct image_set *s, const struct set_map *m, struc
 
 static int publish(const struct image_set *s, struct err *e)
 {
-	if (s->parent_path && symlinkat(s->parent_path, s->home, "parent") < 0 && errno != EEXIST)
+	if (s->parent_path && !s->flat && symlinkat(s->parent_path, s->home, "parent") < 0 && errno != EEXIST)
 		return err_sys(e, "link the parent");
 	for (size_t i = 0; i < s->maps.count; i++)
 		if (publish_map(s, s->maps.v[i], e) < 0)
@@ -393,6 +390,13 @@ static void punch_parents(const struct image_set *s)
 	}
 }
 
+static int fold(struct image_set *s, struct err *e)
+{
+	struct fold_options o = { .home = s->home, .aside = s->aside.dir, .parent_path = s->parent_path, .durable = s->durable };
+
+	return s->flat && s->parent >= 0 ? fold_set(&o, &s->maps, e) : 0;
+}
+
 static int set_finish(struct page_sink *sink, struct err *e)
 {
 	struct image_set *s = set_of(sink);
@@ -400,7 +404,7 @@ static int set_finish(struct page_sink *sink, struct err *e)
 	if (s->broken)
 		return err_set(e, ERR_INTERNAL, 0, "a set that is broken can't be published");
 	s->broken = true; /* no second time */
-	if (end_map(s, e) < 0 || publish(s, e) < 0)
+	if (end_map(s, e) < 0 || fold(s, e) < 0 || publish(s, e) < 0)
 		return -1;
 	s->whole = true;
 	aside_close(&s->aside);
@@ -415,7 +419,7 @@ static void set_destroy(struct page_sink *sink)
 
 	if (!s)
 		return;
-	if (s->whole && s->auto_dedup && s->parent >= 0)
+	if (s->whole && s->auto_dedup && !s->flat && s->parent >= 0)
 		punch_parents(s);
 	drop_open(s);
 	pages_writer_finish(&s->pages);
@@ -467,6 +471,7 @@ struct page_sink *image_set_create(const struct image_set_options *o, struct err
 	s->auto_dedup = o->auto_dedup;
 	s->check_holes = o->check_holes;
 	s->durable = o->durable;
+	s->flat = o->flat;
 	s->published = o->published;
 	s->published_arg = o->published_arg;
 	s->maps.next_pages_id = o->first_pages_id;

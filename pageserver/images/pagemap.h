@@ -56,6 +56,7 @@ struct image_set_options {
 	bool auto_dedup;      /* when the finished sink is destroyed: punch out of the parents what is written again */
 	bool check_holes;     /* refuse a hole that the parent does not fill */
 	bool durable;         /* files and directory are on disk when finish returns */
+	bool flat;            /* finish folds the parents into the set before it is published; no link is made, auto_dedup means nothing (fold.h) */
 	void (*published)(void *arg); /* called by finish when the set is in its place; NULL: nobody */
 	void *published_arg;
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "images.pb-c.h"
 #include "pageserver/images/pagemap_table.h"
 
 void set_map_name(const struct set_map *m, char name[IMAGE_NAME_MAX])
@@ -59,6 +60,28 @@ static uint32_t take_number(struct set_maps *t, int home)
 	while (t->next_pages_id && number_is_taken(home, t->next_pages_id))
 		t->next_pages_id++;
 	return t->next_pages_id ? t->next_pages_id++ : 0;
+}
+
+uint32_t set_maps_numbers_in_a_row(uint32_t from, size_t count, int home)
+{
+	for (size_t n = 0; from && n < count; n++) {
+		if (number_is_taken(home, from + (uint32_t)n)) {
+			from += (uint32_t)n + 1;
+			n = SIZE_MAX; /* begins anew */
+		}
+	}
+	return from;
+}
+
+int set_map_pages_id(int dirfd, const struct set_map *m, uint32_t *pages_id, struct err *e)
+{
+	PagemapHead *h = (PagemapHead *)image_read_one(dirfd, pagemap_image_type(m->kind), m->id, &pagemap_head__descriptor, e);
+
+	if (!h)
+		return -1;
+	*pages_id = h->pages_id;
+	pagemap_head__free_unpacked(h, NULL);
+	return 0;
 }
 
 static int grow(struct set_maps *t, struct err *e)

@@ -32,6 +32,10 @@ void set_map_name(const struct set_map *m, char name[IMAGE_NAME_MAX]);
 struct set_map *set_maps_find(const struct set_maps *t, enum pagemap_kind kind, uint64_t id); /* NULL: not there */
 /* One that is not there yet. Its pages file gets the next number that no file in home has. */
 struct set_map *set_maps_add(struct set_maps *t, enum pagemap_kind kind, uint64_t id, int home, struct err *e);
+/* The number of its pages file, as the page map in dirfd has it. */
+int set_map_pages_id(int dirfd, const struct set_map *m, uint32_t *pages_id, struct err *e);
+/* From which number on, at least `from`, so many are free in home. */
+uint32_t set_maps_numbers_in_a_row(uint32_t from, size_t count, int home);
 void set_maps_finish(struct set_maps *t);
 
 #endif

@@ -23,6 +23,7 @@ struct page_server_options {
 	const char *prev_images_dir; /* the set before, relative to the session's directory; NULL: none */
 	bool chain;             /* the set before is the one that was last published for the same address */
 	bool auto_dedup, durable;
+	bool flat;              /* sets are published whole, without parents */
 	uint64_t max_sessions;  /* at once; 0: any number */
 	uint64_t session_bytes, session_time_ms, idle_timeout_ms; /* 0: no limit */
 	uint64_t drain_timeout_ms; /* of sessions under way when it is told to stop; 0: as long as they take */

@@ -32,7 +32,7 @@ int page_server_listen(const char *address, uint16_t port, struct err *e)
 static int receive(int fd, bool inherited, const struct page_server_config *c, struct page_server_report *out, struct err *e)
 {
 	struct image_set_options o = { .dirfd = c->images_dir, .first_pages_id = FIRST_PAGES_ID, .parent = c->parent,
-				       .auto_dedup = c->auto_dedup, .check_holes = true, .durable = c->durable };
+				       .auto_dedup = c->auto_dedup, .check_holes = true, .durable = c->durable, .flat = c->flat };
 	struct page_sink *sink;
 	int rc;
 

@@ -38,6 +38,7 @@ struct page_server_config {
 	int images_dir;     /* borrowed: where the set is published */
 	const char *parent; /* the set before, relative to images_dir; NULL: none */
 	bool auto_dedup;    /* punch out of it what is sent again */
+	bool flat;          /* the set is published without need of a parent */
 	bool durable;       /* on the disk before the sender is told */
 	struct page_server_limits limits;
 	struct tls_gate *tls;  /* borrowed; the sender must speak TLS then, as criu does. NULL: it must not. Not on an inherited socket */

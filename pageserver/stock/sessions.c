@@ -53,7 +53,7 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 				      struct ps_meter *meter, struct err *e)
 {
 	const struct page_server_options *o = s->options;
-	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable,
+	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable, .flat = o->flat,
 					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms },
 					.tls = s->tls, .tls_name = o->tls_name, .published = say_published, .arg = &line, .meter = meter };
 	struct page_server_report r = { 0 };
