@@ -4,25 +4,24 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "migrate/cli/status.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/sock.h"
+#include "proto/base/unix_sock.h"
 
 enum { PATIENCE_MS = 5000, ANSWER_MAX = 4 << 20 };
 
 static int connect_unix(const char *path, struct err *e)
 {
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct sockaddr_un a;
 
 	if (fd < 0)
 		return err_sys(e, "socket");
-	if (strlen(path) >= sizeof(a.sun_path))
-		return err_set(e, ERR_USAGE, 0, "%.120s...: a socket's path has at most %zu bytes", path, sizeof(a.sun_path) - 1);
-	memcpy(a.sun_path, path, strlen(path) + 1);
+	if (unix_address(path, &a, e) < 0)
+		return -1;
 	if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
 		return errno == EACCES || errno == EPERM ? err_sys(e, "%s", path) : err_set(e, ERR_PEER, errno, "%s", path);
 	return steal_fd(&fd);

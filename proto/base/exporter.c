@@ -9,8 +9,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +18,7 @@
 #include "proto/base/log.h"
 #include "proto/base/sandbox.h"
 #include "proto/base/sock.h"
+#include "proto/base/unix_sock.h"
 
 enum {
 	CLIENTS_MAX = 16,
@@ -284,49 +283,19 @@ int exporter_check(const char *where, struct err *e)
 	char host[SOCK_HOST_MAX];
 	uint16_t port;
 
-	if (path && (!path[0] || strlen(path) >= sizeof(a.sun_path)))
-		return err_set(e, ERR_USAGE, 0, "a socket's path has 1 to %zu bytes", sizeof(a.sun_path) - 1);
 	if (path)
-		return 0;
+		return unix_address(path, &a, e);
 	if (!colon || !colon[1] || colon[strspn(colon, ":0123456789")])
 		return err_set(e, ERR_USAGE, 0, "\"%.80s\" is neither ADDRESS:PORT nor unix:PATH", where);
 	return sock_parse(where, 0, host, &port, e);
 }
 
-/* A socket that its daemon left behind goes; one that is answered on, or something else, stays. */
-static int remove_stale(const struct sockaddr_un *a, struct err *e)
-{
-	cleanup_fd int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-
-	if (lstat(a->sun_path, &st) < 0)
-		return errno == ENOENT ? 0 : err_sys(e, "%s", a->sun_path);
-	if (!S_ISSOCK(st.st_mode))
-		return err_set(e, ERR_CONFLICT, 0, "%s is there and is no socket", a->sun_path);
-	if (probe < 0)
-		return err_sys(e, "socket");
-	if (connect(probe, (const struct sockaddr *)a, sizeof(*a)) == 0 || errno == EAGAIN)
-		return err_set(e, ERR_CONFLICT, 0, "%s is in use by another process", a->sun_path);
-	return unlink(a->sun_path) < 0 ? err_sys(e, "remove %s", a->sun_path) : 0;
-}
-
 static int listen_unix(const char *path, struct err *e)
 {
-	cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	mode_t before;
-	int rc;
+	cleanup_fd int fd = unix_bind(path, SOCK_STREAM, 0177, e);
 
 	if (fd < 0)
-		return err_sys(e, "socket");
-	memcpy(a.sun_path, path, strlen(path) + 1);
-	if (remove_stale(&a, e) < 0)
 		return -1;
-	before = umask(0177);
-	rc = bind(fd, (const struct sockaddr *)&a, sizeof(a));
-	umask(before);
-	if (rc < 0)
-		return err_sys(e, "bind %s", path);
 	if (listen(fd, CLIENTS_MAX) < 0) {
 		err_sys(e, "listen on %s", path);
 		unlink(path);
