@@ -6,23 +6,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* vma_entry.status of CRIU's image format */
+#include "proto/image/vma_status.h"
+
 enum {
-	STATUS_VSYSCALL = 0x4,
-	STATUS_VDSO = 0x8,
-	STATUS_FILE_PRIVATE = 0x40,
-	STATUS_FILE_SHARED = 0x80,
-	STATUS_ANON_SHARED = 0x100,
-	STATUS_ANON_PRIVATE = 0x200,
-	STATUS_SYSV = 0x400,
-	STATUS_SOCKET = 0x800,
-	STATUS_VVAR = 0x1000,
-	STATUS_AIO = 0x2000,
-	STATUS_SHADOW_STACK = 0x8000,
-	STATUS_GUARD = 0x10000,
-	STATUS_UPROBES = 0x20000,
-	STATUS_NOT_STAGED = STATUS_VSYSCALL | STATUS_VDSO | STATUS_VVAR | STATUS_GUARD,
-	STATUS_UNSUPPORTED = STATUS_SYSV | STATUS_SOCKET | STATUS_AIO | STATUS_SHADOW_STACK | STATUS_UPROBES,
+	STATUS_NOT_STAGED = VMA_STATUS_KERNELS | VMA_STATUS_GUARD,
+	STATUS_UNSUPPORTED = VMA_STATUS_SYSV | VMA_STATUS_SOCKET | VMA_STATUS_AIO | VMA_STATUS_SHADOW_STACK | VMA_STATUS_UPROBES,
 };
 
 static int check_range(const VmaEntry *v, uint64_t last_end, struct err *e)
@@ -43,17 +31,17 @@ static int find_kind(const VmaEntry *v, const struct stage_files *files, struct 
 	if (v->status & STATUS_UNSUPPORTED || v->flags & MAP_HUGETLB)
 		return err_set(e, ERR_UNSUPPORTED, 0, "mapping %llx-%llx: of a kind (%#x) that can't be staged",
 			       (unsigned long long)v->start, (unsigned long long)v->end, v->status);
-	if (v->status & STATUS_ANON_PRIVATE) {
+	if (v->status & VMA_STATUS_ANON_PRIVATE) {
 		s->kind = SEGMENT_ANON;
 		return 0;
 	}
 	f = stage_files_find(files, v->shmid);
-	if (!f || !(v->status & (STATUS_FILE_PRIVATE | STATUS_FILE_SHARED | STATUS_ANON_SHARED)))
+	if (!f || !(v->status & (VMA_STATUS_FILE_PRIVATE | VMA_STATUS_FILE_SHARED | VMA_STATUS_ANON_SHARED)))
 		return err_set(e, ERR_PROTOCOL, 0, "mapping %llx-%llx: file %llu was not announced", (unsigned long long)v->start,
 			       (unsigned long long)v->end, (unsigned long long)v->shmid);
 	s->file = v->shmid;
 	s->pgoff = v->pgoff;
-	if (v->status & STATUS_FILE_PRIVATE)
+	if (v->status & VMA_STATUS_FILE_PRIVATE)
 		s->kind = SEGMENT_FILE_PRIVATE;
 	else
 		s->kind = f->shmem ? SEGMENT_SHMEM : SEGMENT_FILE_SHARED;

@@ -13,9 +13,10 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/image/vma_status.h"
 #include "proto/wire/range_list.h"
 
-enum { FETCH_MS = 20 * 1000, STATUS_ANON_PRIVATE = 0x200, BURST = 16 /* messages of one connection before the others have their turn */ };
+enum { FETCH_MS = 20 * 1000, BURST = 16 /* messages of one connection before the others have their turn */ };
 
 /* A connection, as far as its next message has come. */
 struct late_conn {
@@ -310,7 +311,7 @@ int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, const
 	if (!s->late)
 		return -1;
 	for (size_t i = 0; i < mm->n_vmas && rc == 0; i++)
-		if (mm->vmas[i]->status & STATUS_ANON_PRIVATE)
+		if (mm->vmas[i]->status & VMA_STATUS_ANON_PRIVATE)
 			rc = watch(s, mm->vmas[i], &watched, e);
 	if (rc == 0 && watched != s->runs.data_pages)
 		rc = err_set(e, ERR_PROTOCOL, 0, "post-copy: %llu pages are to come late outside private anonymous memory",

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATUS_FILE = 0x40 | 0x80, STATUS_ANON_SHARED = 0x100, STATUS_SYSV = 0x400, STATUS_MEMFD = 0x4000 };
+#include "proto/image/vma_status.h"
 
 static MemfdInodeEntry *inode(const struct tree_read *r, uint64_t id)
 {
@@ -93,7 +93,7 @@ static int name_segment(struct tree_read *r, VmaEntry *v)
 		return -1;
 	if (m->size < v->pgoff + (v->end - v->start))
 		m->size = v->pgoff + (v->end - v->start);
-	v->status = (v->status & ~(uint32_t)STATUS_ANON_SHARED) | 0x80 | STATUS_MEMFD;
+	v->status = (v->status & ~(uint32_t)VMA_STATUS_ANON_SHARED) | VMA_STATUS_FILE_SHARED | VMA_STATUS_MEMFD;
 	return segment_file(r, (uint32_t)m->inode_id, &v->shmid);
 }
 
@@ -106,7 +106,7 @@ int tree_read_memory(struct tree_read *r)
 	for (size_t i = 0; i < r->task->mm->n_vmas; i++) {
 		VmaEntry *v = r->task->mm->vmas[i];
 
-		if (v->status & STATUS_ANON_SHARED && !(v->status & STATUS_SYSV) && name_segment(r, v) < 0)
+		if (v->status & VMA_STATUS_ANON_SHARED && !(v->status & VMA_STATUS_SYSV) && name_segment(r, v) < 0)
 			return -1;
 	}
 	return 0;
@@ -127,9 +127,9 @@ static int check_vma(struct tree_read *r, const VmaEntry *v)
 {
 	const FileEntry *f = tree_file(r, v->shmid);
 
-	if (!(v->status & STATUS_FILE))
+	if (!(v->status & (VMA_STATUS_FILE_PRIVATE | VMA_STATUS_FILE_SHARED)))
 		return 0;
-	if (f && (v->status & STATUS_MEMFD ? f->memfd != NULL : f->reg != NULL))
+	if (f && (v->status & VMA_STATUS_MEMFD ? f->memfd != NULL : f->reg != NULL))
 		return 0;
 	return err_set(r->e, ERR_PROTOCOL, 0, "mm-%u.img: mapping %llx-%llx is of file %llu, which files.img lacks", r->task->ps->pid,
 		       (unsigned long long)v->start, (unsigned long long)v->end, (unsigned long long)v->shmid);

@@ -11,10 +11,7 @@
 
 #include "migrate/track/pagemap.h"
 #include "proto/base/cleanup.h"
-
-/* vma_entry.status, docs/images.md */
-enum { STATUS_REGULAR = 1 << 0, STATUS_VSYSCALL = 1 << 2, STATUS_VDSO = 1 << 3, STATUS_HEAP = 1 << 5, STATUS_FILE_PRIVATE = 1 << 6,
-       STATUS_FILE_SHARED = 1 << 7, STATUS_ANON_PRIVATE = 1 << 9, STATUS_VVAR = 1 << 12, STATUS_MEMFD = 1 << 14 };
+#include "proto/image/vma_status.h"
 
 /* Resident memory in 4 KiB pages up to which reading flags costs little: some 3 ms. */
 #define WALK_SHORT (64ull << 20)
@@ -32,19 +29,19 @@ static uint32_t status_of(const struct vma *v)
 {
 	switch (v->kind) {
 	case VMA_ANON:
-		return STATUS_REGULAR | STATUS_ANON_PRIVATE | (v->heap ? STATUS_HEAP : 0);
+		return VMA_STATUS_REGULAR | VMA_STATUS_ANON_PRIVATE | (v->heap ? VMA_STATUS_HEAP : 0);
 	case VMA_FILE_PRIVATE:
-		return STATUS_REGULAR | STATUS_FILE_PRIVATE;
+		return VMA_STATUS_REGULAR | VMA_STATUS_FILE_PRIVATE;
 	case VMA_FILE_SHARED:
-		return STATUS_REGULAR | STATUS_FILE_SHARED;
+		return VMA_STATUS_REGULAR | VMA_STATUS_FILE_SHARED;
 	case VMA_SHMEM:
-		return STATUS_REGULAR | STATUS_FILE_SHARED | STATUS_MEMFD;
+		return VMA_STATUS_REGULAR | VMA_STATUS_FILE_SHARED | VMA_STATUS_MEMFD;
 	case VMA_VDSO:
-		return STATUS_REGULAR | STATUS_VDSO | STATUS_ANON_PRIVATE;
+		return VMA_STATUS_REGULAR | VMA_STATUS_VDSO | VMA_STATUS_ANON_PRIVATE;
 	case VMA_VVAR:
-		return STATUS_REGULAR | STATUS_VVAR | STATUS_ANON_PRIVATE;
+		return VMA_STATUS_REGULAR | VMA_STATUS_VVAR | VMA_STATUS_ANON_PRIVATE;
 	case VMA_VSYSCALL:
-		return STATUS_VSYSCALL | STATUS_ANON_PRIVATE;
+		return VMA_STATUS_VSYSCALL | VMA_STATUS_ANON_PRIVATE;
 	case VMA_AIO:
 	case VMA_HUGETLB:
 	case VMA_OTHER:

@@ -11,12 +11,11 @@
 
 #include "migrate/restore/restore_priv.h"
 #include "pageserver/images/pagemap.h"
+#include "proto/image/vma_status.h"
 #include "proto/wire/range_list.h"
 
 #define HUGE_SIZE (2ull << 20)
-enum { STATUS_VSYSCALL = 0x4, STATUS_VDSO = 0x8, STATUS_VVAR = 0x1000, STATUS_FILE_PRIVATE = 0x40, STATUS_FILE_SHARED = 0x80, STATUS_ANON = 0x200,
-       SEAL_SEAL = 1 };
-enum { STATUS_KERNELS = STATUS_VSYSCALL | STATUS_VDSO | STATUS_VVAR };
+enum { SEAL_SEAL = 1 };
 
 static int out_of_memory(struct restore *r)
 {
@@ -115,11 +114,11 @@ static int add_vma(struct restore_layout *l, struct restore *r, const VmaEntry *
 	VmaEntry *copy = &l->vma[l->message.n_vmas];
 	const FileEntry *f;
 
-	if (v->status & STATUS_KERNELS)
+	if (v->status & VMA_STATUS_KERNELS)
 		return 0;
 	*copy = *v;
 	l->vmas[l->message.n_vmas++] = copy;
-	if (!(v->status & (STATUS_FILE_PRIVATE | STATUS_FILE_SHARED)))
+	if (!(v->status & (VMA_STATUS_FILE_PRIVATE | VMA_STATUS_FILE_SHARED)))
 		return 0;
 	f = tree_images_file(r->tree, v->shmid);
 	if (f->memfd)
@@ -173,10 +172,10 @@ static int place_run(struct restore_layout *l, struct restore *r, uint64_t start
 		while (*at < mm->n_vmas && mm->vmas[*at]->end <= start)
 			++*at;
 		v = *at < mm->n_vmas ? mm->vmas[*at] : NULL;
-		if (!v || v->start > start || !(v->status & (STATUS_ANON | STATUS_FILE_PRIVATE)))
+		if (!v || v->start > start || !(v->status & (VMA_STATUS_ANON_PRIVATE | VMA_STATUS_FILE_PRIVATE)))
 			return err_set(r->e, ERR_PROTOCOL, 0, "pagemap-%u.img: the page at 0x%" PRIx64 " is in no private mapping", r->task->ps->pid, start);
 		stop = v->end < end ? v->end : end;
-		if (v->status & STATUS_ANON && !(v->status & STATUS_KERNELS) && add_populate(l, r, start, stop) < 0)
+		if (v->status & VMA_STATUS_ANON_PRIVATE && !(v->status & VMA_STATUS_KERNELS) && add_populate(l, r, start, stop) < 0)
 			return -1;
 		start = stop;
 	}
@@ -192,7 +191,7 @@ static int add_late(struct restore_layout *l, struct restore *r, const struct pa
 	for (size_t i = 0; i < mm->n_vmas && at < end; i++) {
 		const VmaEntry *v = mm->vmas[i];
 
-		if (v->start <= at && at < v->end && v->status & STATUS_ANON && !(v->status & STATUS_KERNELS))
+		if (v->start <= at && at < v->end && v->status & VMA_STATUS_ANON_PRIVATE && !(v->status & VMA_STATUS_KERNELS))
 			at = v->end;
 	}
 	if (at < end)
@@ -249,7 +248,7 @@ static int add_load(struct restore_layout *l, struct restore *r)
 	for (size_t i = 0; i < r->task->mm->n_vmas; i++) {
 		const VmaEntry *v = r->task->mm->vmas[i];
 
-		if (!(v->status & STATUS_KERNELS))
+		if (!(v->status & VMA_STATUS_KERNELS))
 			continue;
 		if (q->skips == LOAD_SKIPS_MAX)
 			return err_set(r->e, ERR_PROTOCOL, 0, "mm-%u.img: more than %d mappings of the kernel's", r->task->ps->pid, LOAD_SKIPS_MAX);

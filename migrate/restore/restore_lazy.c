@@ -13,11 +13,12 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/image/vma_status.h"
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
-enum { STATUS_ANON = 0x200, TRIES = 10, CALLS = 64 };
+enum { TRIES = 10, CALLS = 64 };
 
 typedef int vma_fn(int uffd, uint64_t start, uint64_t end, struct err *e);
 
@@ -34,7 +35,8 @@ static int each_vma(const struct restore_late *t, vma_fn *fn, struct err *e)
 	const MmEntry *mm = t->r->task->mm;
 
 	for (size_t i = 0; i < mm->n_vmas; i++)
-		if (mm->vmas[i]->status & STATUS_ANON && has_late(&t->l->late, mm->vmas[i]) && fn(t->uffd, mm->vmas[i]->start, mm->vmas[i]->end, e) < 0)
+		if (mm->vmas[i]->status & VMA_STATUS_ANON_PRIVATE && has_late(&t->l->late, mm->vmas[i]) &&
+		    fn(t->uffd, mm->vmas[i]->start, mm->vmas[i]->end, e) < 0)
 			return -1;
 	return 0;
 }

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vma_status.h - bits of vma_entry.status in CRIU's image format (docs/images.md): what kind of mapping it is. */
+#ifndef DRAY_IMAGE_VMA_STATUS_H
+#define DRAY_IMAGE_VMA_STATUS_H
+
+enum vma_status {
+	VMA_STATUS_REGULAR = 0x1,
+	VMA_STATUS_VSYSCALL = 0x4,
+	VMA_STATUS_VDSO = 0x8,
+	VMA_STATUS_HEAP = 0x20,
+	VMA_STATUS_FILE_PRIVATE = 0x40,
+	VMA_STATUS_FILE_SHARED = 0x80,
+	VMA_STATUS_ANON_SHARED = 0x100,
+	VMA_STATUS_ANON_PRIVATE = 0x200,
+	VMA_STATUS_SYSV = 0x400,
+	VMA_STATUS_SOCKET = 0x800,
+	VMA_STATUS_VVAR = 0x1000,
+	VMA_STATUS_AIO = 0x2000,
+	VMA_STATUS_MEMFD = 0x4000,
+	VMA_STATUS_SHADOW_STACK = 0x8000,
+	VMA_STATUS_GUARD = 0x10000,
+	VMA_STATUS_UPROBES = 0x20000,
+	VMA_STATUS_KERNELS = VMA_STATUS_VSYSCALL | VMA_STATUS_VDSO | VMA_STATUS_VVAR, /* the kernel maps them */
+};
+
+#endif
