@@ -13,6 +13,7 @@
 #include "migrate/pagesink/ps_frames.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
+#include "proto/base/plain_text.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_relay.h"
 #include "proto/wire/hello.h"
@@ -201,7 +202,8 @@ static int failure_said(const struct ps_sink *s, const struct ps_native_answer *
 
 	if (receive(s->fd, text, a->text, WORDS_MS) < 0)
 		return server_gone(0, e);
-	ps_native_text_clean(text, a->text);
+	text[a->text] = '\0';
+	plain_text(text, a->text);
 	return err_set(e, ERR_PEER, 0, "the page server: %s", text);
 }
 
@@ -250,8 +252,10 @@ static int look_for_words(const struct ps_sink *s, struct err *e)
 	char byte;
 	uint32_t ignored;
 
-	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 || native_answer(s, &ignored, WORDS_MS, e) < 0)
-		return err_is_set(e) ? -1 : 0;
+	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+		return 0;
+	if (native_answer(s, &ignored, WORDS_MS, e) < 0)
+		return -1;
 	return err_set(e, ERR_PROTOCOL, 0, "the page server answers what it was not asked");
 }
 
@@ -263,7 +267,6 @@ static int send_frame(const struct ps_sink *s, struct err *e)
 
 	if (!count)
 		return 0;
-	err_clear(e);
 	if (look_for_words(s, e) < 0)
 		return -1;
 	start = clock_us();

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "proto/base/io.h"
+#include "proto/base/plain_text.h"
 
 enum { VALUES_MAX = 16 }; /* of a metric: one for each label, or the buckets of a histogram and behind them its sum */
 _Static_assert((int)METRIC_KILLED < (int)VALUES_MAX && (int)LIMITS <= (int)VALUES_MAX, "a value for each label");
@@ -190,9 +191,7 @@ static void copy_plain(char *to, size_t size, const char *from)
 
 	memcpy(to, from, n);
 	memset(to + n, 0, size - n);
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)to[i] < 0x20 || to[i] == 0x7f)
-			to[i] = '?';
+	plain_text(to, n);
 }
 
 struct session_row *metrics_row_begin(struct metrics *m, uint64_t number, const char *peer, const char *dir)

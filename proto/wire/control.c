@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
+#include "proto/base/plain_text.h"
 #include "proto/wire/unpack.h"
 
 enum {
@@ -177,11 +179,9 @@ static int abort_error(const Drayage__Abort *a, struct err *e)
 {
 	enum err_kind kind = a->kind > ERR_NONE && a->kind < ERR_KINDS ? (enum err_kind)a->kind : ERR_PEER;
 	char text[ABORT_TEXT_MAX];
-	size_t n = 0;
 
-	for (const char *p = a->text; *p && n + 1 < sizeof(text); p++)
-		text[n++] = (unsigned char)*p < 0x20 || *p == 0x7f ? '?' : *p;
-	text[n] = '\0';
+	snprintf(text, sizeof(text), "%s", a->text);
+	plain_text(text, strlen(text));
 	err_set(e, kind, 0, "peer: %s", text);
 	e->num = a->number >= 0 && a->number < 4096 ? a->number : 0; /* the text spells it out already */
 	return -1;

@@ -26,14 +26,6 @@ int ps_native_answer_decode(const void *buf, struct ps_native_answer *a)
 	return a->text && !a->kind ? -EPROTO : 0;
 }
 
-void ps_native_text_clean(char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
-			text[i] = '?';
-	text[len] = '\0';
-}
-
 /* The caps of a run make the sum fit. */
 static uint64_t all_pages(const struct page_run *runs, uint32_t count)
 {

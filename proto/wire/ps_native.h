@@ -26,8 +26,6 @@ struct ps_native_answer {
 };
 void ps_native_answer_encode(const struct ps_native_answer *a, void *buf);
 int ps_native_answer_decode(const void *buf, struct ps_native_answer *a);
-/* Makes text that a peer sent fit to be shown: no control characters. len: without the zero byte that it gets. */
-void ps_native_text_clean(char *text, size_t len);
 
 /* The command before a frame of these runs. */
 struct ps_command ps_native_command(const struct page_run *runs, uint32_t count, uint16_t flags, uint64_t dst);
