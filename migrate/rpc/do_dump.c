@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <sys/socket.h>
-
 #include "migrate/criu/cpuinfo.h"
 #include "migrate/pagesink/ps_sink.h"
 #include "migrate/rpc/operations.h"
@@ -59,10 +57,7 @@ struct elsewhere {
 /* Who was refused by TLS learns it only when something should have come back. */
 static int explained(const struct elsewhere *x, struct err *e)
 {
-	if (x->tls.fd >= 0 && e->kind == ERR_PEER) {
-		shutdown(x->tls.fd, SHUT_WR); /* a relay that has nothing to say ends with it, and isn't waited for */
-		tls_link_explain(&x->tls, e);
-	}
+	tls_link_failed(&x->tls, e);
 	return -1;
 }
 

@@ -58,10 +58,8 @@ static int receive_by_tls(int fd, const struct page_server_config *c, struct pag
 		return -1;
 	rc = receive(l.fd, false, c, out, e);
 	memcpy(out->name, l.peer, sizeof(out->name));
-	if (rc < 0 && e->kind == ERR_PEER) {
-		shutdown(l.fd, SHUT_WR); /* a relay that has nothing to say ends with it, and isn't waited for */
-		tls_link_explain(&l, e);
-	}
+	if (rc < 0)
+		tls_link_failed(&l, e);
 	tls_link_close(&l);
 	return rc;
 }

@@ -220,6 +220,14 @@ void tls_link_explain(const struct tls_link *l, struct err *e)
 		*e = w.err;
 }
 
+void tls_link_failed(const struct tls_link *l, struct err *e)
+{
+	if (l->fd < 0 || e->kind != ERR_PEER)
+		return;
+	shutdown(l->fd, SHUT_WR); /* a relay that has nothing to say ends with it */
+	tls_link_explain(l, e);
+}
+
 void tls_link_close(struct tls_link *l)
 {
 	if (l->fd >= 0)

@@ -53,6 +53,9 @@ int tls_gate_wrap(struct tls_gate *g, int fd, const struct tls_wish *w, struct t
 /* Why a link broke, if it was TLS that broke: replaces what is in e. A TLS 1.3 client learns only after the handshake that its certificate was
  * refused: whoever first reads from a link, in vain, asks here. */
 void tls_link_explain(const struct tls_link *l, struct err *e);
+/* The same after a failure in the middle of a link's use, where e says that the peer is gone: an end that had nothing to say is not waited for. Nothing
+ * can be written to the link behind it. */
+void tls_link_failed(const struct tls_link *l, struct err *e);
 void tls_link_close(struct tls_link *l); /* accepts TLS_LINK_NONE */
 
 #endif
