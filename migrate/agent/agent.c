@@ -23,8 +23,6 @@
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
 #include "proto/base/sock.h"
-#include "proto/wire/frame.h"
-#include "proto/wire/control.h"
 
 enum { AT_SIGNALS, AT_LISTENER, AT_HELLOS, AT_CHILDREN = AT_HELLOS + HELLOS_MAX }; /* in what is polled */
 
@@ -190,20 +188,16 @@ static void grant(struct agent *a, struct child *c, uint64_t bytes)
 {
 	struct agent_message m = { .kind = AGENT_GRANTED };
 	uint64_t max = a->config->max_memory, used = 0;
-	bool refused = false;
 
 	for (size_t i = 0; i < a->children; i++)
 		used += a->child[i].pid ? a->child[i].reserved : 0;
-	if (max) {
+	if (max)
 		m.value = max > used ? max - used : 0;
-		if (bytes > m.value)
-			refused = true;
-		else
-			c->reserved = bytes;
-	}
-	if (refused) {
+	if (max && bytes > m.value) {
 		m.kind = AGENT_REFUSED;
 		metrics_add(a->metrics, METRIC_LIMITS, LIMIT_MEMORY, 1);
+	} else if (max) {
+		c->reserved = bytes;
 	}
 	send_fds(c->line, &m, sizeof(m), NULL, 0); /* a session that is gone needs no answer */
 }
@@ -258,21 +252,10 @@ static void reap(struct agent *a)
 
 /* --- hellos --------------------------------------------------------------------------------------------------------------------- */
 
-static void send_hello(int fd, const struct hello *theirs, enum hello_status status)
-{
-	struct hello h = { .version = HELLO_VERSION, .role = theirs->role, .status = (uint8_t)status, .index = theirs->index,
-			   .features = theirs->features & HELLO_FEATURES_KNOWN, .id = theirs->id,
-			   .max_frame_pages = FRAME_MAX_PAGES, .max_control_len = CONTROL_MAX };
-	unsigned char buf[HELLO_SIZE];
-
-	hello_encode(&h, buf);
-	write_full(fd, buf, sizeof(buf)); /* 64 bytes fit an empty socket buffer; a peer that is gone is found by who reads next */
-}
-
 static void refuse(const struct hello *h, const struct caller *c, enum hello_status status)
 {
 	log_event(LOG_WARN, "hello-refused", "peer=%s role=%u status=%u", c->peer, h->role, (unsigned)status);
-	send_hello(c->fd, h, status);
+	hello_answer(c->fd, h, status);
 }
 
 /* The answer goes out before the connection is handed over: from then on others speak on it. On a stream only its sender does, and what that
@@ -296,7 +279,7 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 		refuse(h, c, status);
 		return;
 	}
-	send_hello(c->fd, h, HELLO_OK);
+	hello_answer(c->fd, h, HELLO_OK); /* a peer that is gone is found by who reads next */
 	switch ((enum hello_role)h->role) {
 	case HELLO_CONTROL:
 		status = start_session(a, h, c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* channel.h - requests from a session or a restore to its husk over a socketpair, one at a time, each answered once.
- * (CHANNEL_AGAIN excepted). Both ends are ours and on one machine: native layout, no version. Payloads may carry what a peer sent (a packed RoundBegin), which
- * the husk unpacks with the peer's caps. Threads: one an end. Fails: err. */
+ * Only CHANNEL_AGAIN is not answered. Both ends are ours and on one machine: native layout, no version. Payloads may carry what a peer sent (a
+ * packed RoundBegin), which the husk unpacks with the peer's caps. Threads: one an end. Fails: err. */
 #ifndef DRAY_MIGRATE_CHANNEL_H
 #define DRAY_MIGRATE_CHANNEL_H
 

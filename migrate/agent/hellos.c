@@ -13,6 +13,8 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
+#include "proto/wire/control.h"
+#include "proto/wire/frame.h"
 
 enum {
 	HANDSHAKE_MS = 5000,
@@ -39,6 +41,17 @@ struct hellos {
 	void *arg;
 	struct waiting waiting[HELLOS_MAX];
 };
+
+int hello_answer(int fd, const struct hello *theirs, enum hello_status status)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = theirs->role, .status = (uint8_t)status, .index = theirs->index,
+			   .features = theirs->features & HELLO_FEATURES_KNOWN, .id = theirs->id,
+			   .max_frame_pages = FRAME_MAX_PAGES, .max_control_len = CONTROL_MAX };
+	unsigned char buf[HELLO_SIZE];
+
+	hello_encode(&h, buf);
+	return send(fd, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(buf) ? 0 : -1;
+}
 
 struct hellos *hellos_create(struct tls_gate *gate, struct metrics *metrics, hello_handler *handler, void *arg)
 {

@@ -21,6 +21,9 @@ struct caller {
 /* rc: of hello_decode; with -EPROTONOSUPPORT only version, role and status of h are set. */
 typedef void hello_handler(void *arg, int rc, const struct hello *h, const struct caller *c);
 
+/* Answers a hello, on a connection whose buffer is empty: 64 bytes fit. -1: it could not be said. */
+int hello_answer(int fd, const struct hello *theirs, enum hello_status status);
+
 struct hellos;
 /* gate: NULL for plain text. metrics: counts what fails in TLS; may be NULL. NULL: no memory. */
 struct hellos *hellos_create(struct tls_gate *gate, struct metrics *metrics, hello_handler *handler, void *arg);

@@ -11,10 +11,12 @@
 
 #include "control.pb-c.h"
 #include "migrate/agent/channel.h"
+#include "migrate/agent/hellos.h"
 #include "migrate/agent/husk.h"
 #include "migrate/agent/late_session.h"
-#include "migrate/conduct/host_facts.h"
 #include "migrate/agent/session_answers.h"
+#include "migrate/agent/session_meter.h"
+#include "migrate/conduct/host_facts.h"
 #include "migrate/conduct/journal.h"
 #include "migrate/freeze/freezer.h"
 #include "migrate/native/rebuild.h"
@@ -24,7 +26,6 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/wire/control.h"
-#include "proto/wire/frame.h"
 #include "proto/wire/manifest_message.h"
 
 enum {
@@ -184,17 +185,12 @@ static bool may_come_again(const struct session *s, const struct agent_message *
 static int on_stream_again(struct session *s, const struct agent_message *m, int fd)
 {
 	bool may = may_come_again(s, m);
-	struct hello h = { .version = HELLO_VERSION, .role = HELLO_AGAIN, .status = may ? HELLO_OK : HELLO_REFUSED, .index = m->index,
-			   .features = s->config->features, .id = s->config->id, .max_frame_pages = FRAME_MAX_PAGES,
-			   .max_control_len = CONTROL_MAX };
-	unsigned char buf[HELLO_SIZE];
-	ssize_t n;
+	struct hello theirs = { .role = HELLO_AGAIN, .index = m->index, .features = s->config->features, .id = s->config->id };
+	bool said = hello_answer(fd, &theirs, may ? HELLO_OK : HELLO_REFUSED) == 0;
 
-	hello_encode(&h, buf);
-	n = send(fd, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT); /* fits an empty socket buffer */
 	if (!may)
 		log_event(LOG_WARN, "stream-refused", "stream=%u state=%s", m->index, state_names[s->state]);
-	if (!may || n != (ssize_t)sizeof(buf))
+	if (!may || !said)
 		return 0;
 	log_event(LOG_INFO, "stream-again", "stream=%u", m->index);
 	return channel_send(s->husk.channel, CHANNEL_AGAIN, m->index, NULL, 0, fd, &s->err);
@@ -360,21 +356,6 @@ static int on_round_begin(struct session *s, const ProtobufCMessage *base)
 	return control_send(s->control, CONTROL_ROUND_READY, &ready.base, &s->err);
 }
 
-static void count_round(struct session *s, const struct stream_recv_stats *stats)
-{
-	struct metrics *m = s->config->metrics;
-	struct session_row *row = s->config->row;
-
-	metrics_add(m, METRIC_MIG_ROUNDS, 0, 1);
-	metrics_add(m, METRIC_MIG_PAGES, 0, stats->pages);
-	metrics_add(m, METRIC_MIG_ZERO_PAGES, 0, stats->dropped);
-	metrics_add(m, METRIC_MIG_RECEIVED, 0, stats->wire_bytes);
-	if (!row)
-		return;
-	row->pages += stats->pages;
-	row->bytes += stats->wire_bytes;
-}
-
 static int on_round_end(struct session *s, const ProtobufCMessage *base)
 {
 	const Drayage__RoundEnd *msg = (const Drayage__RoundEnd *)base;
@@ -395,7 +376,7 @@ static int on_round_end(struct session *s, const ProtobufCMessage *base)
 	}
 	a = m.payload;
 	s->manifest = a->stats.manifest;
-	count_round(s, &a->stats);
+	session_count_round(s->config, &a->stats);
 	done.round = s->round;
 	done.pages = a->stats.pages;
 	done.has_resident_bytes = 1;
