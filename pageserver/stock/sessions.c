@@ -45,8 +45,8 @@ static void say_published(void *arg, const struct page_server_report *r)
 
 static void log_report(enum log_level level, const char *event, const struct page_server_report *r, const char *reason)
 {
-	log_event(level, event, "header=%u native=%d maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " received=%" PRIu64 " ms=%" PRIu64 " name=\"%s\" reason=\"%s\"",
-		  r->header_size, r->native, r->maps, r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, r->name, reason);
+	log_event(level, event, "header=%u native=%d maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " received=%" PRIu64
+		  " ms=%" PRIu64 " name=\"%s\" reason=\"%s\"", r->header_size, r->native, r->maps, r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, r->name, reason);
 }
 
 enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
@@ -273,8 +273,15 @@ static void clean_up_after(const struct session *dead)
 	rmdir(dead->path);
 }
 
+/* By TLS, before there was a session. */
+static bool kept_out(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) & KEPT_OUT;
+}
+
 static void count_end(struct sessions *s, struct session *dead, int status)
 {
+	metrics_add(s->metrics, METRIC_TLS_FAILURES, 0, kept_out(status));
 	metrics_add(s->metrics, METRIC_PS_ENDED, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) & ~KEPT_OUT : METRIC_KILLED, 1);
 	metrics_set(s->metrics, METRIC_PS_RUNNING, --s->running);
 	metrics_row_end(dead->row);
@@ -289,7 +296,7 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 	}
 	if (dead->line >= 0)
 		hear(s, dead);
-	if (!dead->published && !(WIFEXITED(status) && WEXITSTATUS(status) & KEPT_OUT))
+	if (!dead->published && !kept_out(status))
 		chains_forget(&s->chains, dead->peer);
 	if (dead->line >= 0)
 		close(dead->line);

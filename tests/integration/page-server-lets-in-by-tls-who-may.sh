@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # A page server with credentials publishes what a sender with a good certificate and an allowed name sends. Another name, another authority, no
 # certificate, plain text, and a session that is cut end with a reason in the log that names the peer; nothing of them is left, their neighbour
-# arrives, and its chain is not broken. With credentials it listens where others reach it, without --insecure; TLS to one without is named as such.
+# arrives, its chain is not broken, and the metrics count them. With credentials it listens where others reach it, without --insecure; TLS to one
+# without is named as such.
 . "$(dirname "$0")/../lib/page_server.sh"
 . "$(dirname "$0")/../lib/tls.sh"
 LIB=$root/tests/lib
@@ -28,7 +29,7 @@ PY
 	cat; } > "$T/tls_sender"
 	sender < "$T/tls_sender"
 }
-server_start --chain --address 0.0.0.0 $(creds host-a) --tls-allow host-b
+server_start --chain --address 0.0.0.0 --metrics "unix:$T/m" $(creds host-a) --tls-allow host-b
 tls_sender << 'PY'
 for layout in (24, 32):
     s = tls("host-b", layout=layout)
@@ -52,6 +53,17 @@ cut.pages(0x1000, page(2))
 cut.s.close()
 PY
 await 20 grep -q 'session-failed .*name="host-b"' "$T/log"
+sender << 'PY'
+import time
+from prometheus import metrics
+end = time.monotonic() + 60
+while True:
+    failures = metrics("unix:" + os.environ["T"] + "/m")["dray_tls_failures_total"]
+    if failures == 8: # two times two other names, nobody, and plain text
+        break
+    assert time.monotonic() < end, failures
+    time.sleep(0.02)
+PY
 published_sets() { ls "$IMAGES"/*/pagemap-*.img 2> /dev/null | wc -l; }
 no_other_left() { [ "$(ls "$IMAGES" | wc -l)" = 4 ]; }
 await 20 no_other_left
