@@ -81,7 +81,6 @@ static int prefer_abort(struct source *s)
 static int await_placed(struct source *s)
 {
 	struct pollfd p[2] = { { .fd = s->control, .events = POLLIN }, { .fd = sender_event_fd(s->sender), .events = POLLIN } };
-
 	int n;
 
 	do

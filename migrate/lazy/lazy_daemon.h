@@ -4,8 +4,8 @@
  *   restore --lazy-pages --> lazy-pages.socket --> this <-- GET, pages --> a source that still has them (or the images themselves)
  *
  * A restore hands over each task's userfaultfd; what a task touches first is fetched first, then everything else. When every page is there it says
- * CLOSE to the source and ends. When the source is lost before the restore is over, it ends at once, and the restore fails; after that, the tasks are left waiting where they need a page (the kernel would give
- * them zeros if we ended) until they are gone.
+ * CLOSE to the source and ends. When the source is lost before the restore is over, it ends at once, and the restore fails; after that, the tasks
+ * are left waiting where they need a page (the kernel would give them zeros if we ended) until they are gone.
  *
  * The socket: lazy_socket.h.
  * Threads: one. Fails: err. */

@@ -51,11 +51,11 @@ enum { ROWS_MAX = 1024, ROW_PEER_MAX = 128, ROW_DIR_MAX = 512 };
 /* A session beyond ROWS_MAX at once is counted and not shown. */
 struct session_row {
 	_Atomic uint32_t phase;
-	_Atomic uint64_t number;      /* of the session; of a migration, its process's id */
+	_Atomic uint64_t number;      /* of the session or migration, counted from 1 */
 	_Atomic uint64_t start_us;    /* of clock_us */
 	_Atomic uint64_t deadline_us; /* of clock_us; 0: none */
 	_Atomic uint64_t pages, bytes; /* contents of pages; everything that came */
-	char peer[ROW_PEER_MAX], dir[ROW_DIR_MAX]; /* dir: of a migration, the command's name. Written before the row has a phase */
+	char peer[ROW_PEER_MAX], dir[ROW_DIR_MAX]; /* dir: of a migration, its id. Written before the row has a phase */
 };
 
 struct metrics;

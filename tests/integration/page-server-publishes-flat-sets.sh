@@ -45,7 +45,7 @@ for pid in (1, 2, 3):
 assert s.close() == 0
 PY
 wait "$server" || fail "--once ended with $?"
-for n in 1 2 3; do
+for _ in 1 2 3; do
 	server_start --once -D "$IMAGES/same" --flat --prev-images-dir ../base
 	sender << 'PY'
 s = Sender(os.environ["PORT"])
