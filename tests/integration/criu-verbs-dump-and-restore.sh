@@ -11,7 +11,7 @@ BUILD=${BUILD:-$PWD/build}
 
 state() { sed 's/.*) \(.\).*/\1/' "/proc/$subject/stat" 2> /dev/null; }
 is_stopped() { [ "$(state)" = T ]; }
-mkdir "$T"/run "$T"/0 "$T"/1 "$T"/2 "$T"/work "$T"/stop
+mkdir "$T"/run "$T"/0 "$T"/1 "$T"/2 "$T"/wd "$T"/stop
 workload
 
 criu dump --tree "$subject" --images-dir "$T/run" --leave-running -o dump.log -v4 || fail "dump of what runs on: $(cat "$T/run/dump.log")"
@@ -19,8 +19,8 @@ test -s "$T/run/dump.log" || fail "no log"
 workload_right
 
 criu pre-dump -t "$subject" -D "$T/0" || fail "pre-dump"
-criu pre-dump -t "$subject" -D "$T/1" -W "$T/work" --prev-images-dir ../0 --track-mem || fail "pre-dump on top of another"
-[ -e "$T/work/stats-dump" ] && [ ! -e "$T/1/stats-dump" ] || fail "the work directory was not used"
+criu pre-dump -t "$subject" -D "$T/1" -W "$T/wd" --prev-images-dir ../0 --track-mem || fail "pre-dump on top of another"
+[ -e "$T/wd/stats-dump" ] && [ ! -e "$T/1/stats-dump" ] || fail "the work directory was not used"
 workload_right
 criu dump -t "$subject" -D "$T/2" --prev-images-dir ../1 --track-mem --display-stats 2> "$T/err" || fail "dump: $(cat "$T/err")"
 grep -q 'written=' "$T/err" || fail "no statistics: $(cat "$T/err")"
@@ -28,12 +28,12 @@ grep -q 'written=' "$T/err" || fail "no statistics: $(cat "$T/err")"
 [ "$(stat -c %s "$T"/2/pages-1.img)" -lt "$(stat -c %s "$T"/0/pages-1.img)" ] || fail "the last round has all pages again"
 ended
 
-criu restore --restore-detached -D "$T/2" -W "$T/work" --pidfile root || fail "restore"
-[ "$(cat "$T/work/root")" = "$subject" ] || fail "the PID file says $(cat "$T/work/root")"
+criu restore --restore-detached -D "$T/2" -W "$T/wd" --pidfile root || fail "restore"
+[ "$(cat "$T/wd/root")" = "$subject" ] || fail "the PID file says $(cat "$T/wd/root")"
 workload_right
-fails 1 'pid file root' criu restore -d -D "$T/2" -W "$T/work" --pidfile root
-fails 1 "a process with PID $subject" criu restore -d -D "$T/2" -W "$T/work" --pidfile another
-[ ! -e "$T/work/another" ] || fail "a failed restore left its PID file"
+fails 1 'pid file root' criu restore -d -D "$T/2" -W "$T/wd" --pidfile root
+fails 1 "a process with PID $subject" criu restore -d -D "$T/2" -W "$T/wd" --pidfile another
+[ ! -e "$T/wd/another" ] || fail "a failed restore left its PID file"
 workload_right
 
 criu dump -t "$subject" -D "$T/stop" -s || fail "dump that stops"

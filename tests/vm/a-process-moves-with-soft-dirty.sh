@@ -1,15 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A process that writes all the time moves with soft-dirty tracking, on a kernel that has it: its memory is right at the destination.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+in_vm 280
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; cat "$t"/agent.err "$t"/migrate.out; exit 1; }
-await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
 
 "$BUILD/dray" agent --listen 127.0.0.1:0 --state-dir "$t/b" --log-level info > "$t/agent.out" 2> "$t/agent.err" &
 agent=$!

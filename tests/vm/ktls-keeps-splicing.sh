@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Where the kernel does TLS, a migration's sockets are encrypted by it and by nobody else: pages are spliced from inside the process right into
 # them, nothing relays them, and what is on the wire can't be read. Without its module the relays do it.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
+. "$(dirname "$0")/../lib/vm.sh"
 [ -z "${SAN:-}" ] || { echo "under a sanitizer it takes too long in an emulated machine"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+in_vm 280
 
 t=$(mktemp -d)
 fail() { tail -n 20 "$t/agent.err"; grep -v '"progress"' "$t/migrate.out" | tail -n 5; echo "FAILED: $*"; exit 1; }
-await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
 mkdir "$t/certs" && tests/lib/make-certs "$t/certs"
 creds="--tls-cert $t/certs/host-a.pem --tls-key $t/certs/host-a.key --tls-cacert $t/certs/ca.pem"
 relays() { grep -lx dray-tls-relay /proc/[0-9]*/comm 2> /dev/null | wc -l; }

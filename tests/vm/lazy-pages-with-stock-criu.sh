@@ -1,17 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Pages that come after a restore, between Debian's criu and us, each in each part: our lazy dump feeds criu's lazy-pages daemon, our daemon fetches from
-# criu's lazy dump, and both ends are ours; criu restores. And we restore what criu's daemon brings, from our dump and from criu's. The program checks all its memory, from there and from its images.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-command -v criu > /dev/null || { echo "needs criu"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+# criu's lazy dump, and both ends are ours; criu restores. And we restore what criu's daemon brings, from our dump and from criu's. The program checks
+# all its memory, from there and from its images.
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu
+in_vm 280
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }
-await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
 gone() { ! kill -0 "$1" 2> /dev/null; }
 listens() { ss -Hltn "sport = :$1" | grep -q .; }
 next=20000
@@ -51,55 +48,57 @@ fed() {
 	right
 }
 
+our_dump() { # DIR PORT
+	subject
+	mkdir "$t/$1"
+	"$BUILD/dray" dump -t "$pid" -D "$t/$1" --lazy-pages --port "$2" --shell-job > "$t/imager.out" 2> "$t/imager.err" &
+	dump=$!
+	await test -e "$t/$1/inventory.img"
+}
+crius_dump() { # DIR PORT
+	subject
+	mkdir "$t/$1"
+	criu dump -t "$pid" -D "$t/$1" -o dump.log -v2 --shell-job --lazy-pages --port "$2" &
+	dump=$!
+	await listens "$2"
+}
+our_daemon() { # DIR PORT [OPTION...]
+	"$BUILD/dray" lazy-pages -D "$t/$1" --page-server --address 127.0.0.1 --port "$2" "${@:3}" > "$t/feeder.out" 2> "$t/feeder.err" &
+	daemon=$!
+}
+crius_daemon() { # DIR PORT
+	criu lazy-pages --page-server --address 127.0.0.1 --port "$2" -D "$t/$1" -o lazy.log -v2 &
+	daemon=$!
+}
+
 echo "--- our dump, criu's daemon"
 subject
 mkdir "$t/a"
 "$BUILD/tests/programs/imager" "$pid" "dump,$t/a,lazy=9001" > "$t/imager.out" 2> "$t/imager.err" &
 dump=$!
 await test -e "$t/a/inventory.img"
-criu lazy-pages --page-server --address 127.0.0.1 --port 9001 -D "$t/a" -o lazy.log -v2 &
-daemon=$!
+crius_daemon a 9001
 fed a "criu lazy-pages" "our dump"
 
 echo "--- criu's dump, our daemon"
-subject
-mkdir "$t/b"
-criu dump -t "$pid" -D "$t/b" -o dump.log -v2 --shell-job --lazy-pages --port 9002 &
-dump=$!
-await listens 9002
-"$BUILD/dray" lazy-pages -D "$t/b" --page-server --address 127.0.0.1 --port 9002 > "$t/feeder.out" 2> "$t/feeder.err" &
-daemon=$!
+crius_dump b 9002
+our_daemon b 9002
 fed b "our daemon" "criu dump"
 
 echo "--- ours and ours"
-subject
-mkdir "$t/c"
-"$BUILD/dray" dump -t "$pid" -D "$t/c" --lazy-pages --port 9003 --shell-job > "$t/imager.out" 2> "$t/imager.err" &
-dump=$!
-await test -e "$t/c/inventory.img"
-"$BUILD/dray" lazy-pages -D "$t/c" --page-server --address 127.0.0.1 --port 9003 --ps-layout 32 > "$t/feeder.out" 2> "$t/feeder.err" &
-daemon=$!
+our_dump c 9003
+our_daemon c 9003 --ps-layout 32
 fed c "our daemon" "our dump"
 
 restorer=$BUILD/dray
 export DRAY_ENGINE=native
 echo "--- our dump, criu's daemon, our restore"
-subject
-mkdir "$t/d"
-"$BUILD/dray" dump -t "$pid" -D "$t/d" --lazy-pages --port 9004 --shell-job > "$t/imager.out" 2> "$t/imager.err" &
-dump=$!
-await test -e "$t/d/inventory.img"
-criu lazy-pages --page-server --address 127.0.0.1 --port 9004 -D "$t/d" -o lazy.log -v2 &
-daemon=$!
+our_dump d 9004
+crius_daemon d 9004
 fed d "criu lazy-pages" "our dump"
 
 echo "--- criu's dump, criu's daemon, our restore"
-subject
-mkdir "$t/e"
-criu dump -t "$pid" -D "$t/e" -o dump.log -v2 --shell-job --lazy-pages --port 9005 &
-dump=$!
-await listens 9005
-criu lazy-pages --page-server --address 127.0.0.1 --port 9005 -D "$t/e" -o lazy.log -v2 &
-daemon=$!
+crius_dump e 9005
+crius_daemon e 9005
 fed e "criu lazy-pages" "criu dump"
 echo "ok"

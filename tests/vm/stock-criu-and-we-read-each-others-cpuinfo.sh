@@ -1,12 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Stock criu accepts the cpuinfo.img that we write, comparing everything, and we accept its. It is the same file, byte for byte.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-command -v criu > /dev/null || { echo "criu is not installed"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 200 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu
+in_vm 200
 
 t=$(mktemp -d)
 mkdir "$t/ours" "$t/stocks"

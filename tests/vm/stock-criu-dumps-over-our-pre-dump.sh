@@ -1,12 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A directory of ours is a parent for stock criu's final dump, and one of stock's for ours: only what changed is stored, and what is restored is right.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-command -v criu > /dev/null || { echo "criu is not installed"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu
+in_vm 280
 . tests/lib/images.sh
 
 stock() { # VERB DIR [OPTION...]

@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Stock criu restores what Drayage dumped, on a kernel with soft-dirty tracking: after two pre-dumps by callers that shared nothing, a process that
 # writes all the time has its memory right; a process that holds one of everything has all of it; redis-server has its keys.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-command -v criu > /dev/null || { echo "criu is not installed"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu
+in_vm 280
 . tests/lib/images.sh
 
 restore() { # DIR

@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Debian's criu pre-dumps a redis-server twice and dumps it, all into one page server of ours that chains the rounds, and restores it from what
 # was published there: no key is lost. A second tree is dumped into the same server meanwhile.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-for p in criu redis-server redis-cli; do command -v $p > /dev/null || { echo "needs $p"; exit 77; }; done
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu redis-server redis-cli
+in_vm 280
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }
-await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
 redis() { redis-cli -s "$t/redis.sock" "$@"; }
 fill() { # FROM TO: keys that are written over and over, so that each round has something to send
 	for ((i = $1; i < $2; i++)); do printf 'SET key:%d %s\r\n' "$i" "$(printf '%0512d' "$((i * 7919))")"; done | redis > /dev/null

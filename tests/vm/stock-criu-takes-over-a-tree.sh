@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # A tree of two processes, which the native engine does not carry: `criu dump` and `criu restore` of ours hand it to the installed criu, by command
 # and by RPC, and say why. Both processes are back.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-command -v criu > /dev/null || { echo "criu is not installed"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 200 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu
+in_vm 200
 . tests/lib/images.sh
 
 both_there() { [ "$(cat "/proc/$subject/task/$subject/children" 2> /dev/null)" = "$child " ]; }

@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # By TLS, mutual: Debian's criu pre-dumps twice and dumps into our page server and restores from there; and we pre-dump and dump into page servers of
 # Debian's criu, which restores from what they wrote. The process that moves finds its memory right each time.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-for p in criu openssl; do command -v $p > /dev/null || { echo "needs $p"; exit 77; }; done
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 290 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu openssl
+in_vm 290
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.err "$t"/*/*log 2> /dev/null; exit 1; }
-await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 900 ] || fail "never came true: $*"; sleep 0.1; done; }
 mkdir "$t/certs" && tests/lib/make-certs "$t/certs"
 creds() { echo "--tls --tls-cacert $t/certs/ca.pem --tls-cert $t/certs/$1.pem --tls-key $t/certs/$1.key"; }
 ln -s "$BUILD/dray" "$t/criu"

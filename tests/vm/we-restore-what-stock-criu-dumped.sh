@@ -3,26 +3,22 @@
 # Image directories that stock criu writes are restored here: every kind of thing that a process can hold and that both know, each in a process
 # of its own that checks itself afterwards; one in the middle of waits, timers and signals; with shared memory, with parents. What stock
 # criu can dump and we can't restore is refused by name, and leaves nothing.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-command -v criu > /dev/null || { echo "criu is not installed"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 400 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0" "$@"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu
+in_vm 400 "$@"
 
 t=$(mktemp -d)
 chmod 755 "$t"
 log=$t/restorer.err
 fail() { echo "FAILED: $*"; cat "$log" 2> /dev/null; exit 1; }
-await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
 restorer=$BUILD/tests/programs/restorer
 
 # start NAME COMMAND...: a process in a session of its own; $p, its folder $d
 start() {
 	d=$t/$1
 	shift
-	mkdir -p "$d/work" "$d/img"
-	chmod 777 "$d/work"
+	mkdir -p "$d/dir" "$d/img"
+	chmod 777 "$d/dir"
 	setsid "$@" < /dev/null > /dev/null 2>&1 &
 	p=$!
 	disown
@@ -50,29 +46,29 @@ kinds="file dup directory devices pipe lone-pipe fifo timerfd signalfd epoll ino
 	robust memory mapped-files timers"
 [ $# -gt 0 ] || set -- $kinds
 for kind; do
-	start "$kind" "$BUILD/subjects/zoo" "$t/$kind/work" "$kind"
-	await test -e "$d/work/ready"
+	start "$kind" "$BUILD/subjects/zoo" "$t/$kind/dir" "$kind"
+	await test -e "$d/dir/ready"
 	dump img
 	restore img
-	touch "$d/work/request"
-	await test -e "$d/work/verdict"
-	[ "$(cat "$d/work/verdict")" = ok ] || fail "$(cat "$d/work/verdict")"
+	touch "$d/dir/request"
+	await test -e "$d/dir/verdict"
+	[ "$(cat "$d/dir/verdict")" = ok ] || fail "$(cat "$d/dir/verdict")"
 	finish "$kind"
 done
 [ $# = 0 ] || exit 0
 
 # Threads that write all the time, two pre-dumps, a dump: three sets, of which each holds a part.
-start rounds "$BUILD/subjects/workload" --size 16M --rate 2 --pattern uniform --data heap --threads 2 --verify --ready "$t/rounds/work/ready" \
-	--report "$t/rounds/work/report"
-await test -e "$d/work/ready"
+start rounds "$BUILD/subjects/workload" --size 16M --rate 2 --pattern uniform --data heap --threads 2 --verify --ready "$t/rounds/dir/ready" \
+	--report "$t/rounds/dir/report"
+await test -e "$d/dir/ready"
 mkdir "$d/0" "$d/1"
 dumped pre-dump 0 --track-mem
 dumped pre-dump 1 --track-mem --prev-images-dir ../0
 dump img --track-mem --prev-images-dir ../1
 restore img
 kill -USR1 "$p"
-await test -s "$d/work/report"
-grep -q '"verdict":"right"' "$d/work/report" || fail "its memory is wrong: $(cat "$d/work/report")"
+await test -s "$d/dir/report"
+grep -q '"verdict":"right"' "$d/dir/report" || fail "its memory is wrong: $(cat "$d/dir/report")"
 [ "$(stat -c %s "$d"/img/pages-1.img)" -lt $((16 << 20)) ] || fail "the last set holds all of it: parents were not used"
 finish "a workload and its parents"
 

@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # We pre-dump a process that writes all the time and dump it, by the name criu, each into a page server of Debian's criu that has the round before as
 # parent; stock criu restores from what its servers wrote, and the process finds its memory right.
-set -eu
-cd "$(dirname "$0")/../.."
-BUILD=${BUILD:-$PWD/build}
-export BUILD
-command -v criu > /dev/null || { echo "needs criu"; exit 77; }
-[ -n "${IN_VM:-}" ] || exec tests/vm/run-in-vm --timeout 280 --env IN_VM=1 --env "BUILD=$BUILD" -- "$PWD/$0"
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu
+in_vm 280
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.out "$t"/*/log 2> /dev/null; exit 1; }
-await() { local n=0; until "$@"; do n=$((n + 1)); [ $n -lt 600 ] || fail "never came true: $*"; sleep 0.1; done; }
 ln -s "$BUILD/dray" "$t/criu"
 stock=$(command -v criu)
 port=7400
