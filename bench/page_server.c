@@ -38,7 +38,7 @@
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
 
-enum { PAGE = 4096, RANGE_PAGES = 256, PIPE_SIZE = 1 << 20, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000,
+enum { PAGE = 4096, RANGE_PAGES = 256, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000,
        MOST = 64,     /* connections at once */
        CASE_S = 120,  /* a case that takes longer ends the program */
        STOP_MS = 10000 };
@@ -128,7 +128,7 @@ static struct sender sender_open(uint16_t port, enum ps_layout layout)
 
 	bench_congestion(s.sock);
 	if (connect(s.sock, (struct sockaddr *)&sa, sizeof(sa)) < 0 || pipe2(s.pipe, O_CLOEXEC) < 0 ||
-	    fcntl(s.pipe[1], F_SETPIPE_SZ, PIPE_SIZE) < 0)
+	    fcntl(s.pipe[1], F_SETPIPE_SZ, BENCH_PIPE) < 0)
 		die("connect");
 	return s;
 }
@@ -153,20 +153,8 @@ static void ask(const struct sender *s, uint16_t code, uint64_t id)
 
 static void splice_range(const struct sender *s, const uint8_t *p, size_t len)
 {
-	while (len > 0) {
-		struct iovec iov = { .iov_base = (void *)(uintptr_t)p, .iov_len = len < PIPE_SIZE ? len : PIPE_SIZE };
-		ssize_t in = vmsplice(s->pipe[1], &iov, 1, 0), out;
-
-		if (in <= 0)
-			die("vmsplice");
-		p += in;
-		len -= (size_t)in;
-		for (; in > 0; in -= out) {
-			out = splice(s->pipe[0], NULL, s->sock, NULL, (size_t)in, SPLICE_F_MOVE | SPLICE_F_MORE);
-			if (out <= 0)
-				die("splice");
-		}
-	}
+	if (bench_splice(s->pipe, s->sock, p, len, true) < 0)
+		die("splice");
 }
 
 static void send_map(const struct sender *s, uint64_t id, const uint8_t *memory, size_t len)
@@ -319,7 +307,7 @@ static void send_plain(void *arg)
 	struct sender s = { .sock = p->pair[0] };
 
 	close(p->pair[1]);
-	if (pipe2(s.pipe, O_CLOEXEC) < 0 || fcntl(s.pipe[1], F_SETPIPE_SZ, PIPE_SIZE) < 0)
+	if (pipe2(s.pipe, O_CLOEXEC) < 0 || fcntl(s.pipe[1], F_SETPIPE_SZ, BENCH_PIPE) < 0)
 		die("a pipe");
 	splice_range(&s, p->memory, p->len);
 }

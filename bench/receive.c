@@ -30,7 +30,7 @@
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
 
-enum { PAGE = 4096, PIPE_SIZE = 1 << 20, DISCARD = 256 * 1024 };
+enum { PAGE = 4096, DISCARD = 256 * 1024 };
 #define BASE 0x7a1200000000ull
 
 enum receiver_kind { DISCARDING, FRESH_THP, FRESH_4K, PLACE_HUGE, PLACE_4K, PLACE_SHMEM, PLACE_AGAIN, KINDS };
@@ -89,21 +89,8 @@ static void send_head(struct sender *s, enum frame_kind kind, uint64_t page, uin
 
 static void send_payload(struct sender *s, const uint8_t *p, size_t len)
 {
-	while (len > 0) {
-		size_t part = len < PIPE_SIZE ? len : PIPE_SIZE;
-		struct iovec iov = { .iov_base = (void *)(uintptr_t)p, .iov_len = part };
-		ssize_t in = vmsplice(s->pipe[1], &iov, 1, 0), out;
-
-		if (in <= 0)
-			die("vmsplice");
-		p += in;
-		len -= (size_t)in;
-		for (; in > 0; in -= out) {
-			out = splice(s->pipe[0], NULL, s->sock, NULL, (size_t)in, SPLICE_F_MOVE | (len ? SPLICE_F_MORE : 0));
-			if (out <= 0)
-				die("splice");
-		}
-	}
+	if (bench_splice(s->pipe, s->sock, p, len, false) < 0)
+		die("splice");
 }
 
 static void *sender_main(void *arg)
@@ -271,7 +258,7 @@ static void measure(const struct options *o, enum receiver_kind kind, const uint
 		there[i] = pair[1];
 		s[i] = (struct sender){ .o = o, .memory = memory, .index = i, .sock = pair[0], .frames = kind >= PLACE_HUGE };
 		congestion = bench_congestion(pair[0]);
-		if (pipe2(s[i].pipe, O_CLOEXEC) < 0 || fcntl(s[i].pipe[1], F_SETPIPE_SZ, PIPE_SIZE) < 0)
+		if (pipe2(s[i].pipe, O_CLOEXEC) < 0 || fcntl(s[i].pipe[1], F_SETPIPE_SZ, BENCH_PIPE) < 0)
 			die("pipe2");
 	}
 	pid = fork();

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -101,4 +103,25 @@ out:
 		close(fd[0]);
 	close(l);
 	return err;
+}
+
+int bench_splice(const int pipe[2], int sock, const void *memory, size_t len, bool more)
+{
+	const char *p = memory;
+
+	while (len > 0) {
+		struct iovec iov = { .iov_base = (void *)(uintptr_t)p, .iov_len = len < BENCH_PIPE ? len : BENCH_PIPE };
+		ssize_t in = vmsplice(pipe[1], &iov, 1, 0), out;
+
+		if (in <= 0)
+			return in < 0 ? -errno : -EPIPE;
+		p += in;
+		len -= (size_t)in;
+		for (; in > 0; in -= out) {
+			out = splice(pipe[0], NULL, sock, NULL, (size_t)in, SPLICE_F_MOVE | (len || more ? SPLICE_F_MORE : 0));
+			if (out <= 0)
+				return out < 0 ? -errno : -EPIPE;
+		}
+	}
+	return 0;
 }

@@ -19,5 +19,8 @@ uint64_t bench_thread_cpu_us(void); /* of this thread */
 bool bench_size(const char *text, size_t *bytes);
 /* A connected pair of TCP sockets over loopback. 0 or -errno. */
 int bench_tcp_pair(int fd[2]);
+/* Sends memory by vmsplice and splice, a pipe's worth (BENCH_PIPE) at a time, as criu sends pages. more: something is sent right behind it. 0 or -errno. */
+enum { BENCH_PIPE = 1 << 20 };
+int bench_splice(const int pipe[2], int sock, const void *memory, size_t len, bool more);
 
 #endif
