@@ -23,6 +23,14 @@ void lazy_link_finish(struct lazy_link *l)
 	*l = (struct lazy_link){ .fd = -1 };
 }
 
+/* An end is the same whether it is met while asking or while waiting: num is what errno said, 0 of an end of the stream. */
+static int lost(int num, const char *what, struct err *e)
+{
+	if (num == 0 || num == EPIPE || num == ECONNRESET)
+		return err_set(e, ERR_PEER, 0, "lazy pages: the source ended the connection");
+	return err_set(e, ERR_PEER, num, "lazy pages: %s", what);
+}
+
 static int say(struct lazy_link *l, const struct ps_command *c, struct err *e)
 {
 	unsigned char header[PS_HEADER_MAX];
@@ -30,7 +38,7 @@ static int say(struct lazy_link *l, const struct ps_command *c, struct err *e)
 
 	ps_encode(l->layout, c, header);
 	rc = write_full(l->fd, header, (size_t)l->layout);
-	return rc < 0 ? err_set(e, ERR_PEER, -rc, "lazy pages: ask the source") : 0;
+	return rc < 0 ? lost(-rc, "ask the source", e) : 0;
 }
 
 int lazy_link_ask(struct lazy_link *l, uint64_t pid, uint64_t vaddr, uint64_t pages, struct err *e)
@@ -54,7 +62,7 @@ static int more(struct lazy_link *l, void *buf, size_t size, size_t *have, struc
 		if (n < 0 && errno == EAGAIN)
 			return 0;
 		if (n <= 0)
-			return err_set(e, ERR_PEER, n < 0 ? errno : 0, "lazy pages: the source ended the connection");
+			return lost(n < 0 ? errno : 0, "hear the source", e);
 		*have += (size_t)n;
 	}
 	return 1;
@@ -99,6 +107,6 @@ int lazy_link_close(struct lazy_link *l, struct err *e)
 	rc = wait_readable(l->fd, STATUS_MS);
 	rc = rc == 0 ? -ETIMEDOUT : rc < 0 ? rc : read_full(l->fd, status, sizeof(status));
 	if (rc < 0)
-		return err_set(e, ERR_PEER, -rc, "lazy pages: the source's last word");
+		return lost(-rc, "the source's last word", e);
 	return le32_get(status) ? err_set(e, ERR_PEER, 0, "lazy pages: the source ends with status %u", le32_get(status)) : 0;
 }
