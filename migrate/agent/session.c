@@ -196,6 +196,15 @@ static int on_stream_again(struct session *s, const struct agent_message *m, int
 	return channel_send(s->husk.channel, CHANNEL_AGAIN, m->index, NULL, 0, fd, &s->err);
 }
 
+static int on_control(struct session *s, int rest_ms);
+
+/* A source that asks may have committed before: what it said is here then, and counts. */
+static void hear_out(struct session *s)
+{
+	if (s->state == PREPARED && wait_readable(s->control, 0) == 1 && on_control(s, 0) < 0)
+		log_event(LOG_INFO, "control-lost", "error=\"%s\"", s->err.text);
+}
+
 static int on_agent_message(struct session *s)
 {
 	struct agent_message m = { 0 };
@@ -210,6 +219,7 @@ static int on_agent_message(struct session *s)
 		return 0;
 	}
 	if (m.kind == AGENT_QUERY && fd >= 0) {
+		hear_out(s);
 		if (s->state < RUNNING)
 			err_set(&s->err, ERR_CANCELLED, 0, "the source asks on another connection what became of this");
 		answer_query(s, fd);
@@ -583,13 +593,13 @@ static int idle_limit_ms(const struct session *s)
 
 /* One message of the source's on the control connection. While pages are on their way it has nothing to say there: what comes is its end, and it
  * comes back on other connections. */
-static int on_control(struct session *s)
+static int on_control(struct session *s, int rest_ms)
 {
 	enum control_type type;
 	ProtobufCMessage *msg;
 	int rc;
 
-	if (control_receive(s->control, CONTROL_REST_MS, &type, &msg, &s->err) < 0) {
+	if (control_receive(s->control, rest_ms, &type, &msg, &s->err) < 0) {
 		if (s->state != LATE_PAGES)
 			return -1;
 		log_event(LOG_WARN, "control-lost", "error=\"%s\"", s->err.text);
@@ -626,7 +636,7 @@ static int serve_one(struct session *s)
 		return -1;
 	if (p[1].revents) /* first all that is there: streams that the source's next message relies on */
 		return on_agent_message(s);
-	return p[0].revents ? on_control(s) : 0;
+	return p[0].revents ? on_control(s, CONTROL_REST_MS) : 0;
 }
 
 /* Not committed: nothing of it stays, not even a record: to a source that asks later, none means that it never ran (settled.h). While
