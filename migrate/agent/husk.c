@@ -119,14 +119,20 @@ static int start_namespace(struct husk *h, struct err *e)
 
 static int fork_husk(struct husk *h, const struct husk_request *q, struct err *e)
 {
+	sigset_t all, ours;
 	int pair[2];
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "socketpair");
+	/* Blocked from its first instruction: a signal for that PID waits for the target's own mask and handlers, which come with its state. Its receiver
+	 * threads inherit it. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &ours);
 	pid = fork_as((pid_t)q->pid, q->sibling ? CLONE_PARENT : 0);
 	if (pid == 0)
 		husk_main(pair[1], q);
+	pthread_sigmask(SIG_SETMASK, &ours, NULL);
 	close(pair[1]);
 	if (pid < 0) {
 		close(pair[0]);

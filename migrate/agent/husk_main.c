@@ -242,7 +242,6 @@ _Noreturn void husk_main(int channel, const struct husk_request *q)
 	struct husk_state s = { .channel = channel };
 	struct channel_message m;
 	struct err lost;
-	sigset_t all;
 
 	log_set_role("husk");
 	prctl(PR_SET_NAME, "dray-husk"); /* what ps shows until the target's own name comes with its state */
@@ -250,8 +249,6 @@ _Noreturn void husk_main(int channel, const struct husk_request *q)
 	/* A session and process group of its own: what a target's group was called at the source may not exist here. */
 	if (!q->keep_session)
 		setsid();
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, NULL); /* receiver threads inherit it; the target's own mask comes with its state */
 	if (drop_descriptors(&s.channel) < 0)
 		_exit(1);
 	s.rebuild = (struct rebuild_options){ .given = s.given, .keep_session = q->keep_session, .staged_by_file = q->streams == 0 };
