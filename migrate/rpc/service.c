@@ -286,16 +286,23 @@ static void on_signal(struct service *s)
 	}
 }
 
+/* By the process that serves: what epoll waits for is the signals of whoever adds them. Before it is said that it is ready: whoever hears that may ask
+ * it to end at once. */
+static int hear_signals(struct service *s, struct err *e)
+{
+	s->signals = daemon_signals(e);
+	if (s->signals < 0)
+		return -1;
+	watch(s, s->signals, EPOLLIN, &s->signals, EPOLL_CTL_ADD);
+	return 0;
+}
+
 /* Events of one batch belong to different descriptors, and a client is freed by its own event alone or, once handed over, by its worker's
  * end, when it has none: no event of a batch outlives its client. */
 static int service_serve(struct service *s, struct err *e)
 {
 	struct epoll_event ev[EVENTS];
 
-	s->signals = daemon_signals(e); /* here and not before: what epoll waits for is the signals of the process that adds them */
-	if (s->signals < 0)
-		return -1;
-	watch(s, s->signals, EPOLLIN, &s->signals, EPOLL_CTL_ADD);
 	while (!s->stop) {
 		int n = epoll_wait(s->epoll, ev, EVENTS, -1);
 
@@ -415,7 +422,7 @@ static int go_to_work(struct service *s, int pidfile, struct err *e)
 {
 	const struct service_config *c = s->config;
 
-	if (c->daemon && daemon_detach(e) != 0)
+	if ((c->daemon && daemon_detach(e) != 0) || hear_signals(s, e) != 0)
 		return -1;
 	if (pidfile >= 0 && pidfile_write(pidfile, e) != 0)
 		return err_wrap(e, "%s", c->pidfile);
@@ -458,7 +465,7 @@ static _Noreturn void serve_in_child(struct service *s, pid_t parent)
 	struct err e = { 0 };
 
 	log_set_role("service");
-	if (die_with(parent, SIGTERM) && service_serve(s, &e) != 0)
+	if (die_with(parent, SIGTERM) && (hear_signals(s, &e) != 0 || service_serve(s, &e) != 0))
 		log_event(LOG_ERROR, "rpc-service", "error=\"%s\"", e.text);
 	service_close(s);
 	_exit(0);

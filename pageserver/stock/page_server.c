@@ -247,12 +247,13 @@ static int serve(struct server *s, struct err *e)
 	if (tls_configured(&s->options->tls) && tls_check_files(&s->options->tls, e) < 0)
 		return -1;
 	s->sessions.listener = listen_where_allowed(s->options, e);
-	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0 || get_ready(s, e) < 0)
+	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0)
 		return -1;
 	if (s->options->once)
-		return serve_once(s, e);
+		return get_ready(s, e) < 0 ? -1 : serve_once(s, e);
+	/* Whoever reads that it is ready may ask it to end at once. */
 	s->sessions.signals = daemon_signals(e);
-	if (s->sessions.signals < 0 || sessions_begin(&s->sessions, e) < 0)
+	if (s->sessions.signals < 0 || sessions_begin(&s->sessions, e) < 0 || get_ready(s, e) < 0)
 		return -1;
 	serve_many(s);
 	return 0;
