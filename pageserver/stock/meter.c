@@ -5,21 +5,22 @@
 
 #include "proto/wire/runs.h"
 
+/* Bytes before the pages that are in them: who has seen pages counted finds their bytes counted too. */
 void ps_meter_progress(struct ps_meter *m, const struct page_server_report *r)
 {
 	if (!m)
 		return;
+	metrics_add(m->metrics, METRIC_PS_RECEIVED, 0, r->received - m->told.received);
 	metrics_add(m->metrics, METRIC_PS_MAPS, 0, r->maps - m->told.maps);
 	metrics_add(m->metrics, METRIC_PS_RANGES, 0, r->ranges - m->told.ranges);
-	metrics_add(m->metrics, METRIC_PS_PAGES, 0, r->pages - m->told.pages);
-	metrics_add(m->metrics, METRIC_PS_PAGE_BYTES, 0, pages_to_bytes(r->pages - m->told.pages));
 	metrics_add(m->metrics, METRIC_PS_HOLE_PAGES, 0, r->in_parent - m->told.in_parent);
-	metrics_add(m->metrics, METRIC_PS_RECEIVED, 0, r->received - m->told.received);
+	metrics_add(m->metrics, METRIC_PS_PAGE_BYTES, 0, pages_to_bytes(r->pages - m->told.pages));
+	metrics_add(m->metrics, METRIC_PS_PAGES, 0, r->pages - m->told.pages);
 	m->told = *r;
 	if (!m->row)
 		return;
-	atomic_store_explicit(&m->row->pages, r->pages, memory_order_relaxed);
 	atomic_store_explicit(&m->row->bytes, r->received, memory_order_relaxed);
+	atomic_store_explicit(&m->row->pages, r->pages, memory_order_release);
 }
 
 void ps_meter_phase(struct ps_meter *m, enum session_phase phase)
