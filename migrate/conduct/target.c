@@ -16,6 +16,8 @@
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
 
+enum { DYING_MS = 10 * 1000 };
+
 /* The number of a task in its own PID namespace: the last of its NSpid line. */
 static int own_number(const char *status_path, uint32_t *number, struct err *e)
 {
@@ -147,9 +149,27 @@ void target_end_connections(pid_t pid)
 	}
 }
 
+/* Its end is decided: it is on its way out, or was killed and has not yet noticed. */
+static bool is_dying(pid_t pid, const struct proc_stat *s)
+{
+	static const char field[] = "\nSigPnd:";
+	struct err ignored = { 0 };
+	cleanup_free char *text = NULL;
+	const char *line;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	text = file_read(AT_FDCWD, path, 65536, NULL, &ignored);
+	line = text ? strstr(text, field) : NULL;
+	return s->exiting || (line && strtoull(line + strlen(field), NULL, 16) & 1u << (SIGKILL - 1));
+}
+
 bool target_lives(pid_t pid)
 {
+	cleanup_fd int fd = pidfd_open_(pid, 0);
 	struct proc_stat s;
 
-	return proc_stat_read(pid, pid, &s) == 0 && !proc_stat_ended(&s);
+	if (fd < 0 || proc_stat_read(pid, pid, &s) < 0 || proc_stat_ended(&s))
+		return false;
+	return !is_dying(pid, &s) || wait_readable(fd, DYING_MS) <= 0;
 }

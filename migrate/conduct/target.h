@@ -25,6 +25,6 @@ void target_finish(struct target_facts *t);
 /* Shuts down the process's established TCP connections, so that its peers learn at once. An ending process gives its memory back before
  * its descriptors: with much of it, that is long after it is gone. Best effort. */
 void target_end_connections(pid_t pid);
-bool target_lives(pid_t pid); /* not gone, not a zombie */
+bool target_lives(pid_t pid); /* not gone, not a zombie; waits for one that is dying */
 
 #endif

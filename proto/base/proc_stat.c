@@ -9,7 +9,8 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 
-enum { STAT_MAX = 8192, FIELD_NAME = 2, FIELD_START_TIME = 22 };
+enum { STAT_MAX = 8192, FIELD_NAME = 2, FIELD_FLAGS = 9, FIELD_START_TIME = 22 };
+enum { FLAG_EXITING = 4 }; /* of the kernel's own, whose numbers have never changed */
 
 int proc_stat_read(pid_t pid, pid_t tid, struct proc_stat *s)
 {
@@ -24,8 +25,11 @@ int proc_stat_read(pid_t pid, pid_t tid, struct proc_stat *s)
 	if (!at || at[1] != ' ')
 		return -1;
 	s->state = at[2];
-	for (int field = FIELD_NAME; field < FIELD_START_TIME && at; field++)
+	for (int field = FIELD_NAME; field < FIELD_START_TIME && at; field++) {
+		if (field == FIELD_FLAGS)
+			s->exiting = strtoul(at, NULL, 10) & FLAG_EXITING;
 		at = strchr(at + 1, ' ');
+	}
 	if (!at)
 		return -1;
 	s->start_time = strtoull(at, NULL, 10);
