@@ -90,6 +90,23 @@ static int io_error(struct err *e, int rc, const char *doing, const char *name)
 	}
 }
 
+static int receive(int fd, int timeout_ms, enum control_type *type, ProtobufCMessage **msg, bool *aborted, struct err *e);
+
+/* A peer that hung up may have said why: its Abort lies unread then, and is what a receiver would have met. */
+static int send_failed(int fd, int rc, enum control_type type, struct err *e)
+{
+	bool aborted = false;
+
+	if (rc == -EPIPE || rc == -ECONNRESET) {
+		enum control_type other;
+		ProtobufCMessage *msg;
+
+		while (receive(fd, 0, &other, &msg, &aborted, e) == 0)
+			protobuf_c_message_free_unpacked(msg, NULL);
+	}
+	return aborted ? -1 : io_error(e, rc, "send", control_type_name(type));
+}
+
 int control_send(int fd, enum control_type type, const ProtobufCMessage *msg, struct err *e)
 {
 	size_t len = protobuf_c_message_get_packed_size(msg);
@@ -106,7 +123,7 @@ int control_send(int fd, enum control_type type, const ProtobufCMessage *msg, st
 	control_header_encode(&(struct control_header){ .length = (uint32_t)len, .type = (uint16_t)type }, buf);
 	protobuf_c_message_pack(msg, buf + CONTROL_HEADER_SIZE);
 	rc = write_full(fd, buf, CONTROL_HEADER_SIZE + len);
-	return rc < 0 ? io_error(e, rc, "send", control_type_name(type)) : 0;
+	return rc < 0 ? send_failed(fd, rc, type, e) : 0;
 }
 
 struct deadline {
@@ -187,7 +204,7 @@ static int abort_error(const Drayage__Abort *a, struct err *e)
 	return -1;
 }
 
-int control_receive(int fd, int timeout_ms, enum control_type *type, ProtobufCMessage **msg, struct err *e)
+static int receive(int fd, int timeout_ms, enum control_type *type, ProtobufCMessage **msg, bool *aborted, struct err *e)
 {
 	struct deadline d = { .forever = timeout_ms < 0, .us = clock_us() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0) * 1000 };
 	uint8_t head[CONTROL_HEADER_SIZE];
@@ -210,11 +227,19 @@ int control_receive(int fd, int timeout_ms, enum control_type *type, ProtobufCMe
 	if (h.type == CONTROL_ABORT) {
 		abort_error((const Drayage__Abort *)got, e);
 		protobuf_c_message_free_unpacked(got, NULL);
+		*aborted = true;
 		return -1;
 	}
 	*type = (enum control_type)h.type;
 	*msg = got;
 	return 0;
+}
+
+int control_receive(int fd, int timeout_ms, enum control_type *type, ProtobufCMessage **msg, struct err *e)
+{
+	bool aborted;
+
+	return receive(fd, timeout_ms, type, msg, &aborted, e);
 }
 
 ProtobufCMessage *control_expect(int fd, int timeout_ms, enum control_type type, struct err *e)

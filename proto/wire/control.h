@@ -38,7 +38,7 @@ struct control_header { uint32_t length; uint16_t type; };
 void control_header_encode(const struct control_header *h, void *buf);
 int control_header_decode(const void *buf, struct control_header *h); /* 0 or -EPROTO (unknown type, above the cap) */
 
-/* Sends one message. */
+/* Sends one message. To a peer that hung up: the Abort that it left, if it did, as control_receive would have it; so only the reader may send then. */
 int control_send(int fd, enum control_type type, const ProtobufCMessage *msg, struct err *e);
 /* The descriptor of the message that a type carries. */
 const ProtobufCMessageDescriptor *control_descriptor(enum control_type type);

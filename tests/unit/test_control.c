@@ -142,6 +142,25 @@ static void a_cut_connection_is_the_peers_error(void **state)
 	assert_int_equal(e.kind, ERR_PEER);
 }
 
+/* Who speaks to it first learns the same as who listens. */
+static void an_abort_is_heard_by_who_sends_too(void **state)
+{
+	struct pair *p = *state;
+	Drayage__RoundReady ready = DRAYAGE__ROUND_READY__INIT;
+	struct err e = { 0 };
+
+	assert_int_equal(control_send(p->a, CONTROL_ROUND_READY, &ready.base, &e), 0);
+	send_abort(p->a, ERR_LIMIT, "no room left");
+	close(p->a);
+	p->a = -1;
+	assert_int_equal(control_send(p->b, CONTROL_ROUND_READY, &ready.base, &e), -1);
+	assert_int_equal(e.kind, ERR_LIMIT);
+	assert_string_equal(e.text, "peer: no room left");
+	assert_int_equal(control_send(p->b, CONTROL_ROUND_READY, &ready.base, &e), -1);
+	assert_int_equal(e.kind, ERR_PEER);
+	assert_string_equal(e.text, "send RoundReady: the connection was cut");
+}
+
 static void put_header(int fd, uint32_t length, uint16_t type, uint16_t zero)
 {
 	uint8_t head[CONTROL_HEADER_SIZE];
@@ -220,7 +239,7 @@ static ProtobufCMessage *through(struct pair *p, const uint8_t *buf, size_t len,
 	pthread_t t;
 
 	assert_int_equal(pthread_create(&t, NULL, feeder, &f), 0);
-	msg = control_expect(p->b, 10000, CONTROL_STATE, e);
+	msg = control_expect(p->b, 120000, CONTROL_STATE, e);
 	pthread_join(t, NULL);
 	return msg;
 }
@@ -277,6 +296,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(abort_of_an_unknown_kind_is_the_peers_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(silence_ends_at_the_deadline, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_cut_connection_is_the_peers_error, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_abort_is_heard_by_who_sends_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(headers_beyond_the_caps_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_malformed_message_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(announced_bytes_cost_nothing_until_they_come, setup, teardown),
