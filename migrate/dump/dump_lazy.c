@@ -52,6 +52,14 @@ static int accept_client(struct lazy_client *c, struct err *e)
 	return c->fd < 0 ? err_sys(e, "lazy pages: accept") : 0;
 }
 
+/* The same whether it is met while waiting for a question or while answering one. */
+static int client_lost(int rc, struct err *e)
+{
+	if (rc == -EPIPE || rc == -ECONNRESET)
+		return err_set(e, ERR_PEER, 0, "lazy pages: the client ended without a word");
+	return err_set(e, ERR_PEER, -rc, "lazy pages: the connection to the client");
+}
+
 static int read_some(struct lazy_client *c, void *buf, size_t len, struct err *e)
 {
 	int rc;
@@ -59,7 +67,7 @@ static int read_some(struct lazy_client *c, void *buf, size_t len, struct err *e
 	if (await(c, c->fd, "the client said nothing", e) < 0)
 		return -1;
 	rc = read_full(c->fd, buf, len);
-	return rc < 0 ? err_set(e, ERR_PEER, -rc, "lazy pages: the client ended without a word") : 0;
+	return rc < 0 ? client_lost(rc, e) : 0;
 }
 
 static int read_command(struct lazy_client *c, struct ps_command *command, struct err *e)
@@ -106,7 +114,7 @@ static int send_pages(struct lazy_client *c, uint64_t addr, uint64_t pages, stru
 				       (unsigned long long)addr, c->r->task.pid);
 		rc = write_full(c->fd, c->buf, pages_to_bytes(n));
 		if (rc < 0)
-			return err_set(e, ERR_PEER, -rc, "lazy pages: send");
+			return client_lost(rc, e);
 		addr += pages_to_bytes(n);
 		pages -= n;
 	}
@@ -129,7 +137,7 @@ static int answer(struct lazy_client *c, const struct ps_command *get, struct er
 	ps_encode(c->layout, &reply, header);
 	rc = write_full(c->fd, header, (size_t)c->layout);
 	if (rc < 0)
-		return err_set(e, ERR_PEER, -rc, "lazy pages: send");
+		return client_lost(rc, e);
 	c->asked++;
 	c->served += reply.nr;
 	return send_pages(c, reply.vaddr, reply.nr, e);
@@ -140,7 +148,7 @@ static int say_goodbye(struct lazy_client *c, struct err *e)
 	static const unsigned char fine[PS_STATUS_ANSWER];
 	int rc = write_full(c->fd, fine, sizeof(fine));
 
-	return rc < 0 ? err_set(e, ERR_PEER, -rc, "lazy pages: send") : 0;
+	return rc < 0 ? client_lost(rc, e) : 0;
 }
 
 static int serve(struct lazy_client *c, struct err *e)

@@ -27,7 +27,7 @@ enum {
 	STATUS_MS = 120 * 1000, /* for the status: everything may have to reach the server's disk first */
 	STALL_MS = 20 * 1000,   /* without room for one more byte */
 	SURPLUS_MS = 500,       /* for what a server is just about to send behind what came, beside two round trips */
-	WORDS_MS = 1000,        /* for what a server that ended a native session said about it: it is here, or on its way */
+	WORDS_MS = 5000,        /* for what a server that ended a native session said about it: it is here, or on its way */
 	FEW_PAGES = 1 << 20,    /* of one command: less than the 24 bytes' counter holds */
 	RECORDS = 32,           /* that go out in a call */
 };

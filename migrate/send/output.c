@@ -18,7 +18,7 @@ int output_cut(struct worker *w, int num)
 		w->cut_errno = num;
 		return -1;
 	}
-	return worker_fail(w, ERR_PEER, num, "the destination cut the connection");
+	return worker_fail(w, ERR_PEER, cut_number(num), "the destination cut the connection");
 }
 
 static int twin_failed(struct worker *w)

@@ -70,7 +70,7 @@ static void carry_out(struct worker *w, enum sender_order order, bool *told)
 		carry_round(w, told);
 	} else if (order == ORDER_FINISH) {
 		if (send_mark(w, FRAME_END) < 0 && w->cut)
-			worker_fail(w, ERR_PEER, w->cut_errno, "the destination cut the connection");
+			worker_fail(w, ERR_PEER, cut_number(w->cut_errno), "the destination cut the connection");
 	}
 }
 

@@ -50,6 +50,8 @@ static int input_failed(const struct receiver *r, int rc, struct err *e)
 		return err_set(e, ERR_PEER, 0, "the connection ended before the session was closed");
 	case -EPIPE:
 		return err_set(e, ERR_PEER, 0, "the connection ended in the middle of a command");
+	case -ECONNRESET:
+		return err_set(e, ERR_PEER, 0, "the connection ended: the sender cut it");
 	case -ETIMEDOUT:
 		ps_meter_limit(r->config->meter, ps_input_late(&r->in) ? LIMIT_SESSION_TIME : LIMIT_IDLE);
 		if (ps_input_late(&r->in))
@@ -87,7 +89,7 @@ static int answer(struct receiver *r, const void *bytes, size_t len, struct err 
 		n = send(r->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return err_set(e, ERR_PEER, errno, "answer the sender");
+		return errno == EPIPE || errno == ECONNRESET ? input_failed(r, -ECONNRESET, e) : err_set(e, ERR_PEER, errno, "answer the sender");
 	return (size_t)n == len ? 0 : err_set(e, ERR_PEER, 0, "answer the sender: it reads nothing");
 }
 

@@ -17,7 +17,7 @@
 #include "proto/base/log.h"
 #include "proto/base/tls_relay_priv.h"
 
-enum { EXPLAIN_MS = 1000 };
+enum { EXPLAIN_MS = 10 * 1000 }; /* a relay that is gone says nothing at once */
 
 struct tls_gate {
 	int line;
