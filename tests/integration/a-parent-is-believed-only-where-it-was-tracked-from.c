@@ -160,7 +160,7 @@ static void a_former_owner_of_the_number_counts_for_nothing(void)
 	CHECK(pre_dump("6", "../4") == 0);
 }
 
-static int take_as(uid_t uid)
+static pid_t take_as(uid_t uid)
 {
 	struct tracker_left left;
 	int uffd;
@@ -178,16 +178,17 @@ static void what_was_left_is_given_once_and_not_to_others(void)
 {
 	struct tracker_left left;
 	int status, got = 0;
+	pid_t asker[ASKERS];
 
 	pre_dump("7", NULL);
 	CHECK(tracker_left_look(subject, start_time(), &left));
 	CHECK(!tracker_left_look(subject, start_time() + 1, &left));
-	take_as(65534);
-	CHECK(wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 1, "another user got it");
+	asker[0] = take_as(65534);
+	CHECK(waitpid(asker[0], &status, 0) == asker[0] && WIFEXITED(status) && WEXITSTATUS(status) == 1, "another user got it");
 	for (int i = 0; i < ASKERS; i++)
-		take_as(0);
+		asker[i] = take_as(0);
 	for (int i = 0; i < ASKERS; i++) {
-		CHECK(wait(&status) > 0 && WIFEXITED(status));
+		CHECK(waitpid(asker[i], &status, 0) == asker[i] && WIFEXITED(status));
 		got += WEXITSTATUS(status) == 0;
 	}
 	CHECK(got == 1, "%d of them got it", got);

@@ -8,7 +8,7 @@ faults_begin
 # A peer that came with version 9: the agent answers with a hello that says so, and ends.
 host_a "$PYTHON" - "${host_addr[b]}" "$PORT" <<'PY' || fail "the agent's answer"
 import socket, struct, sys
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 120)
 s.sendall(b"DRAY\r\n\x1a\n" + struct.pack("<HBBIQ", 9, 1, 0, 0, 7) + bytes(range(16)) + bytes(24))
 answer = b""
 while len(answer) < 64:
@@ -19,7 +19,7 @@ while len(answer) < 64:
 magic, version, role, status = struct.unpack("<8sHBB", answer[:12])
 assert magic == b"DRAY\r\n\x1a\n", magic
 assert version == 1 and status == 1, (version, status)
-s.settimeout(10)
+s.settimeout(120)
 assert s.recv(1) == b"", "it goes on talking"
 PY
 report "the agent refuses version 9"

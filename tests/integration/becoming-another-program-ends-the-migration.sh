@@ -25,7 +25,8 @@ rc=0; finish migrate || rc=$?
 [ "$(field outcome)" = aborted ] || fail "outcome $(field outcome)"
 said execve
 kill -0 "${pid[subject]}" || fail "the program is gone"
-[ -z "$(cat "/proc/${pid[subject]}/task/${pid[subject]}/children")" ] || fail "it has children that it did not make"
+childless() { ! has_child "${pid[subject]}"; } # none that it did not make
+await 10 childless
 kill -KILL "${pid[subject]}"
 end subject
 nothing_left a

@@ -19,7 +19,7 @@ move() {
 	TO=${host_addr[b]}:7472 migrate --verify --downtime-limit 60000 --reconnect-timeout 60000 "$@" || rc=$?
 	[ "$rc" = 0 ] || cat "$T/migrate.err" >&2
 	told_right "$rc" b
-	grep -q '^cut' "$T/cutter.out" || fail "$what: no connection was cut"
+	await 10 grep -q '^cut' "$T/cutter.out"
 	[ "$(field reconnections)" -ge 1 ] || fail "$what: reconnections=$(field reconnections)"
 	end cutter
 	settled b

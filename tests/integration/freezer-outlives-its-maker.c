@@ -32,6 +32,15 @@ static int count(int line, void *arg)
 
 static struct shared *sh;
 
+/* Of a cgroup that is nobody else's. */
+static const char *own_name(const char *what)
+{
+	static char name[48];
+
+	snprintf(name, sizeof(name), "test-%s-%d", what, getpid());
+	return name;
+}
+
 /* Not moving is a thing that can only be watched for a while; a counter at full speed moves in microseconds. */
 static bool stands(void)
 {
@@ -100,11 +109,11 @@ static void one_round(enum freezer_kind kind)
 	CHECK(!sh->freezer.cgroup[0] || access(sh->freezer.cgroup, F_OK) < 0, "%s is still there", sh->freezer.cgroup);
 	await_running();
 
-	CHECK(freezer_create(&f, s.pid, "test-again", &e) == 0, "%s", e.text);
+	CHECK(freezer_create(&f, s.pid, own_name("again"), &e) == 0, "%s", e.text);
 	CHECK(freezer_freeze(&f, &e) == 0 && stands(), "%s", e.text);
 	CHECK(freezer_kill(&f, &e) == 0, "%s", e.text);
 	CHECK(freezer_kill(&f, &e) == 0, "ending what has ended: %s", e.text);
-	CHECK(strchr("ZX", task_state(s.pid, s.pid)));
+	await_task_state(s.pid, s.pid, "Z");
 	snprintf(sh->freezer.cgroup, sizeof(sh->freezer.cgroup), "%s", f.cgroup);
 	freezer_remove(&f);
 	CHECK(!sh->freezer.cgroup[0] || access(sh->freezer.cgroup, F_OK) < 0);
@@ -125,7 +134,7 @@ static void stopped_before(void)
 	subject_expect(s.line, 'r');
 	kill(s.pid, SIGSTOP);
 	await_task_state(s.pid, s.pid, "T");
-	CHECK(freezer_create(&f, s.pid, "test-stopped", &e) == 0 && freezer_freeze(&f, &e) == 0, "%s", e.text);
+	CHECK(freezer_create(&f, s.pid, own_name("stopped"), &e) == 0 && freezer_freeze(&f, &e) == 0, "%s", e.text);
 	CHECK(freezer_thaw(&f, &e) == 0, "%s", e.text);
 	freezer_remove(&f);
 	CHECK(stands(), "a thaw took back the user's stop");
@@ -164,7 +173,7 @@ int main(void)
 
 	subject_expect(s.line, 'r');
 	CHECK(freezer_create(&probe, s.pid, "bad/id", &e) == -1);
-	CHECK(freezer_create(&probe, s.pid, "test-probe", &e) == 0, "%s", e.text);
+	CHECK(freezer_create(&probe, s.pid, own_name("probe"), &e) == 0, "%s", e.text);
 	bool cgroup = probe.kind == FREEZER_CGROUP;
 
 	freezer_remove(&probe);

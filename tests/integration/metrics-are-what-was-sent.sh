@@ -76,7 +76,8 @@ ended = sum(v for k, v in m.items() if k.startswith(ps + "sessions_ended_total")
 assert ended == m[ps + "sessions_accepted_total"] == 6, m
 assert all(m[k] >= v for k, v in at_first.items()), "a counter went back"
 PY
-exporter=$(for p in $(cat "/proc/$server/task/$server/children"); do echo "$p"; done)
+exporter=$(for p in $(cat "/proc/$server/task/$server/children"); do ! grep -qsx dray-exporter "/proc/$p/comm" || echo "$p"; done)
+[ -n "$exporter" ] || fail "no exporter"
 server_stop
 [ ! -e "$T/m" ] || fail "the socket stays behind"
-[ ! -e "/proc/$exporter" ] || fail "the exporter stays behind"
+await 20 test ! -e "/proc/$exporter"

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../lib/page_server.sh"
 refused() { # exit code, words, option value
 	local rc=0
-	timeout 20 "$DRAY" page-server -D "$IMAGES" --metrics "$3" > "$T/out" 2> "$T/err" < /dev/null || rc=$?
+	timeout 60 "$DRAY" page-server -D "$IMAGES" --metrics "$3" > "$T/out" 2> "$T/err" < /dev/null || rc=$?
 	[ "$rc" = "$1" ] && grep -q -- "$2" "$T/err" || fail "$3: exit $rc, $(cat "$T/err")"
 }
 refused 2 '--insecure' 0.0.0.0:0

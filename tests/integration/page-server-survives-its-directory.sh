@@ -19,7 +19,7 @@ assert full.dropped()
 PY
 no_set() { [ -z "$(find "$IMAGES" -mindepth 2)" ]; }
 await 20 no_set
-grep -q 'No space left' "$T/log" || fail "the full disk is not in the log"
+await 20 grep -q 'No space left' "$T/log"
 mkdir "$T/elsewhere"
 rmdir "$IMAGES/127.0.0.1"
 ln -s "$T/elsewhere" "$IMAGES/127.0.0.1"
@@ -29,13 +29,15 @@ assert s.dropped()
 PY
 [ -z "$(ls "$T/elsewhere")" ] || fail "a link was followed"
 rm "$IMAGES/127.0.0.1"
-umount "$IMAGES"; mounts=
+released() { umount "$IMAGES" 2> /dev/null; }
+await 20 released # not before the process of the last session is gone
+mounts=
 rmdir "$IMAGES"
 sender << 'PY'
 s = Sender(os.environ["PORT"])
 assert s.dropped()
 PY
-grep -q 'session-refused .*No such file' "$T/log" || fail "the missing directory is not in the log"
+await 20 grep -q 'session-refused .*No such file' "$T/log"
 mkdir "$IMAGES"
 sender << 'PY'
 s = Sender(os.environ["PORT"])
@@ -66,7 +68,8 @@ for put in (False, True):
     beside.pages(0x1000, page(3))
     assert beside.close() == 0
 PY
-[ "$(grep -c 'session-failed .*publish' "$T/log")" = 2 ] || fail "the directories that were taken away are not in the log"
+both_told() { [ "$(grep -c 'session-failed .*publish' "$T/log")" = 2 ]; }
+await 20 both_told
 server_stop
 
 # links under the names of a set's files: what they point to is neither written to nor made

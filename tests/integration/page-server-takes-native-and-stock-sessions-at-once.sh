@@ -46,7 +46,8 @@ ended
 echo > "$T/go"
 wait "$senders" || fail "a stock sender beside it"
 await 20 grep -q 'published .*native=1' "$T/server.log"
-[ "$(grep -c 'published .*native=0' "$T/server.log")" = 2 ] || fail "stock sessions: $(cat "$T/server.log")"
+both_stock() { [ "$(grep -c 'published .*native=0' "$T/server.log")" = 2 ]; }
+await 20 both_stock
 cp "$T"/sets/3/* "$T/img"
 criu restore -d -D "$T/img" || fail "restore"
 workload_right

@@ -24,6 +24,6 @@ moves_late "at a stall" --on-stall postcopy --downtime-limit 5 --max-rounds 4
 
 # Nothing is late where rounds do.
 subject_start --size 8M --rate 1
-migrate --on-stall postcopy
+migrate --on-stall postcopy --downtime-limit 60000 || fail "$(tail -n 3 "$T/migrate.err")"
 [ "$(field late_pages)" = 0 ] || fail "a quiet process had $(field late_pages) late pages"
 settled b

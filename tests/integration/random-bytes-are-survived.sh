@@ -16,11 +16,11 @@ for role in (0, 1, 2, 3, 200):
               hello(role) + struct.pack("<IHH", 32 << 20, 1, 0), hello(role) + struct.pack("<IHH", 4, 77, 0) + b"abcd"]
     noise += [hello(role) + struct.pack("<IHH", 64, kind, 0) + rng.randbytes(64) for kind in range(0, 18)]
 for data in noise:
-    s = socket.create_connection(to, 10)
+    s = socket.create_connection(to, 120)
     try:
         s.sendall(data)
         s.shutdown(socket.SHUT_WR)
-        s.settimeout(20)
+        s.settimeout(120)
         while s.recv(65536):
             pass
     except TimeoutError:

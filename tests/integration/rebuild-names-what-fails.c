@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/die_with.h"
 #include "tests/lib/rebuild_rig.h"
 #include "tests/lib/subject.h"
 #include "tests/lib/zoo_host.h"
@@ -112,12 +113,14 @@ static void thread_id_taken(void)
 {
 	pid_t set_tid[1] = { (pid_t)rig.tree->tasks[0]->ps->threads[1] }, other;
 	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)set_tid, .set_tid_size = 1 };
+	pid_t test = getpid();
 	char id[32];
 
 	other = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	CHECK(other >= 0, "%s", strerror(errno));
 	if (other == 0) {
-		pause();
+		if (die_with(test, SIGKILL))
+			pause();
 		_exit(0);
 	}
 	snprintf(id, sizeof(id), "id %d", set_tid[0]);

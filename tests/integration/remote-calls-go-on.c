@@ -29,7 +29,7 @@ static long sleep_in(int which)
 	int fd = pipes[which][0];
 	struct epoll_event ev = { .events = EPOLLIN };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	struct timespec minute = { .tv_sec = 60 };
+	struct timespec minutes = { .tv_sec = 600 };
 	sigset_t none;
 	int ep;
 	char c;
@@ -45,15 +45,15 @@ static long sleep_in(int which)
 		ep = epoll_create1(0);
 		epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
 		sigemptyset(&none);
-		return epoll_pwait(ep, &ev, 1, 60000, &none) != 1;
+		return epoll_pwait(ep, &ev, 1, 600000, &none) != 1;
 	case 3:
-		return poll(&p, 1, 60000) != 1;
+		return poll(&p, 1, 600000) != 1;
 	case 4:
 		return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) != 0;
 	case 5:
-		return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &minute, NULL, 0) != 0;
+		return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &minutes, NULL, 0) != 0;
 	default:
-		return ppoll(&p, 1, &minute, NULL) != 1;
+		return ppoll(&p, 1, &minutes, NULL) != 1;
 	}
 }
 static const long sleeps_in[SLEEPERS] = { SYS_read, SYS_epoll_wait, SYS_epoll_pwait, SYS_poll, SYS_futex, SYS_futex, SYS_ppoll };

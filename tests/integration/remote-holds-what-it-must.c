@@ -186,8 +186,10 @@ static void cannot_be_held(void)
 	CHECK(read(s.line, &tid, sizeof(tid)) == sizeof(tid));
 	CHECK(remote_seize(&r, tid, 0, &e) == -1 && e.kind == ERR_USAGE && strstr(e.text, "is a thread of process"), "%s", e.text);
 	await_task_state(s.pid, s.pid, "Z");
+	await_task_state(s.pid, tid, "S");
 	CHECK(remote_seize(&r, s.pid, 0, &e) == -1 && e.kind == ERR_UNSUPPORTED && strstr(e.text, "first thread has ended"), "%s", e.text);
-	CHECK(task_state(s.pid, tid) == 'S' && status_number(s.pid, "TracerPid", 10) == 0);
+	CHECK(status_number(s.pid, "TracerPid", 10) == 0);
+	await_task_state(s.pid, tid, "S");
 	subject_end(&s);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/die_with.h"
 #include "tests/lib/image_rig.h"
 #include "tests/lib/subject.h"
 #include "tests/lib/zoo_host.h"
@@ -18,11 +19,13 @@ static void take(pid_t pid)
 {
 	uint64_t tid = (uint64_t)pid;
 	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&tid, .set_tid_size = 1 };
+	pid_t test = getpid();
 	long rc = syscall(SYS_clone3, &args, sizeof(args));
 
 	if (rc == 0) {
-		for (;;)
+		while (die_with(test, SIGKILL))
 			pause();
+		_exit(1);
 	}
 	CHECK(rc == pid, "a process with PID %d: %s", pid, strerror(errno));
 }

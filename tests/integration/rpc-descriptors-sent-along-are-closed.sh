@@ -16,7 +16,13 @@ def send_with(c, fds, type_, opts=None, **fields):
 
 
 def files_of(pid):
-    return sorted(os.readlink("/proc/%d/fd/%s" % (pid, f)) for f in os.listdir("/proc/%d/fd" % pid))
+    found = []
+    for f in os.listdir("/proc/%d/fd" % pid):
+        try:
+            found.append(os.readlink("/proc/%d/fd/%s" % (pid, f)))
+        except FileNotFoundError:  # closed in between
+            pass
+    return found
 
 
 def worker():

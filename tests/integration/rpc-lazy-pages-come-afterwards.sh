@@ -51,7 +51,7 @@ for port, connect in enumerate((service, Client.swrk), 9001):
         with connect() as c:
             resp = c.ask(rpc.RESTORE, opts(D + "/2"))
             check(not resp.success and "no lazy-pages daemon" in resp.cr_errmsg, "%s" % resp)
-        check(state_of(s.pid) is None, "a failed restore left something")
+        await_(lambda: state_of(s.pid) is None, "nothing is left of a failed restore")
 
         daemon = subprocess.Popen([os.environ["DRAY"], "lazy-pages", "-D", D + "/2"], stdin=subprocess.DEVNULL)
         await_(lambda: os.path.exists(D + "/2/lazy-pages.socket"), "the daemon listens")

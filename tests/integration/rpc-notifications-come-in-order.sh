@@ -60,7 +60,7 @@ for connect in (service, swrk):
             resp = c.ask(rpc.DUMP, opts(D + "/1", pid=s.pid, leave_running=True), on_notify=look)
             check(resp.success, resp.cr_errmsg)
             check([n for n, pid in c.notes] == DUMP and all(pid == 0 for _, pid in c.notes), "a dump: %s" % c.notes)
-            check(dict(frozen)["pre-dump"] in "RS", "stopped before pre-dump: %s" % frozen)
+            check(dict(frozen)["pre-dump"] in "RSD", "stopped before pre-dump: %s" % frozen)
             check(dict(frozen)["query-ext-files"] not in "RS" and dict(frozen)["post-dump"] not in "RS", "runs while it is dumped: %s" % frozen)
         s.goes_on()
 

@@ -83,10 +83,11 @@ for connect in (service, Client.swrk):
         ok(ask(connect, rpc.DUMP, D + "/last", pid=s.pid))
         s.is_gone()
         told = D + "/told"
+        if connect == service:
+            os.mkfifo(T + "/end")
         resp = ok(ask(connect, rpc.RESTORE, D + "/last", exec_cmd=["/bin/sh", "-c", "echo $$ > %s.new; mv %s.new %s; read x < %s/end" % (told, told, told, T)])
                   ) if connect == service else None
         if resp:
-            os.mkfifo(T + "/end")
             await_(lambda: os.path.exists(told), "the command runs")
             check(parent_of(s.pid) == int(open(told).read()), "the root is not the command's child")
             s.is_right()

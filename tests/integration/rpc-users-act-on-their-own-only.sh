@@ -72,7 +72,8 @@ with Subject(T + "/roots/subject") as roots, Subject(T + "/all/subject", **as_no
     roots.is_gone()
     subprocess.check_call("chmod -R a+rwX %s/all/roots" % T, shell=True)
     answer = nobody(RESTORE, "roots")
-    check(answer.startswith("False") and state_of(roots.pid) is None, "a process of root's was made: " + answer)
+    check(answer.startswith("False"), "a process of root's was made: " + answer)
+    await_(lambda: state_of(roots.pid) is None, "there is no process of root's")
 
 # One that does not let itself be looked into, though it is the client's own.
 closed = subprocess.Popen([sys.executable, "-c", """

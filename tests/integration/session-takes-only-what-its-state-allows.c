@@ -17,7 +17,7 @@
 #include "proto/wire/control.h"
 #include "proto/wire/frame.h"
 
-enum { WAIT_MS = 20000 };
+enum { WAIT_MS = 120000 };
 enum state { EXPECT_OFFER, BETWEEN_ROUNDS, IN_ROUND, LAST_PLACED, STATES };
 static const char *const state_names[STATES] = { "expect-offer", "between-rounds", "in-round", "last-placed" };
 

@@ -18,8 +18,8 @@ rc=0; migrate || rc=$?
 told_right "$rc" a
 settled a
 await 20 is 'dray_agent_migrations_ended_total{outcome="limit"}' 1
-is 'dray_limits_hit_total{limit="max-memory"}' 1 || fail "the limit was not counted"
-is dray_agent_migrations_running 0 || fail "one runs still"
+await 20 is 'dray_limits_hit_total{limit="max-memory"}' 1
+await 20 is dray_agent_migrations_running 0
 exporter=$(child_of "${pid[agent-b]}")
 [ "$(cat "/proc/$exporter/comm")" = dray-exporter ] || fail "no exporter"
 agent_kill b
@@ -37,8 +37,8 @@ settled b
 on b /usr/bin/python3 -c 'import socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 s.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
-s.settimeout(30)
+s.settimeout(120)
 s.recv(1)' "${host_addr[b]}" "${agent_addr##*:}" || fail "the agent says nothing to TLS"
-is dray_tls_failures_total 1 || fail "TLS failures: $(value dray_tls_failures_total)"
+await 20 is dray_tls_failures_total 1
 agent_stop b || fail "the agent did not drain"
 [ ! -e "$T/m" ] || fail "the socket stays"

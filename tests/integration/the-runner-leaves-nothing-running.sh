@@ -8,7 +8,7 @@ T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
 trap 'exit 143' TERM
 fail() { echo "$*" >&2; cat "$T/out" >&2; exit 1; }
-runs() { [ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"; }
+runs() { grep -qs '^State:.[^ZX]' "/proc/$1/status"; }
 script() { cat > "$T/$1"; chmod 755 "$T/$1"; }
 
 script passes <<< '#!/bin/sh'

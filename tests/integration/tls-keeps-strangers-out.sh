@@ -38,7 +38,7 @@ refused "one who wants another destination" 3 "not of any that --tls-allow names
 
 # Without any certificate, by a client that is not ours. It would leave by itself at an end of its input.
 mkfifo "$T/nothing"
-on a timeout 20 openssl s_client -connect "${host_addr[b]}:$PORT" -CAfile "$T/certs/ca.pem" > "$T/s_client.out" 2>&1 <> "$T/nothing" || true
+on a timeout 120 openssl s_client -connect "${host_addr[b]}:$PORT" -CAfile "$T/certs/ca.pem" > "$T/s_client.out" 2>&1 <> "$T/nothing" || true
 grep -qi 'certificate required\|handshake failure' "$T/s_client.out" || fail "a client without a certificate: $(cat "$T/s_client.out")"
 await 10 logged "shows no certificate"
 nothing_left b

@@ -9,8 +9,8 @@
 #   finish NAME                   waits for it and returns its exit code
 #   agent_start HOST [OPTION...]  starts `dray agent` and awaits its readiness; its address in $agent_addr
 #   agent_stop HOST / agent_kill HOST
-#   await SECONDS CMD...          until CMD succeeds; fails the test when it never does. A loaded machine gets SLOWNESS (5) times the SECONDS: what
-#                                 succeeds waits no longer for it
+#   await SECONDS CMD...          until CMD succeeds; fails the test when it never does. A loaded machine gets SLOWNESS (5) times the SECONDS, and
+#                                 a minute at least: what succeeds waits no longer for it
 #   process_there HOST INNER      prints the pid, as this shell sees it, of what HOST knows as INNER
 #   nothing_left HOST [NAME...]   no process but the named, no cgroup, socket or state file of a migration. With RECORDS=1 a destination may
 #                                 keep what it committed, for a source that was cut off to ask
@@ -43,6 +43,7 @@ await() {
 	local limit=$1 end
 	shift
 	limit=$((limit * SLOWNESS))
+	[ "$limit" -ge 60 ] || limit=60
 	end=$((${EPOCHREALTIME/./} + limit * 1000000))
 	until "$@"; do
 		[ "${EPOCHREALTIME/./}" -lt "$end" ] || fail "never came true in $limit s: $*"
@@ -59,7 +60,7 @@ hosts_need() {
 
 child_of() { local c=; { read -r c < "/proc/$1/task/$1/children"; } 2> /dev/null; c=${c%% *}; [ -n "$c" ] && echo "$c"; }
 has_child() { child_of "$1" > /dev/null; }
-gone() { [ -z "$1" ] || ! [ -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
+gone() { [ -z "$1" ] || ! grep -qs '^State:.[^ZX]' "/proc/$1/status"; }
 
 hosts_up() {
 	hosts_need
@@ -143,7 +144,9 @@ finish() {
 }
 # Ends what start() started, whatever it does; a helper that is to go before the test ends.
 end() {
-	[ -z "${pid[$1]:-}" ] || kill -KILL "${pid[$1]}" 2> /dev/null || true
+	local p
+	# By its waiter, and not by a number that may be somebody else's by now.
+	[ -z "${waiter[$1]:-}" ] || ! p=$(grandchild_of "${waiter[$1]}") || kill -KILL "$p" 2> /dev/null || true
 	[ -z "${waiter[$1]:-}" ] || finish "$1" || true
 }
 
@@ -222,7 +225,7 @@ left_on() {
 }
 nothing_left_now() { [ -z "$(left_on "$@")" ]; }
 nothing_left() {
-	local end=$((${EPOCHREALTIME/./} + 5000000 * SLOWNESS))
+	local end=$((${EPOCHREALTIME/./} + 12000000 * SLOWNESS))
 	until nothing_left_now "$@"; do
 		[ "${EPOCHREALTIME/./}" -lt "$end" ] || { left_on "$@" >&2; fail "left behind on $1"; }
 		sleep 0.05
@@ -230,7 +233,7 @@ nothing_left() {
 }
 
 hosts_down() {
-	local rc=$? h f
+	local rc=$? h f n
 	trap - EXIT
 	trap '' INT TERM
 	set +eu
@@ -242,6 +245,9 @@ hosts_down() {
 	for h in a b; do
 		[ -n "${host_cgroup[$h]}" ] && echo 1 > "${host_cgroup[$h]}/cgroup.kill"
 		[ -n "${host_init[$h]}" ] && kill -KILL "${host_init[$h]}" 2> /dev/null
+	done
+	for h in "${!waiter[@]}"; do # nsenters that stopped themselves hear nothing of their child's end
+		! n=$(child_of "${waiter[$h]}") || kill -KILL "$n" 2> /dev/null
 	done
 	wait 2> /dev/null
 	for h in a b; do

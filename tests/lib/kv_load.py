@@ -105,7 +105,7 @@ class Load:
         self.gap = (0.0, 0.0)
         self.conn = None
 
-    def connect(self, patience=60.0):
+    def connect(self, patience=240.0):
         """The address that answered last, then the others, until one does."""
         limit = time.monotonic() + patience
         while True:
@@ -148,6 +148,16 @@ class Load:
                 last += time.monotonic() - now
 
     def verify(self):
+        """Whoever was asked to end when the server had just moved learns of that only here."""
+        while True:
+            try:
+                return self.read_back()
+            except OSError:
+                self.conn.close()
+                self.reconnects += 1
+                self.connect()
+
+    def read_back(self):
         wrong = []
         for b in batches(self.args.keys):
             keys = [b"key:%d" % i for i in b]

@@ -11,11 +11,11 @@ SAMPLE = re.compile(r"(%s)(%s)? (\S+)" % (NAME, LABELS))
 def connect(where):
     if where.startswith("unix:"):
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(20)
+        s.settimeout(120)
         s.connect(where[5:])
         return s
     host, port = where.rsplit(":", 1)
-    return socket.create_connection((host, int(port)), 20)
+    return socket.create_connection((host, int(port)), 120)
 
 
 def answer(s):

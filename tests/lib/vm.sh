@@ -15,5 +15,5 @@ in_vm() { # SECONDS [ARGUMENT...]: what follows runs in the virtual machine, wit
 }
 await() { # COMMAND...: its success. The test has a fail() of its own, which shows its logs
 	local n=0
-	until "$@"; do n=$((n + 1)); [ $n -lt 900 ] || fail "never came true: $*"; sleep 0.1; done
+	until "$@"; do n=$((n + 1)); [ $n -lt 1500 ] || fail "never came true: $*"; sleep 0.1; done
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "migrate/conduct/journal.h"
+#include "proto/base/die_with.h"
 
 static char dir[64];
 static struct migration_id id;
@@ -107,11 +108,13 @@ static void record_belongs_to_one_live_process(void **state)
 	bool owned;
 	int line[2];
 	char c;
-	pid_t pid;
+	pid_t pid, test = getpid();
 
 	(void)state;
 	assert_int_equal(pipe(line), 0);
 	pid = fork();
+	if (pid == 0 && !die_with(test, SIGKILL))
+		_exit(1);
 	if (pid == 0) {
 		struct journal *j = journal_open(dir, &id, JOURNAL_DESTINATION, &e);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Addresses mean what their text says; connecting ends at its deadline; a connection on this host isn't paced. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -95,16 +96,18 @@ static void both_families_connect_unpaced_on_this_host(void **state)
 
 static void nobody_there_is_the_peers_error(void **state)
 {
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int held = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* does not listen, and keeps others from the port */
 	struct err e = { 0 };
-	int listener = sock_listen("127.0.0.1:0", 0, &e), port = sock_port(listener);
 	char target[64];
 
 	(void)state;
-	close(listener);
-	snprintf(target, sizeof(target), "127.0.0.1:%d", port);
+	assert_int_equal(bind(held, (struct sockaddr *)&at, sizeof(at)), 0);
+	snprintf(target, sizeof(target), "127.0.0.1:%d", sock_port(held));
 	assert_int_equal(sock_connect(target, 1, 1000, &e), -1);
 	assert_int_equal(e.kind, ERR_PEER);
 	assert_int_equal(e.num, ECONNREFUSED);
+	close(held);
 	assert_int_equal(sock_connect(":1", 1, 1000, &e), -1);
 	assert_int_equal(e.kind, ERR_USAGE);
 }

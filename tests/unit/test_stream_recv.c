@@ -22,7 +22,7 @@
 #include "proto/wire/frame.h"
 #include "proto/wire/stream_ack.h"
 
-enum { PAGE = 4096, STREAMS = 2, PAGES = 4096, WAIT = 20000 };
+enum { PAGE = 4096, STREAMS = 2, PAGES = 4096, WAIT = 120000 };
 #define BASE 0x201234400000ull /* its stage address lies where a thread sanitizer allows mappings */
 
 struct bed {

@@ -21,7 +21,7 @@
 #include "proto/base/tls_relay.h"
 #include "tests/lib/certs.h"
 
-enum { HANDSHAKE_MS = 20000 };
+enum { HANDSHAKE_MS = 120000 };
 
 /* A connection over TCP: [0] of who connected, [1] of who listened. */
 static void tcp_pair(int fd[2])
@@ -32,7 +32,7 @@ static void tcp_pair(int fd[2])
 
 	assert_true(listener >= 0);
 	snprintf(address, sizeof(address), "127.0.0.1:%d", sock_port(listener));
-	fd[0] = sock_connect(address, 0, 5000, &e);
+	fd[0] = sock_connect(address, 0, HANDSHAKE_MS, &e);
 	fd[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(fd[0] >= 0 && fd[1] >= 0);
 	close(listener);

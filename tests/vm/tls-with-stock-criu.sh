@@ -48,9 +48,9 @@ theirs() { # VERB ROUND [OPTION...]
 theirs pre-dump 1
 theirs pre-dump 2 --prev-images-dir ../r1
 theirs dump 3 --prev-images-dir ../r2
-grep -c 'session-published .*name="host-b"' "$t/server.err" | grep -qx 3 || fail "not three sessions were published"
 kill "$server"
 wait "$server" || fail "the page server ended with $?"
+grep -c 'session-published .*name="host-b"' "$t/server.err" | grep -qx 3 || fail "not three sessions were published"
 cp "$t"/r3/*.img "$t/server/3/"
 restored "$t/server/3"
 kill "$subject"
