@@ -29,16 +29,25 @@ int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool
 	char name[IMAGE_NAME_MAX];
 
 	image_name(IMAGE_PAGES, pages_id, name);
-	w->fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (anew ? O_CREAT | O_TRUNC : 0), 0600);
+	w->fd = openat(dirfd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | (anew ? O_CREAT | O_TRUNC : 0), 0600);
 	w->offset = offset;
 	w->used = 0;
-	return w->fd < 0 ? err_sys(e, "create %s", name) : 0;
+	if (w->fd < 0)
+		return err_sys(e, "create %s", name);
+	huge_blocks_begin(&w->huge, w->fd, offset);
+	return 0;
+}
+
+static void advance(struct pages_writer *w, uint64_t len)
+{
+	w->offset += len;
+	huge_blocks_reached(&w->huge, w->fd, w->offset);
 }
 
 static int write_through(struct pages_writer *w, const uint8_t *data, uint64_t len)
 {
 	while (len > 0) {
-		ssize_t n = pwrite(w->fd, data, len, (off_t)w->offset);
+		ssize_t n = pwrite(w->fd, data, huge_blocks_step(&w->huge, w->offset, len), (off_t)w->offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -46,7 +55,7 @@ static int write_through(struct pages_writer *w, const uint8_t *data, uint64_t l
 			return -errno;
 		data += n;
 		len -= (uint64_t)n;
-		w->offset += (uint64_t)n;
+		advance(w, (uint64_t)n);
 	}
 	return 0;
 }
@@ -99,6 +108,7 @@ int pages_writer_close(struct pages_writer *w, bool durable)
 {
 	int rc = flush(w);
 
+	huge_blocks_end(&w->huge, w->fd, w->offset);
 	if (rc == 0 && durable && fsync(w->fd) < 0)
 		rc = -errno;
 	/* Network filesystems report here what they could not write. */
@@ -168,49 +178,47 @@ static size_t piece(uint64_t len)
 /* A pipe has no errors of its own but those of wrong use. */
 static int receive_pipe(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
 {
-	loff_t at = (loff_t)w->offset;
-
 	while (len > 0) {
-		ssize_t n = splice_some(source, w->fd, &at, piece(len), timeout_ms);
+		loff_t at = (loff_t)w->offset;
+		ssize_t n = splice_some(source, w->fd, &at, huge_blocks_step(&w->huge, w->offset, piece(len)), timeout_ms);
 
 		if (n == 0 || n == -ETIMEDOUT)
 			return source_failed((int)n, e);
 		if (n < 0)
 			return err_set(e, ERR_SYSTEM, (int)-n, "write a pages file");
 		len -= (uint64_t)n;
+		advance(w, (uint64_t)n);
 	}
-	w->offset = (uint64_t)at;
 	return 0;
 }
 
-static int drain(const struct pages_writer *w, size_t len, loff_t *at, struct err *e)
+static int drain(struct pages_writer *w, size_t len, struct err *e)
 {
 	while (len > 0) {
-		ssize_t n = splice(w->pipe[0], NULL, w->fd, at, len, SPLICE_F_MOVE);
+		loff_t at = (loff_t)w->offset;
+		ssize_t n = splice(w->pipe[0], NULL, w->fd, &at, huge_blocks_step(&w->huge, w->offset, len), SPLICE_F_MOVE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return err_set(e, ERR_SYSTEM, n < 0 ? errno : EIO, "write a pages file");
 		len -= (size_t)n;
+		advance(w, (uint64_t)n);
 	}
 	return 0;
 }
 
 static int receive_socket(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
 {
-	loff_t at = (loff_t)w->offset;
-
 	while (len > 0) {
 		ssize_t n = splice_some(source, w->pipe[1], NULL, piece(len), timeout_ms);
 
 		if (n <= 0)
 			return source_failed((int)n, e);
-		if (drain(w, (size_t)n, &at, e) < 0)
+		if (drain(w, (size_t)n, e) < 0)
 			return -1;
 		len -= (uint64_t)n;
 	}
-	w->offset = (uint64_t)at;
 	return 0;
 }
 

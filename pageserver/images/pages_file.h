@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pageserver/images/huge_blocks.h"
 #include "proto/base/err.h"
 
 struct pages_writer {
@@ -17,6 +18,7 @@ struct pages_writer {
 	uint64_t offset; /* in the file, of what is gathered */
 	size_t used;
 	uint8_t *gathered;
+	struct huge_blocks huge;
 	int pipe[2]; /* -1: not made yet */
 };
 
