@@ -27,6 +27,9 @@ static const struct opt options[] = {
 	TLS_ALLOW_OPTION(struct page_server_options, tls,
 			 "Names of which a sender's certificate must bear one: DNS names, addresses, or common names where there are no DNS names. "
 			 "Without it every certificate of the authority is let in."),
+	{ .name = "lazy-pages", .type = OPT_FLAG, .offset = FIELD(lazy_pages),
+	  .help = "Receive nothing: serve the pages of the images in --images-dir, and of the sets before them, to lazy-pages clients. --session-bytes, "
+		  "--chain and what else is about sets that come have no part in it." },
 	{ .name = "once", .type = OPT_FLAG, .offset = FIELD(once),
 	  .help = "Serve one session and end with its outcome, as criu page-server does." },
 	{ .name = "prev-images-dir", .type = OPT_STRING, .offset = FIELD(prev_images_dir), .argument = "DIR",
@@ -69,6 +72,9 @@ static int check(const void *config, struct err *e)
 {
 	const struct page_server_options *o = config;
 
+	if (o->lazy_pages && (o->chain || o->prev_images_dir || o->auto_dedup || o->flat || o->durable || o->session_bytes))
+		return err_set(e, ERR_USAGE, 0, "--lazy-pages receives nothing: leave out --chain, --prev-images-dir, --auto-dedup, --flat, --durable and "
+			       "--session-bytes");
 	if (o->chain && o->prev_images_dir)
 		return err_set(e, ERR_USAGE, 0, "--chain and --prev-images-dir exclude each other");
 	if (o->flat && o->auto_dedup)
@@ -77,12 +83,14 @@ static int check(const void *config, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "--chain and --once exclude each other: name the set before by --prev-images-dir");
 	if (o->metrics && exporter_check(o->metrics, e) < 0)
 		return err_wrap(e, "--metrics");
+	if (o->lazy_pages)
+		return 0;
 	return strchr(o->images_dir, '%') && session_template_check(o->images_dir, e) < 0 ? err_wrap(e, "--images-dir") : 0;
 }
 
 const struct opt_command page_server_command = {
 	.name = "page-server",
-	.summary = "Receives memory from criu dump --page-server.",
+	.summary = "Receives memory from criu dump --page-server, or serves it.",
 	.about = "Speaks the page-server protocol of all criu releases. Runs until SIGTERM, any number of sessions at once. Says that it is ready on "
 		 "standard output, and to a service manager that set NOTIFY_SOCKET.",
 	.options = options,

@@ -22,7 +22,7 @@ enum criu_op {
 	CRIU_OP_SERVICE = 1 << 8,
 	CRIU_OP_SWRK = 1 << 9,
 	CRIU_OP_DEDUP = 1 << 10,
-	CRIU_OP_LAZY_PAGES = 1 << 11,
+	CRIU_OP_LAZY_PAGES = RPC_OP_LAZY_PAGES,
 	CRIU_OPS_ALL = RPC_OPS_ALL | ((1 << 12) - (1 << 8)),
 };
 

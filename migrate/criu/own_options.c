@@ -25,7 +25,8 @@ const struct criu_own_option criu_own_options[] = {
 	  "post-resume. It also finds CRTOOLS_IMAGE_DIR and, where there is a root, CRTOOLS_INIT_PID. Another exit status than 0 ends a dump or "
 	  "a restore that can still end. Any number of them, run in the order given." },
 	{ "page-server", 0, NULL, D | P | LAZY, CRIU_FLAG, FIELD(page_server), RPC_WORKS,
-	  "Pages go to the page server at --address and --port; with lazy-pages they come from the lazy dump there." },
+	  "Pages go to the page server at --address and --port; with lazy-pages they come from the lazy dump, or the page server with "
+	  "lazy-pages, there." },
 	{ "address", 0, "ADDRESS", D | P | S | SERVICE | LAZY, CRIU_STRING, FIELD(address), RPC_WORKS,
 	  "Of the page server; of the service: the path of its socket." },
 	{ "port", 0, "PORT", D | P | S | LAZY, CRIU_NUMBER, FIELD(port), RPC_WORKS, "Of the page server." },

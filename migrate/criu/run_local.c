@@ -9,9 +9,14 @@
 #include "migrate/lazy/lazy_daemon.h"
 #include "migrate/pagesink/ps_sink.h"
 #include "migrate/rpc/apply.h"
+#include "migrate/rpc/rpc_tls.h"
 #include "pageserver/images/pagemap.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/base/sock.h"
+#include "proto/base/tls_relay.h"
+
+enum { HANDSHAKE_MS = 20 * 1000 };
 
 /* --- check ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -89,26 +94,63 @@ static int tell_status(void *arg, struct err *e)
 	return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "--status-fd") : 0;
 }
 
-/* Where the pages are that the images lack; -1 without. */
-static int connect_source(const struct criu_command *c, int *fd, struct err *e)
+/* Where the pages are that the images lack. */
+struct pages_source {
+	int fd; /* -1: nowhere */
+	struct tls_config files;
+	struct tls_gate *gate; /* NULL: plain text */
+	struct tls_link link;  /* whose fd it is then */
+};
+
+static int speak_tls(struct pages_source *s, const struct criu_command *c, struct err *e)
 {
-	*fd = c->ps_socket;
+	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(c->opts, c->address), .timeout_ms = HANDSHAKE_MS, .stock = true,
+				       .cut = true };
+	int fd = s->fd, rc;
+
+	s->fd = -1;
+	s->files = rpc_tls_config(c->opts);
+	s->gate = tls_gate_start(&s->files, e);
+	if (!s->gate) {
+		close(fd);
+		return -1;
+	}
+	rc = tls_gate_wrap(s->gate, fd, &wish, &s->link, e);
+	s->fd = s->link.fd;
+	return rc < 0 ? err_wrap(e, "%s", c->address) : 0;
+}
+
+static int connect_source(struct pages_source *s, const struct criu_command *c, struct err *e)
+{
+	const struct sock_tuning tuning = { 0 };
+
+	s->fd = c->ps_socket;
+	if (c->opts->tls && (c->ps_socket >= 0 || !c->page_server))
+		return err_set(e, ERR_USAGE, 0, "--tls wants --page-server, --address and --port: where pages are fetched from by TLS");
 	if (c->ps_socket >= 0 || !c->page_server)
 		return 0;
 	if (!c->address || c->port <= 0 || c->port > UINT16_MAX)
 		return err_set(e, ERR_USAGE, 0, "--page-server wants --address and --port of who has the pages");
-	*fd = ps_connect(c->address, (uint16_t)c->port, e);
-	return *fd < 0 ? -1 : 0;
+	s->fd = ps_connect(c->address, (uint16_t)c->port, e);
+	if (s->fd < 0 || sock_tune(s->fd, &tuning, e) < 0)
+		return -1;
+	return c->opts->tls ? speak_tls(s, c, e) : 0;
 }
 
 int criu_run_lazy_pages(struct criu_call *c, struct err *e)
 {
-	int layout = c->command.ps_layout < 0 ? PS_LAYOUT_24 : c->command.ps_layout;
+	int layout = c->command.ps_layout < 0 ? PS_LAYOUT_24 : c->command.ps_layout, rc;
 	struct lazy_daemon_config d = { .images_dir = c->images, .work_dir = c->work, .layout = (enum ps_layout)layout, .ready = tell_status, .arg = c };
+	struct pages_source s = { .fd = -1, .link = TLS_LINK_NONE };
 
-	if (c->command.opts->tls)
-		return err_set(e, ERR_USAGE, 0, "--tls is not supported by lazy-pages: fetch them through a tunnel");
 	if (layout != PS_LAYOUT_24 && layout != PS_LAYOUT_32)
 		return err_set(e, ERR_USAGE, 0, "--ps-layout is 24 or 32, not %d", layout);
-	return connect_source(&c->command, &d.page_server, e) < 0 ? -1 : lazy_daemon_run(&d, e);
+	rc = connect_source(&s, &c->command, e);
+	d.page_server = s.fd;
+	d.tls = s.gate ? &s.link : NULL;
+	if (rc == 0)
+		rc = lazy_daemon_run(&d, e);
+	tls_link_close(&s.link);
+	tls_gate_stop(s.gate);
+	return rc;
 }

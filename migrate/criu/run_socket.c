@@ -9,6 +9,7 @@
 #include "migrate/rpc/rpc_tls.h"
 #include "migrate/rpc/rpc_worker.h"
 #include "migrate/rpc/service.h"
+#include "pageserver/stock/lazy_images.h"
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/cleanup.h"
@@ -18,6 +19,16 @@ enum { MAX_CLIENTS = 4096, ACK_TIMEOUT_MS = 600 * 1000 };
 
 /* --- page-server ---------------------------------------------------------------------------------------------------------------- */
 
+static int serve_lazy_inherited(const struct criu_call *c, struct err *e)
+{
+	const struct lazy_rules rules = { .inherited = true };
+	struct lazy_report report;
+
+	if (lazy_images_check(c->images, e) < 0)
+		return -1;
+	return lazy_images_serve(c->command.ps_socket, c->images, &rules, &report, e);
+}
+
 static int serve_inherited(const struct criu_call *c, struct err *e)
 {
 	const CriuOpts *o = c->command.opts;
@@ -25,6 +36,8 @@ static int serve_inherited(const struct criu_call *c, struct err *e)
 
 	if (o->tls)
 		return err_set(e, ERR_USAGE, 0, "--tls and --ps-socket exclude each other: give --address and --port");
+	if (o->lazy_pages)
+		return serve_lazy_inherited(c, e);
 	return page_server_serve_one(c->command.ps_socket, true, &config, NULL, e);
 }
 
@@ -34,7 +47,7 @@ static int serve_one(const struct criu_call *c, struct err *e)
 	const CriuOpts *o = c->command.opts;
 	char images[40];
 	struct page_server_options p = {
-		.images_dir = images, .address = c->command.address ? c->command.address : ANY_ADDRESS, .insecure = true, .once = true,
+		.images_dir = images, .lazy_pages = o->lazy_pages, .address = c->command.address ? c->command.address : ANY_ADDRESS, .insecure = true, .once = true,
 		.port = c->command.port >= 0 ? (uint64_t)c->command.port : 0, .prev_images_dir = o->parent_img, .auto_dedup = o->auto_dedup,
 		.daemonize = c->command.detach, .pidfile = c->command.pidfile, .log_level = rpc_log_level(o->log_level),
 		.status_fd = c->command.status_fd > 0 ? (uint64_t)c->command.status_fd : 0,

@@ -22,6 +22,7 @@ typedef int dump_hook(void *arg, enum dump_moment when, struct err *e);
 
 enum dump_final_state { DUMP_KILL, DUMP_RUN_ON, DUMP_STOPPED };
 
+struct tls_gate;
 struct dump_request {
 	pid_t pid;            /* as we see it */
 	int images_dir;       /* directories, borrowed */
@@ -38,6 +39,8 @@ struct dump_request {
 				 still, before it gets its final state; DUMP_LAZY_READY says that the client may come */
 	int lazy_listener;    /* with lazy: where it comes, a listening socket. Borrowed */
 	unsigned lazy_timeout_s; /* how long it may let us wait; 0: 600 */
+	struct tls_gate *lazy_tls; /* it must speak TLS then; borrowed. NULL: it must not */
+	const char *lazy_tls_name; /* and bear this name; NULL: any that the authority signed */
 	int requester_socket; /* self dump: the caller's connection to us, which the images shall know as such; -1 */
 	dump_hook *hook;      /* NULL: nobody asks */
 	void *hook_arg;

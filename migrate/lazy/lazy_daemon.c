@@ -73,15 +73,15 @@ static int fetch(struct lazy_task *t, uint64_t addr, uint32_t *pages, struct err
 {
 	const struct page_run *r = run_at(&t->left, addr);
 	struct lazy_daemon *d = t->d;
+	uint64_t there;
 
 	if (r) {
-		uint64_t there = bytes_to_pages(run_end(r) - addr);
-
+		there = bytes_to_pages(run_end(r) - addr);
 		*pages = *pages < there ? *pages : (uint32_t)there;
 		return d->lost ? 0 : lazy_link_ask(&d->link, t->pid, addr, *pages, e);
 	}
-	while (*pages > 1 && !pagemap_covers(t->images, addr, *pages))
-		*pages /= 2;
+	there = pagemap_stored(t->images, addr, *pages);
+	*pages = there > 0 ? (uint32_t)there : 1;
 	return place_from_images(t, addr, *pages, e);
 }
 
@@ -372,7 +372,7 @@ int lazy_daemon_run(const struct lazy_daemon_config *c, struct err *e)
 	d.task = calloc(TASKS_MAX, sizeof(*d.task));
 	if (!d.page || !d.task)
 		err_set(e, ERR_SYSTEM, ENOMEM, "lazy pages");
-	else if (lazy_link_init(&d.link, c->page_server, c->layout, e) == 0 && listen_for_restore(&d, e) == 0)
+	else if (lazy_link_init(&d.link, c->page_server, c->tls, c->layout, e) == 0 && listen_for_restore(&d, e) == 0)
 		rc = serve(&d, e);
 	for (size_t i = 0; i < d.tasks; i++)
 		task_finish(&d.task[i]);

@@ -13,11 +13,13 @@
 #define DRAY_MIGRATE_LAZY_DAEMON_H
 
 #include "proto/base/err.h"
+#include "proto/base/tls_relay.h"
 #include "proto/wire/ps_command.h"
 
 struct lazy_daemon_config {
 	int images_dir, work_dir; /* borrowed; the socket is made in work_dir */
 	int page_server;          /* connected; borrowed. -1: every page is in the images */
+	const struct tls_link *tls; /* that page_server is the descriptor of, with `cut`; borrowed. NULL: plain text */
 	enum ps_layout layout;    /* of its headers */
 	int (*ready)(void *arg, struct err *e); /* the socket is there; may be NULL */
 	void *arg;

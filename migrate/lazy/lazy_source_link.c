@@ -11,9 +11,9 @@
 
 enum { STATUS_MS = 30 * 1000 };
 
-int lazy_link_init(struct lazy_link *l, int fd, enum ps_layout layout, struct err *e)
+int lazy_link_init(struct lazy_link *l, int fd, const struct tls_link *tls, enum ps_layout layout, struct err *e)
 {
-	*l = (struct lazy_link){ .fd = fd, .layout = layout, .data = malloc(pages_to_bytes(LAZY_PIECE_PAGES)) };
+	*l = (struct lazy_link){ .fd = fd, .tls = tls, .layout = layout, .data = malloc(pages_to_bytes(LAZY_PIECE_PAGES)) };
 	return l->data ? 0 : err_set(e, ERR_SYSTEM, ENOMEM, "lazy pages");
 }
 
@@ -23,22 +23,29 @@ void lazy_link_finish(struct lazy_link *l)
 	*l = (struct lazy_link){ .fd = -1 };
 }
 
-/* An end is the same whether it is met while asking or while waiting: num is what errno said, 0 of an end of the stream. */
-static int lost(int num, const char *what, struct err *e)
+/* An end is the same whether it is met while asking or while waiting: num is what errno said, 0 of an end of the stream. TLS may know more. */
+static int lost(const struct lazy_link *l, int num, const char *what, struct err *e)
 {
 	if (num == 0 || num == EPIPE || num == ECONNRESET)
-		return err_set(e, ERR_PEER, 0, "lazy pages: the source ended the connection");
-	return err_set(e, ERR_PEER, num, "lazy pages: %s", what);
+		err_set(e, ERR_PEER, 0, "lazy pages: the source ended the connection");
+	else
+		err_set(e, ERR_PEER, num, "lazy pages: %s", what);
+	if (l->tls)
+		tls_link_failed(l->tls, e);
+	return -1;
 }
 
+/* By TLS a command is a record. */
 static int say(struct lazy_link *l, const struct ps_command *c, struct err *e)
 {
-	unsigned char header[PS_HEADER_MAX];
+	unsigned char out[TLS_CUT_HEAD + PS_HEADER_MAX];
+	size_t head = l->tls ? TLS_CUT_HEAD : 0;
 	int rc;
 
-	ps_encode(l->layout, c, header);
-	rc = write_full(l->fd, header, (size_t)l->layout);
-	return rc < 0 ? lost(-rc, "ask the source", e) : 0;
+	le32_put(out, (uint32_t)l->layout);
+	ps_encode(l->layout, c, out + head);
+	rc = write_full(l->fd, out, head + (size_t)l->layout);
+	return rc < 0 ? lost(l, -rc, "ask the source", e) : 0;
 }
 
 int lazy_link_ask(struct lazy_link *l, uint64_t pid, uint64_t vaddr, uint64_t pages, struct err *e)
@@ -62,7 +69,7 @@ static int more(struct lazy_link *l, void *buf, size_t size, size_t *have, struc
 		if (n < 0 && errno == EAGAIN)
 			return 0;
 		if (n <= 0)
-			return lost(n < 0 ? errno : 0, "hear the source", e);
+			return lost(l, n < 0 ? errno : 0, "hear the source", e);
 		*have += (size_t)n;
 	}
 	return 1;
@@ -107,6 +114,6 @@ int lazy_link_close(struct lazy_link *l, struct err *e)
 	rc = wait_readable(l->fd, STATUS_MS);
 	rc = rc == 0 ? -ETIMEDOUT : rc < 0 ? rc : read_full(l->fd, status, sizeof(status));
 	if (rc < 0)
-		return lost(-rc, "the source's last word", e);
+		return lost(l, -rc, "the source's last word", e);
 	return le32_get(status) ? err_set(e, ERR_PEER, 0, "lazy pages: the source ends with status %u", le32_get(status)) : 0;
 }

@@ -9,12 +9,14 @@
 #include <stdint.h>
 
 #include "proto/base/err.h"
+#include "proto/base/tls_relay.h"
 #include "proto/wire/ps_command.h"
 
 enum { LAZY_PIECE_PAGES = 256 /* most that is asked for at once */ };
 
 struct lazy_link {
 	int fd; /* borrowed */
+	const struct tls_link *tls; /* whose it is; borrowed. NULL: plain text */
 	enum ps_layout layout;
 	unsigned waiting; /* questions without an answer */
 	unsigned char header[PS_HEADER_MAX];
@@ -23,7 +25,8 @@ struct lazy_link {
 	unsigned char *data;
 };
 
-int lazy_link_init(struct lazy_link *l, int fd, enum ps_layout layout, struct err *e);
+/* tls: of a wish with `cut`, as criu reads a header from one record; NULL: fd is a socket in plain text. Without any (fd -1) nothing can be asked. */
+int lazy_link_init(struct lazy_link *l, int fd, const struct tls_link *tls, enum ps_layout layout, struct err *e);
 void lazy_link_finish(struct lazy_link *l); /* accepts a zeroed one */
 int lazy_link_ask(struct lazy_link *l, uint64_t pid, uint64_t vaddr, uint64_t pages, struct err *e);
 /* 1: an answer is whole: l->answer (vaddr, nr, dst = pid) with its pages in l->data; 0: not yet; -1. */

@@ -15,7 +15,7 @@
 #include "proto/base/le.h"
 #include "proto/base/plain_text.h"
 #include "proto/base/sock.h"
-#include "proto/base/tls_relay.h"
+#include "proto/base/tls_cut.h"
 #include "proto/wire/hello.h"
 #include "proto/wire/ps_native.h"
 #include "proto/wire/ps_probe.h"
@@ -29,7 +29,6 @@ enum {
 	SURPLUS_MS = 500,       /* for what a server is just about to send behind what came, beside two round trips */
 	WORDS_MS = 5000,        /* for what a server that ended a native session said about it: it is here, or on its way */
 	FEW_PAGES = 1 << 20,    /* of one command: less than the 24 bytes' counter holds */
-	RECORDS = 32,           /* that go out in a call */
 };
 
 static_assert((int)PS_TASK == (int)PAGEMAP_TASK && (int)PS_SHMEM == (int)PAGEMAP_SHMEM, "kinds of page maps");
@@ -76,68 +75,37 @@ static int wait_writable(int fd, struct err *e)
 	return p.revents & (POLLOUT | POLLERR) ? 0 : server_gone(0, e);
 }
 
-/* Moves a message on behind what was sent of it. */
-static void advance(struct msghdr *m, size_t sent)
-{
-	while (m->msg_iovlen > 0 && sent >= m->msg_iov->iov_len) {
-		sent -= m->msg_iov->iov_len;
-		m->msg_iov++;
-		m->msg_iovlen--;
-	}
-	if (m->msg_iovlen > 0) {
-		m->msg_iov->iov_base = (char *)m->msg_iov->iov_base + sent;
-		m->msg_iov->iov_len -= sent;
-	}
-}
-
 /* more: something follows at once, so that small headers travel with what is behind them. */
 static int send_all(int fd, struct iovec *iov, int count, bool more, struct err *e)
 {
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)count };
+	int rc;
 
-	while (m.msg_iovlen > 0) {
-		ssize_t n = sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
-
-		if (n >= 0)
-			advance(&m, (size_t)n);
-		else if (errno != EAGAIN && errno != EINTR)
-			return server_gone(errno, e);
-		else if (wait_writable(fd, e) < 0)
+	while ((rc = send_some(fd, &m, more ? MSG_MORE : 0)) == -EAGAIN)
+		if (wait_writable(fd, e) < 0)
 			return -1;
-	}
-	return 0;
+	return rc < 0 ? server_gone(-rc, e) : 0;
 }
 
-struct records {
-	unsigned char head[RECORDS][TLS_CUT_HEAD];
-	struct iovec iov[2 * RECORDS];
-	int count;
-};
-
-static int send_records(int fd, struct records *r, struct err *e)
+static int send_records(int fd, struct tls_cut *r, struct err *e)
 {
-	int rc = send_all(fd, r->iov, 2 * r->count, false, e);
+	int rc = send_all(fd, r->iov, r->count, false, e);
 
 	r->count = 0;
 	return rc;
 }
 
-/* The pieces divide the 64 KiB in which a stock server counts them, as pages come in pieces of 4096. */
-static int add_records(int fd, struct records *r, const void *bytes, size_t len, struct err *e)
+static int add_records(int fd, struct tls_cut *r, const void *bytes, size_t len, struct err *e)
 {
 	const char *from = bytes;
 
 	while (len > 0) {
-		size_t now = len < TLS_CUT_MAX ? len : TLS_CUT_MAX;
+		size_t now = tls_cut_add(r, from, len);
 
-		if (r->count == RECORDS && send_records(fd, r, e) < 0)
-			return -1;
-		le32_put(r->head[r->count], (uint32_t)now);
-		r->iov[2 * r->count] = (struct iovec){ r->head[r->count], TLS_CUT_HEAD };
-		r->iov[2 * r->count + 1] = (struct iovec){ (void *)(uintptr_t)from, now };
-		r->count++;
 		from += now;
 		len -= now;
+		if (len > 0 && send_records(fd, r, e) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -146,7 +114,7 @@ static int add_records(int fd, struct records *r, const void *bytes, size_t len,
 static int send_both(const struct ps_sink *s, const void *header, size_t len, const void *data, size_t data_len, bool more, struct err *e)
 {
 	struct iovec iov[] = { { (void *)(uintptr_t)header, len }, { (void *)(uintptr_t)data, data_len } };
-	struct records r;
+	struct tls_cut r;
 
 	if (!s->cut)
 		return send_all(s->fd, iov, data_len ? 2 : 1, more, e);

@@ -51,6 +51,8 @@ struct elsewhere {
 	int fd;       /* connected to a page server, or listening for a lazy-pages client; owned unless inherited */
 	bool inherited;
 	struct tls_link tls; /* with TLS: fd is its, and not ours beside it */
+	struct tls_config tls_files;
+	struct tls_gate *gate; /* for lazy-pages clients that speak TLS */
 	struct page_sink *sink;
 };
 
@@ -105,7 +107,12 @@ static int listen_for_client(const struct rpc_applied *a, struct elsewhere *x, s
 	const CriuPageServerInfo *ps = a->opts->ps;
 
 	x->fd = page_server_listen(ps && ps->address && ps->address[0] ? ps->address : ANY_ADDRESS, ps ? (uint16_t)ps->port : 0, e);
-	return x->fd < 0 ? err_wrap(e, "lazy pages") : 0;
+	if (x->fd < 0)
+		return err_wrap(e, "lazy pages");
+	x->tls_files = rpc_tls_config(a->opts);
+	if (x->tls_files.on && !(x->gate = tls_gate_start(&x->tls_files, e)))
+		return err_wrap(e, "lazy pages");
+	return 0;
 }
 
 static int open_elsewhere(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
@@ -120,6 +127,7 @@ static void close_elsewhere(struct elsewhere *x)
 {
 	if (x->sink)
 		x->sink->ops->destroy(x->sink);
+	tls_gate_stop(x->gate);
 	if (x->tls.fd >= 0)
 		tls_link_close(&x->tls);
 	else if (x->fd >= 0 && !x->inherited)
@@ -160,6 +168,8 @@ static struct dump_request request_of(const struct rpc_applied *a, const struct 
 		.timeout_s = o->timeout,
 		.lazy = a->op == RPC_OP_DUMP && o->lazy_pages,
 		.lazy_listener = x->fd,
+		.lazy_tls = x->gate,
+		.lazy_tls_name = o->ps ? rpc_tls_name(o, o->ps->address) : NULL,
 		.requester_socket = -1,
 	};
 }

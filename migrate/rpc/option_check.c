@@ -71,15 +71,13 @@ static int check_ps(const CriuOpts *o, enum rpc_op op, struct err *e)
 	return sends ? check_target(ps, e) : 0;
 }
 
-/* On a socket that goes on to serve somebody else there can't be any; a stock lazy-pages client stumbles over it. */
+/* On a socket that goes on to serve somebody else there can't be any. */
 static int check_tls(const CriuOpts *o, enum rpc_op op, struct err *e)
 {
 	if (!o->tls || !(op & (RPC_OP_DUMP | RPC_OP_PRE_DUMP | RPC_OP_PAGE_SERVER)))
 		return 0;
 	if (o->ps && o->ps->has_fd)
 		return err_set(e, ERR_USAGE, 0, "option tls and ps.fd exclude each other: give address and port");
-	if (op == RPC_OP_DUMP && o->lazy_pages)
-		return err_set(e, ERR_USAGE, 0, "option tls and lazy_pages exclude each other: serve lazy pages through a tunnel");
 	return 0;
 }
 

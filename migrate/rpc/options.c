@@ -9,6 +9,7 @@
 #define S RPC_OP_PAGE_SERVER
 #define C RPC_OP_CHECK
 #define U RPC_OP_CPUINFO
+#define L RPC_OP_LAZY_PAGES
 #define ALL RPC_OPS_ALL
 
 #define HARMLESS(v) (1u << (v))
@@ -68,22 +69,23 @@ const struct rpc_option rpc_options[] = {
 	{ 45, "timeout", "timeout", 0, "SECONDS", D | P, RPC_WORKS, 0, "For stopping the tasks. 0 or absent: 10." },
 	{ 46, "tcp_skip_in_flight", "skip-in-flight", 0, NULL, D, RPC_ACCEPTED, 0, "A permission. See tcp_established." },
 	{ 47, "weak_sysctls", "weak-sysctls", 0, NULL, R, RPC_ACCEPTED, 0, "No sysctls are restored." },
-	{ 48, "lazy_pages", "lazy-pages", 0, NULL, D | R | S | RPC_REFUSING(S), RPC_WORKS, 0,
-	  "A dump keeps the pages and serves them to one lazy-pages client at ps, its answer comes afterwards. A restore runs before they are there: the "
-	  "lazy-pages daemon, ours or criu's, whose socket is in the work directory brings them." },
+	{ 48, "lazy_pages", "lazy-pages", 0, NULL, D | R | S, RPC_WORKS, 0,
+	  "A dump keeps the pages and serves them to one lazy-pages client at ps, its answer comes afterwards. A page server serves those of its images to "
+	  "one. A restore runs before they are there: the lazy-pages daemon, ours or criu's, whose socket is in the work directory brings them." },
 	{ 49, "status_fd", NULL, 0, NULL, D, RPC_ACCEPTED, 0, "Obsolete, and only for lazy_pages. Use the status-ready notification." },
 	{ 50, "orphan_pts_master", NULL, 0, NULL, R, RPC_ACCEPTED, 0, "Terminals are refused by name, so there is no master to hand out." },
 	{ 51, "config_file", "config", 0, "FILE", ALL, RPC_WORKS, 0, "Overrides the fields of the request. One that does not exist is none." },
 	{ 52, "tcp_close", "tcp-close", 0, NULL, D | R, RPC_WORKS, 0, "Established TCP connections are let go: the descriptor stays, unconnected." },
 	{ 53, "lsm_profile", "lsm-profile", 0, "TYPE:NAME", R, RPC_REFUSED, 0, "Security labels are not restored. Restore under the profile that is wanted." },
-	{ 54, "tls_cacert", "tls-cacert", 0, "FILE", D | P | S, RPC_WORKS, 0, "See tls. Certificates, in PEM, of the authorities that sign the peers'. Without it: /etc/pki/CA/cacert.pem; never the system's list." },
-	{ 55, "tls_cacrl", "tls-cacrl", 0, "FILE", D | P | S, RPC_WORKS, 0, "See tls. What those have revoked. Without it: /etc/pki/CA/cacrl.pem if it is there." },
-	{ 56, "tls_cert", "tls-cert", 0, "FILE", D | P | S, RPC_WORKS, 0, "See tls. The certificate to show. Without it: /etc/pki/criu/cert.pem." },
-	{ 57, "tls_key", "tls-key", 0, "FILE", D | P | S, RPC_WORKS, 0, "See tls. Its key. Without it: /etc/pki/criu/private/key.pem." },
-	{ 58, "tls", "tls", 0, NULL, D | P | S, RPC_WORKS, 0,
-	  "Pages travel by TLS, both sides showing certificates. Refused with ps.fd, and in a dump with lazy_pages." },
-	{ 59, "tls_no_cn_verify", "tls-no-cn-verify", 0, NULL, D | P | S, RPC_WORKS, 0,
-	  "See tls. The certificate need not bear the address: the one connected to, or, in a page server, the one listened at, where one is given." },
+	{ 54, "tls_cacert", "tls-cacert", 0, "FILE", D | P | S | L, RPC_WORKS, 0, "See tls. Certificates, in PEM, of the authorities that sign the peers'. Without it: /etc/pki/CA/cacert.pem; never the system's list." },
+	{ 55, "tls_cacrl", "tls-cacrl", 0, "FILE", D | P | S | L, RPC_WORKS, 0, "See tls. What those have revoked. Without it: /etc/pki/CA/cacrl.pem if it is there." },
+	{ 56, "tls_cert", "tls-cert", 0, "FILE", D | P | S | L, RPC_WORKS, 0, "See tls. The certificate to show. Without it: /etc/pki/criu/cert.pem." },
+	{ 57, "tls_key", "tls-key", 0, "FILE", D | P | S | L, RPC_WORKS, 0, "See tls. Its key. Without it: /etc/pki/criu/private/key.pem." },
+	{ 58, "tls", "tls", 0, NULL, D | P | S | L, RPC_WORKS, 0,
+	  "Pages travel by TLS, both sides showing certificates. Refused with ps.fd." },
+	{ 59, "tls_no_cn_verify", "tls-no-cn-verify", 0, NULL, D | P | S | L, RPC_WORKS, 0,
+	  "See tls. The certificate need not bear the address: the one connected to, or, where a page server or a dump with lazy_pages listens, the one "
+	  "listened at, if one is given." },
 	{ 60, "cgroup_yard", "cgroup-yard", 0, "DIR", D | R, RPC_REFUSED, 0, NO_CGROUPS " Leave it out." },
 	{ 61, "pre_dump_mode", "pre-dump-mode", 0, "MODE", P, RPC_ACCEPTED, 0, "Pages are read from outside while the tree runs, whichever is asked for." },
 	{ 62, "pidfd_store_sk", NULL, 0, NULL, D | P, RPC_ACCEPTED, 0, "A process is told from a later one of its PID by its start time, without help." },
@@ -109,6 +111,7 @@ const char *rpc_op_name(enum rpc_op op)
 	case RPC_OP_PAGE_SERVER: return "page server";
 	case RPC_OP_CHECK: return "check";
 	case RPC_OP_CPUINFO: return "cpuinfo";
+	case RPC_OP_LAZY_PAGES:
 	case RPC_OPS_ALL: break;
 	}
 	return "any";

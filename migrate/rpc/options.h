@@ -25,6 +25,7 @@ enum rpc_op {
 	RPC_OP_CHECK = 1 << 4,
 	RPC_OP_CPUINFO = 1 << 5,
 	RPC_OPS_ALL = (1 << 6) - 1,
+	RPC_OP_LAZY_PAGES = 1 << 11, /* a verb of the command line, no request */
 };
 
 enum rpc_standing {

@@ -10,6 +10,7 @@
 
 #include "migrate/rpc/handlers.h"
 #include "migrate/rpc/rpc_tls.h"
+#include "pageserver/stock/lazy_images.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/log.h"
@@ -48,36 +49,46 @@ static void keep_only(int a, int b)
 	null = -1;
 }
 
-static int serve_listener(const struct rpc_applied *opts, int listener, struct page_server_config *c, struct page_server_report *r, struct err *e)
+/* Who sends, or with lazy_pages: who is sent to. */
+static int serve_pages(const struct rpc_applied *opts, int listener, struct tls_gate *tls, struct err *e)
 {
-	const struct tls_config tls = rpc_tls_config(opts->opts);
-	int rc;
+	const char *name = tls ? rpc_tls_name(opts->opts, opts->opts->ps ? opts->opts->ps->address : NULL) : NULL;
+	const struct page_server_config c = { .images_dir = opts->images_dir, .parent = opts->opts->parent_img, .auto_dedup = opts->opts->auto_dedup,
+					      .limits = { .idle_ms = IDLE_MS }, .tls = tls, .tls_name = name };
+	const struct lazy_rules rules = { .inherited = listener < 0, .tls = tls, .tls_name = name, .idle_ms = IDLE_MS };
+	struct page_server_report report = { 0 };
+	struct lazy_report served;
+	int fd = listener < 0 ? opts->ps_fd : page_server_accept(listener, 0, e), rc;
 
-	if (tls.on && !(c->tls = tls_gate_start(&tls, e)))
+	if (listener >= 0)
+		close(listener);
+	if (fd < 0)
 		return -1;
-	c->tls_name = rpc_tls_name(opts->opts, opts->opts->ps ? opts->opts->ps->address : NULL);
-	rc = page_server_serve_first(listener, c, r, e);
-	tls_gate_stop(c->tls);
+	if (opts->opts->lazy_pages)
+		return lazy_images_serve(fd, opts->images_dir, &rules, &served, e);
+	rc = page_server_serve_one(fd, listener < 0, &c, &report, e);
+	if (rc == 0)
+		log_event(LOG_INFO, "page-server", "maps=%llu pages=%llu", (unsigned long long)report.maps, (unsigned long long)report.pages);
 	return rc;
 }
 
 static _Noreturn void serve(const struct rpc_applied *opts, int listener)
 {
-	struct page_server_config c = { .images_dir = opts->images_dir, .parent = opts->opts->parent_img,
-					.auto_dedup = opts->opts->auto_dedup, .limits = { .idle_ms = IDLE_MS } };
-	struct page_server_report report = { 0 };
+	const struct tls_config tls = rpc_tls_config(opts->opts);
+	struct tls_gate *gate = NULL;
 	struct err e = { 0 };
-	int rc;
+	int rc = 0;
 
 	setsid();
 	log_set_role("page-server");
 	keep_only(opts->images_dir, listener >= 0 ? listener : opts->ps_fd);
-	rc = listener >= 0 ? serve_listener(opts, listener, &c, &report, &e) :
-			     page_server_serve_one(opts->ps_fd, true, &c, &report, &e);
+	if (tls.on && !(gate = tls_gate_start(&tls, &e)))
+		rc = -1;
+	if (rc == 0)
+		rc = serve_pages(opts, listener, gate, &e);
 	if (rc != 0)
 		log_event(LOG_ERROR, "page-server", "error=\"%s\"", e.text);
-	else
-		log_event(LOG_INFO, "page-server", "maps=%llu pages=%llu", (unsigned long long)report.maps, (unsigned long long)report.pages);
+	tls_gate_stop(gate);
 	_exit(rc != 0);
 }
 
@@ -88,6 +99,8 @@ static int start(struct rpc_call *c, struct err *e)
 	cleanup_fd int listener = -1;
 
 	if (tls.on && tls_check_files(&tls, e) < 0)
+		return -1;
+	if (opts->opts->lazy_pages && lazy_images_check(opts->images_dir, e) < 0)
 		return -1;
 	if (opts->ps_fd < 0) {
 		listener = open_listener(opts->opts->ps, e);

@@ -33,7 +33,9 @@ struct pagemap_reader *pagemap_open(int dirfd, enum pagemap_kind kind, uint64_t 
 int pagemap_next(struct pagemap_reader *r, struct page_extent *out, struct err *e);
 void pagemap_rewind(struct pagemap_reader *r);
 /* Whether [vaddr, vaddr + nr pages) is wholly there; any order. */
-bool pagemap_covers(struct pagemap_reader *r, uint64_t vaddr, uint64_t nr);
+bool pagemap_covers(const struct pagemap_reader *r, uint64_t vaddr, uint64_t nr);
+/* How many pages from vaddr (of a page) on follow each other without a gap, wherever they are stored, counted up to `most`. 0: not that one. */
+uint64_t pagemap_stored(const struct pagemap_reader *r, uint64_t vaddr, uint64_t most);
 /* Reads pages that pagemap_covers; any order, one pread a stretch. */
 int pagemap_read(struct pagemap_reader *r, uint64_t vaddr, uint64_t nr, void *data, struct err *e);
 void pagemap_close(struct pagemap_reader *r);

@@ -104,20 +104,23 @@ static bool range_end(uint64_t vaddr, uint64_t nr, uint64_t *end)
 	return vaddr % DRAY_PAGE_SIZE == 0 && !__builtin_mul_overflow(nr, DRAY_PAGE_SIZE, &bytes) && !__builtin_add_overflow(vaddr, bytes, end);
 }
 
-bool pagemap_covers(struct pagemap_reader *r, uint64_t vaddr, uint64_t nr)
+uint64_t pagemap_stored(const struct pagemap_reader *r, uint64_t vaddr, uint64_t most)
+{
+	const struct page_extent *x;
+	uint64_t nr = 0;
+
+	while (nr < most && (x = stored_at(r, vaddr))) {
+		nr += bytes_to_pages(page_extent_end(x) - vaddr);
+		vaddr = page_extent_end(x);
+	}
+	return nr < most ? nr : most;
+}
+
+bool pagemap_covers(const struct pagemap_reader *r, uint64_t vaddr, uint64_t nr)
 {
 	uint64_t end;
 
-	if (!range_end(vaddr, nr, &end))
-		return false;
-	while (vaddr < end) {
-		const struct page_extent *x = stored_at(r, vaddr);
-
-		if (!x)
-			return false;
-		vaddr = page_extent_end(x);
-	}
-	return true;
+	return range_end(vaddr, nr, &end) && pagemap_stored(r, vaddr, nr) == nr;
 }
 
 static int read_at(int fd, void *data, size_t len, uint64_t offset)

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pageserver/stock/lazy_images.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
 #include "pageserver/stock/session_dir.h"
@@ -142,12 +143,14 @@ static int serve_once(struct server *s, struct err *e)
 	struct ps_meter meter = { .metrics = s->metrics };
 	cleanup_fd int fd = page_server_accept(s->sessions.listener, s->options->session_time_ms, e);
 	char peer[SESSION_PEER_MAX];
-	bool made = s->dir.fd < 0;
+	bool made = s->dir.fd < 0, let_in;
 	int rc;
 
 	close(steal_fd(&s->sessions.listener));
 	if (fd < 0)
 		return -1;
+	if (s->options->lazy_pages)
+		return lazy_session_run(&s->sessions, fd, &let_in, e);
 	session_peer(fd, peer);
 	n.peer = peer;
 	if (made && session_dir_make(s->sessions.template, &n, &s->dir, e) < 0)
@@ -166,7 +169,7 @@ static int serve_once(struct server *s, struct err *e)
 static int choose_directory(struct server *s, struct err *e)
 {
 	const char *given = s->options->images_dir;
-	bool plain = !strchr(given, '%'), only = plain && s->options->once;
+	bool lazy = s->options->lazy_pages, plain = lazy || !strchr(given, '%'), only = lazy || (plain && s->options->once);
 
 	if (snprintf(s->sessions.template, PATH_MAX, "%s%s", given, plain && !only ? "/%n" : "") >= PATH_MAX)
 		return err_set(e, ERR_USAGE, ENAMETOOLONG, "%.64s...", given);
@@ -178,7 +181,10 @@ static int choose_directory(struct server *s, struct err *e)
 		return err_sys(e, "the directory %s", given);
 	if (!only)
 		session_dir_close(&s->dir, false);
-	return 0;
+	if (!lazy)
+		return 0;
+	s->sessions.lazy_images = s->dir.fd;
+	return lazy_images_check(s->dir.fd, e) < 0 ? err_wrap(e, "%s", given) : 0;
 }
 
 static int listen_where_allowed(const struct page_server_options *o, struct err *e)
@@ -192,8 +198,9 @@ static int listen_where_allowed(const struct page_server_options *o, struct err 
 		return -1;
 	sock_name(fd, false, name);
 	if (!safe && !sock_is_loopback(fd))
-		return err_set(e, ERR_USAGE, 0, "%s is no loopback address: whoever reaches the port can fill this disk and be restored from it. "
-			       "Give it TLS credentials (--tls-cert and so on), or --insecure on a network that you trust", name);
+		return err_set(e, ERR_USAGE, 0, "%s is no loopback address: whoever reaches the port can %s. Give it TLS credentials (--tls-cert and so on), "
+			       "or --insecure on a network that you trust", name, o->lazy_pages ? "read the memory in these images" :
+			       "fill this disk and be restored from it");
 	return steal_fd(&fd);
 }
 

@@ -19,6 +19,8 @@ struct page_server_options {
 	bool insecure;          /* addresses that other hosts can reach are allowed without TLS */
 	struct tls_config tls;
 	const char *tls_name;   /* what a sender's certificate must bear beside that; NULL: nothing */
+	bool lazy_pages;        /* nothing is received: the pages of the images in images_dir are served to lazy-pages clients. Chains, prev_images_dir,
+				   auto_dedup, flat, durable, session_bytes mean nothing then */
 	bool once;              /* one session, and its outcome is the program's */
 	const char *prev_images_dir; /* the set before, relative to the session's directory; NULL: none */
 	bool chain;             /* the set before is the one that was last published for the same address */

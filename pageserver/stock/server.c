@@ -10,7 +10,6 @@
 
 #include "pageserver/images/pagemap.h"
 #include "pageserver/stock/receiver.h"
-#include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/sock.h"
 
@@ -91,16 +90,4 @@ int page_server_accept(int listener, uint64_t patience_ms, struct err *e)
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
 	return fd < 0 ? err_sys(e, "take a connection") : fd;
-}
-
-int page_server_serve_first(int listener, const struct page_server_config *c, struct page_server_report *out, struct err *e)
-{
-	cleanup_fd int fd = page_server_accept(listener, c->limits.time_ms, e);
-	char peer[SOCK_NAME_MAX];
-
-	close(listener);
-	if (fd < 0)
-		return -1;
-	sock_name(fd, true, peer);
-	return page_server_serve_one(fd, false, c, out, e) < 0 ? err_wrap(e, "sender %s", peer) : 0;
 }

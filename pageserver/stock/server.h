@@ -58,7 +58,5 @@ int page_server_serve_one(int fd, bool inherited, const struct page_server_confi
 int page_server_listen(const char *address, uint16_t port, struct err *e);
 /* The next sender; patience_ms 0: however long it takes. */
 int page_server_accept(int listener, uint64_t patience_ms, struct err *e);
-/* As CRIU's own: takes one connection, closes the listener (takes it), serves. */
-int page_server_serve_first(int listener, const struct page_server_config *c, struct page_server_report *out, struct err *e);
 
 #endif

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pageserver/images/aside.h"
+#include "pageserver/stock/lazy_images.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/cleanup.h"
@@ -68,6 +69,21 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 	}
 	log_report(LOG_INFO, "session-published", &r, "closed");
 	return STOCK_PUBLISHED;
+}
+
+int lazy_session_run(const struct sessions *s, int fd, bool *let_in, struct err *e)
+{
+	const struct page_server_options *o = s->options;
+	const struct lazy_rules rules = { .tls = s->tls, .tls_name = o->tls_name, .idle_ms = o->idle_timeout_ms, .time_ms = o->session_time_ms };
+	struct lazy_report r;
+	char peer[SOCK_NAME_MAX];
+	int rc;
+
+	sock_name(fd, true, peer);
+	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" lazy=1", peer, s->template);
+	rc = lazy_images_serve(fd, s->lazy_images, &rules, &r, e);
+	*let_in = r.let_in;
+	return rc < 0 ? err_wrap(e, "client %s", peer) : 0;
 }
 
 void session_peer(int fd, char host[SESSION_PEER_MAX])
@@ -142,6 +158,13 @@ static void close_in_child(const struct sessions *s)
 	signal(SIGPIPE, SIG_IGN); /* a server that was killed reads our line no more */
 }
 
+static enum stock_outcome run_lazy(const struct sessions *s, int fd, struct err *e)
+{
+	bool let_in;
+
+	return lazy_session_run(s, fd, &let_in, e) == 0 ? STOCK_PUBLISHED : let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
+}
+
 /* How it ended is its exit status: 0, or the kind of its error, with a bit where there was no session at all. */
 static _Noreturn void session_process(const struct sessions *s, int fd, struct session_dir *d, const char *parent, int line, struct session_row *row)
 {
@@ -153,7 +176,7 @@ static _Noreturn void session_process(const struct sessions *s, int fd, struct s
 	close_in_child(s);
 	snprintf(role, sizeof(role), "session %" PRIu64, s->number);
 	log_set_role(role);
-	how = stock_session_run(s, fd, d, parent, line, &meter, &e);
+	how = s->options->lazy_pages ? run_lazy(s, fd, &e) : stock_session_run(s, fd, d, parent, line, &meter, &e);
 	session_dir_close(d, how != STOCK_PUBLISHED);
 	_exit(how == STOCK_PUBLISHED ? 0 : (e.kind ? (int)e.kind : ERR_INTERNAL) | (how == STOCK_KEPT_OUT ? KEPT_OUT : 0));
 }
@@ -215,7 +238,9 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 	*place = (struct session){ .line = -1 };
 	session_peer(fd, place->peer);
 	n.peer = place->peer;
-	if (session_dir_make(s->template, &n, &d, e) < 0)
+	if (s->options->lazy_pages)
+		snprintf(d.path, sizeof(d.path), "%s", s->template);
+	else if (session_dir_make(s->template, &n, &d, e) < 0)
 		return -1;
 	place->number = s->number = n.number;
 	place->row = begin_row(s, place, d.path);
@@ -293,7 +318,8 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 {
 	if (WIFSIGNALED(status)) {
 		log_event(LOG_ERROR, "session-killed", "session=%" PRIu64 " peer=%s signal=%d", dead->number, dead->peer, WTERMSIG(status));
-		clean_up_after(dead);
+		if (!s->options->lazy_pages)
+			clean_up_after(dead);
 	}
 	if (dead->line >= 0)
 		hear(s, dead);

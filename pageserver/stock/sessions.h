@@ -23,6 +23,7 @@ struct sessions {
 	const struct page_server_options *options; /* borrowed */
 	struct tls_gate *tls;                      /* of the caller; NULL: plain text */
 	char template[PATH_MAX];                   /* of their directories */
+	int lazy_images;                           /* with lazy_pages: the directory that all serve from; of the caller */
 	int listener, signals;                     /* what a session's process closes */
 	struct exporter *exporter;                 /* and forgets; borrowed */
 	struct metrics *metrics;                   /* borrowed; NULL: nobody counts */
@@ -50,6 +51,8 @@ enum stock_outcome { STOCK_PUBLISHED, STOCK_FAILED, STOCK_KEPT_OUT };
  * may be NULL. Of s the options and the gate. e: set unless published. */
 enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
 				      struct ps_meter *meter, struct err *e);
+/* The same of a lazy-pages client, who is given pages of s->lazy_images. 0, -1; *let_in: it was one. */
+int lazy_session_run(const struct sessions *s, int fd, bool *let_in, struct err *e);
 /* The sender's address alone, as it becomes part of a path. */
 enum { SESSION_PEER_MAX = 80 };
 void session_peer(int fd, char host[SESSION_PEER_MAX]);

@@ -63,6 +63,33 @@ int write_full(int fd, const void *buf, size_t len)
 	return 0;
 }
 
+/* Moves a message on behind what was sent of it. */
+static void advance(struct msghdr *m, size_t sent)
+{
+	while (m->msg_iovlen > 0 && sent >= m->msg_iov->iov_len) {
+		sent -= m->msg_iov->iov_len;
+		m->msg_iov++;
+		m->msg_iovlen--;
+	}
+	if (m->msg_iovlen > 0) {
+		m->msg_iov->iov_base = (char *)m->msg_iov->iov_base + sent;
+		m->msg_iov->iov_len -= sent;
+	}
+}
+
+int send_some(int fd, struct msghdr *m, int flags)
+{
+	while (m->msg_iovlen > 0) {
+		ssize_t n = sendmsg(fd, m, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
+
+		if (n >= 0)
+			advance(m, (size_t)n);
+		else if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
 char *file_read(int dirfd, const char *path, size_t max, size_t *len, struct err *e)
 {
 	cleanup_fd int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);

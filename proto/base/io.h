@@ -11,8 +11,13 @@
 
 #include "proto/base/err.h"
 
+struct msghdr;
+
 int read_full(int fd, void *buf, size_t len);        /* 0, or -EPIPE on an early end, or -errno */
 int write_full(int fd, const void *buf, size_t len); /* 0 or -errno; SIGPIPE is not raised on sockets */
+/* On a socket, as much as goes without waiting; what went is taken off the message. flags: MSG_MORE or 0. 0: all of it; -EAGAIN: wait for POLLOUT and
+ * come again; -errno. */
+int send_some(int fd, struct msghdr *m, int flags);
 
 /* A small file (procfs, sysfs) whole into memory, NUL added. dirfd may be AT_FDCWD. Returns owned memory or NULL.
  * Fails with ERR_LIMIT past max bytes. */

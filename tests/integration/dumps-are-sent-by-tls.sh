@@ -40,9 +40,7 @@ refused 'the name in it is not one that it lets in' --tls $(creds host-a)
 refused 'unable to get local issuer' --tls $(creds host-b other-ca)
 host=127.0.0.2 refused 'not of 127.0.0.2' --tls $(creds host-b)
 refused 'no-such.pem' --tls --tls-cert "$T/no-such.pem"
-fails 1 'exclude each other' criu dump -t "$subject" -D "$T/no" --lazy-pages --address 127.0.0.1 --port 0 --tls $(creds host-b)
 fails 1 'exclude each other' criu dump -t "$subject" -D "$T/no" --page-server --ps-socket 0 --tls $(creds host-b)
-fails 1 'not supported by lazy-pages' criu lazy-pages -D "$T/no" --tls
 [ -z "$(ls "$T/server")" ] || fail "something was published: $(ls "$T/server")"
 
 send pre-dump r1 --tls $(creds host-b) || fail "pre-dump"

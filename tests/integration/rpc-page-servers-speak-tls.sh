@@ -44,9 +44,6 @@ try:
     with Client.service(T + "/rpc.sock") as c:
         resp = c.ask(rpc.PAGE_SERVER, options("missing", **{**files("host-a"), "tls_key": "/nonexistent/key"}))
         check(not resp.success and "/nonexistent/key" in resp.cr_errmsg, resp.cr_errmsg)
-    with Client.service(T + "/rpc.sock") as c:
-        resp = c.ask(rpc.DUMP, options("lazy", pid=subject.pid, lazy_pages=True, **files("host-a")))
-        check(not resp.success and "tls and lazy_pages" in resp.cr_errmsg, resp.cr_errmsg)
     ours, theirs = socket.socketpair()
     with Client.swrk(pass_fds=[theirs.fileno()]) as c:
         resp = c.ask(rpc.DUMP, options("fd", pid=subject.pid, ps={"fd": theirs.fileno()}, **files("host-a")))
