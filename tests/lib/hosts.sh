@@ -216,7 +216,7 @@ left_on() {
 		case "$keep" in *" $p "*) ;; *) is_init_of_kept "$p" $keep || echo "process $p ($state): $(tr '\0' ' ' < "/proc/$p/cmdline" 2> /dev/null)" ;; esac
 	done
 	[ -z "${host_cgroup[$h]}" ] || find "${host_cgroup[$h]}" -mindepth 1 -type d -name 'dray-*' 2> /dev/null | sed 's/^/cgroup /'
-	on "$h" ss -Htn "( sport = :$PORT or dport = :$PORT )" state established 2> /dev/null | sed 's/^/socket /'
+	on "$h" ss -Htn state established "( sport = :$PORT or dport = :$PORT )" 2> /dev/null | sed 's/^/socket /'
 	for d in "$T/state-$h"; do
 		[ ! -d "$d" ] || find "$d" -mindepth 1 \( -type f -o -type s \) ! -name identity | while read -r n; do
 			[ -n "${RECORDS:-}" ] && grep -qsE '^state committed$' "${n%.lock}" || echo "state file $n"
