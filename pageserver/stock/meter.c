@@ -35,6 +35,15 @@ void ps_meter_answered(struct ps_meter *m, uint64_t us)
 		metrics_observe(m->metrics, METRIC_PS_QUESTIONS, us);
 }
 
+/* That it ended comes last: whoever sees that sees the rest. */
+void ps_count_end(struct metrics *m, struct session_row *row, unsigned outcome, bool kept_out, uint64_t running)
+{
+	metrics_row_end(row);
+	metrics_set(m, METRIC_PS_RUNNING, running);
+	metrics_add(m, METRIC_TLS_FAILURES, 0, kept_out);
+	metrics_add(m, METRIC_PS_ENDED, outcome, 1);
+}
+
 void ps_meter_limit(struct ps_meter *m, enum metric_limit limit)
 {
 	if (m)

@@ -21,5 +21,8 @@ void ps_meter_progress(struct ps_meter *m, const struct page_server_report *r);
 void ps_meter_phase(struct ps_meter *m, enum session_phase phase);
 void ps_meter_answered(struct ps_meter *m, uint64_t us);
 void ps_meter_limit(struct ps_meter *m, enum metric_limit limit);
+/* How a session ended, for the daemon to say, which is there still: outcome as METRIC_PS_ENDED has it; kept_out: TLS did not let it begin; running: how many
+ * are left. m NULL: nothing is counted. */
+void ps_count_end(struct metrics *m, struct session_row *row, unsigned outcome, bool kept_out, uint64_t running);
 
 #endif

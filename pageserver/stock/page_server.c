@@ -20,6 +20,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/daemon.h"
 #include "proto/base/exporter.h"
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/base/notify.h"
@@ -137,10 +138,23 @@ static void serve_many(struct server *s)
 
 /* --- one, as criu's ------------------------------------------------------------------------------------------------------------- */
 
+static int run_the_one(struct server *s, int fd, const struct session_name *n, struct err *e)
+{
+	struct ps_meter meter = { .metrics = s->metrics };
+	enum stock_outcome how;
+
+	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
+	metrics_set(s->metrics, METRIC_PS_RUNNING, 1);
+	meter.row = metrics_row_begin(s->metrics, n->number, n->peer, s->dir.path);
+	how = stock_session_run(&s->sessions, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e);
+	ps_count_end(s->metrics, meter.row, how == STOCK_PUBLISHED ? METRIC_SUCCESS : (unsigned)e->kind, how == STOCK_KEPT_OUT, 0);
+	fault_point("page-server.ended", -1);
+	return how == STOCK_PUBLISHED ? 0 : -1;
+}
+
 static int serve_once(struct server *s, struct err *e)
 {
 	struct session_name n = { .number = 1, .start = time(NULL) };
-	struct ps_meter meter = { .metrics = s->metrics };
 	cleanup_fd int fd = page_server_accept(s->sessions.listener, s->options->session_time_ms, e);
 	char peer[SESSION_PEER_MAX];
 	bool made = s->dir.fd < 0, let_in;
@@ -153,12 +167,11 @@ static int serve_once(struct server *s, struct err *e)
 		return lazy_session_run(&s->sessions, fd, &let_in, e);
 	session_peer(fd, peer);
 	n.peer = peer;
-	if (made && session_dir_make(s->sessions.template, &n, &s->dir, e) < 0)
+	if (made && session_dir_make(s->sessions.template, &n, &s->dir, e) < 0) {
+		metrics_add(s->metrics, METRIC_PS_REFUSED, e->kind, 1);
 		return -1;
-	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
-	metrics_set(s->metrics, METRIC_PS_RUNNING, 1);
-	meter.row = metrics_row_begin(s->metrics, n.number, peer, s->dir.path);
-	rc = stock_session_run(&s->sessions, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e) == STOCK_PUBLISHED ? 0 : -1;
+	}
+	rc = run_the_one(s, fd, &n, e);
 	session_dir_close(&s->dir, made && rc < 0);
 	return rc;
 }

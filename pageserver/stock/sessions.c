@@ -304,15 +304,6 @@ static bool kept_out(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) & KEPT_OUT;
 }
 
-/* That it ended comes last: whoever sees that sees the rest. */
-static void count_end(struct sessions *s, struct session *dead, int status)
-{
-	metrics_row_end(dead->row);
-	metrics_set(s->metrics, METRIC_PS_RUNNING, --s->running);
-	metrics_add(s->metrics, METRIC_TLS_FAILURES, 0, kept_out(status));
-	metrics_add(s->metrics, METRIC_PS_ENDED, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) & ~KEPT_OUT : METRIC_KILLED, 1);
-}
-
 /* A round that failed may have cost the sender its record of what changed since the one before: that must be nobody's parent any more. */
 static void session_ended(struct sessions *s, struct session *dead, int status)
 {
@@ -330,7 +321,7 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 	free(dead->path);
 	dead->path = NULL;
 	dead->pid = 0;
-	count_end(s, dead, status);
+	ps_count_end(s->metrics, dead->row, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) & ~KEPT_OUT : METRIC_KILLED, kept_out(status), --s->running);
 }
 
 void sessions_reap(struct sessions *s)

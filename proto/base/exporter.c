@@ -24,6 +24,7 @@ enum {
 	CLIENTS_MAX = 16,
 	CLIENT_MS = 5000, /* for everything, from its connection on */
 	REST_MS = 100,    /* without new clients after one that could not be taken */
+	AGAIN_MS = 1000,  /* between the starts of two exporters */
 	LISTENER = 3, LINE = 4,
 };
 static const char unix_prefix[] = "unix:";
@@ -245,28 +246,69 @@ static int keep_only(int listener, int line)
 	return close_range(LINE + 1, ~0u, 0);
 }
 
-static _Noreturn void exporter_main(struct metrics *m, int listener, int line)
+static _Noreturn void exporter_main(struct metrics *m)
 {
-	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP };
 	struct service *s = calloc(1, sizeof(*s));
 	struct err e = { 0 };
-	sigset_t none;
 
 	prctl(PR_SET_NAME, "dray-exporter");
-	setsid();
-	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
-		signal(ignored[i], SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	log_set_role("exporter");
 	metrics_protect(m);
-	if (!s || keep_only(listener, line) < 0 || sandbox_enter(SANDBOX_EXPORTER, &e) < 0) {
+	if (!s || sandbox_enter(SANDBOX_EXPORTER, &e) < 0) {
 		log_event(LOG_ERROR, "exporter-failed", "reason=\"%s\"", e.text);
 		_exit(EXIT_FAILURE);
 	}
 	s->metrics = m;
 	serve(s);
 	_exit(EXIT_SUCCESS);
+}
+
+static bool daemon_is_gone(int patience_ms)
+{
+	struct pollfd p = { .fd = LINE, .events = POLLIN };
+
+	return poll(&p, 1, patience_ms) > 0;
+}
+
+/* One exporter after the other. One that ends by itself was done, or could not begin and never will. */
+static _Noreturn void watch(struct metrics *m)
+{
+	for (;;) {
+		uint64_t next = clock_us() + AGAIN_MS * 1000ull, now;
+		pid_t pid = fork();
+		int status = 0;
+
+		if (pid == 0)
+			exporter_main(m);
+		while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		if (pid > 0 && WIFEXITED(status))
+			_exit(WEXITSTATUS(status));
+		log_event(LOG_WARN, "exporter-died", "signal=%d", pid > 0 ? WTERMSIG(status) : 0);
+		now = clock_us();
+		if (daemon_is_gone(now < next ? (int)((next - now) / 1000 + 1) : 0))
+			_exit(EXIT_SUCCESS);
+	}
+}
+
+/* It holds the same descriptors as the exporter, and reads from none. */
+static _Noreturn void watcher_main(struct metrics *m, int listener, int line)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP };
+	sigset_t none;
+
+	prctl(PR_SET_NAME, "dray-metrics");
+	setsid();
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	log_set_role("exporter");
+	if (keep_only(listener, line) < 0) {
+		log_event(LOG_ERROR, "exporter-failed", "errno=%d", errno);
+		_exit(EXIT_FAILURE);
+	}
+	watch(m);
 }
 
 /* --- where it listens ----------------------------------------------------------------------------------------------------------- */
@@ -334,7 +376,7 @@ int exporter_start(struct exporter *x, const char *where, bool insecure, struct 
 	x->line = line[1];
 	x->pid = fork();
 	if (x->pid == 0)
-		exporter_main(m, listener, far);
+		watcher_main(m, listener, far);
 	if (x->pid < 0) {
 		x->pid = 0;
 		err_sys(e, "a process for metrics");

@@ -67,7 +67,7 @@ e.pages(0x1000, page(5))
 await_metric(ps + "pages_total", 6)
 server = os.environ["SERVER"]
 for pid in open("/proc/%s/task/%s/children" % (server, server)).read().split():
-    if open("/proc/%s/comm" % pid).read() != "dray-exporter\n":
+    if open("/proc/%s/comm" % pid).read() != "dray-metrics\n":
         os.kill(int(pid), signal.SIGKILL)
 await_metric(ps + 'sessions_ended_total{outcome="killed"}', 2)
 m = metrics(where)
@@ -76,8 +76,30 @@ ended = sum(v for k, v in m.items() if k.startswith(ps + "sessions_ended_total")
 assert ended == m[ps + "sessions_accepted_total"] == 6, m
 assert all(m[k] >= v for k, v in at_first.items()), "a counter went back"
 PY
-exporter=$(for p in $(cat "/proc/$server/task/$server/children"); do ! grep -qsx dray-exporter "/proc/$p/comm" || echo "$p"; done)
-[ -n "$exporter" ] || fail "no exporter"
+watcher=$(for p in $(cat "/proc/$server/task/$server/children"); do ! grep -qsx dray-metrics "/proc/$p/comm" || echo "$p"; done)
+[ -n "$watcher" ] || fail "nobody watches the exporter"
+read -r exporter < "/proc/$watcher/task/$watcher/children"
 server_stop
 [ ! -e "$T/m" ] || fail "the socket stays behind"
 await 20 test ! -e "/proc/$exporter"
+await 20 test ! -e "/proc/$watcher"
+
+# what ends a session that dawdles
+server_start --metrics "unix:$T/m" --idle-timeout 300ms
+sender << 'PY'
+from prometheus import metrics
+where = "unix:" + os.environ["T"] + "/m"
+a = Sender(os.environ["PORT"]) # says nothing
+assert a.dropped()
+assert metrics(where)['dray_limits_hit_total{limit="idle-timeout"}'] == 1
+PY
+server_stop
+server_start --metrics "unix:$T/m" --session-time 300ms
+sender << 'PY'
+from prometheus import metrics
+where = "unix:" + os.environ["T"] + "/m"
+a = Sender(os.environ["PORT"]) # says nothing
+assert a.dropped()
+assert metrics(where)['dray_limits_hit_total{limit="session-time"}'] == 1
+PY
+server_stop

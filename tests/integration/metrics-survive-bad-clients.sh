@@ -12,7 +12,8 @@ from prometheus import answer, connect, get, metrics
 where = os.environ["METRICS"]
 server = os.environ["SERVER"]
 children = lambda: open("/proc/%s/task/%s/children" % (server, server)).read().split()
-exporter, = children()
+watcher, = children()
+exporter = open("/proc/%s/task/%s/children" % (watcher, watcher)).read().strip()
 for field in open("/proc/%s/status" % exporter).read().split("\n"):
     if field.startswith("CapEff"):
         assert int(field.split()[1], 16) == 0, field
@@ -65,7 +66,7 @@ for n in range(40): # ask and do not read
     assert metrics(where)["dray_page_server_sessions_running"] == 1
 sent.pages(0x1000, page(1))
 assert sent.close() == 0
-assert exporter in children(), "another exporter"
+assert open("/proc/%s/comm" % exporter).read() == "dray-exporter\n", "another exporter"
 assert metrics(where)["dray_page_server_pages_total"] == 1
 PY
 server_stop

@@ -20,10 +20,14 @@ settled a
 await 20 is 'dray_agent_migrations_ended_total{outcome="limit"}' 1
 await 20 is 'dray_limits_hit_total{limit="max-memory"}' 1
 await 20 is dray_agent_migrations_running 0
-exporter=$(child_of "${pid[agent-b]}")
-[ "$(cat "/proc/$exporter/comm")" = dray-exporter ] || fail "no exporter"
+is_called() { [ "$(cat "/proc/$1/comm" 2> /dev/null)" = "$2" ]; }
+watcher=$(child_of "${pid[agent-b]}")
+is_called "$watcher" dray-metrics || fail "nobody watches the exporter"
+exporter=$(child_of "$watcher")
+is_called "$exporter" dray-exporter || fail "no exporter"
 agent_kill b
 await 20 gone "$exporter"
+await 20 gone "$watcher"
 
 agent_start b --metrics "unix:$T/m"
 subject_start --data random
@@ -32,6 +36,8 @@ told_right "$rc" b
 await 20 is 'dray_agent_migrations_ended_total{outcome="success"}' 1
 [ "$(value dray_agent_pages_total)" -gt 0 ] && [ "$(value dray_agent_rounds_total)" -gt 0 ] || fail "nothing was counted"
 [ "$(value dray_agent_received_bytes_total)" -gt 4096 ] || fail "no bytes were counted"
+is dray_agent_pages_total "$(field pages)" || fail "the source sent $(field pages) pages"
+is dray_agent_zero_pages_total $(($(field zero_pages) + $(field drop_pages))) || fail "the source left out $(field zero_pages) and $(field drop_pages) pages"
 is dray_agent_migrations_accepted_total 1 || fail "accepted: $(value dray_agent_migrations_accepted_total)"
 settled b
 on b /usr/bin/python3 -c 'import socket, sys

@@ -202,7 +202,11 @@ is_agents_own() {
 	agent_alive "$1" || return 1
 	name=$(awk '/^Name:/ { print $2 }' "/proc/$2/status" 2> /dev/null)
 	ppid=$(awk '/^PPid:/ { print $2 }' "/proc/$2/status" 2> /dev/null)
-	[ "$ppid" = "${pid[agent-$1]}" ] && case $name in dray-tls|dray-exporter) ;; *) false ;; esac
+	case $name in
+	dray-tls | dray-metrics) [ "$ppid" = "${pid[agent-$1]}" ] ;;
+	dray-exporter) [ "$(cat "/proc/$ppid/comm" 2> /dev/null)" = dray-metrics ] ;;
+	*) false ;;
+	esac
 }
 
 # Why something of a migration is still there; nothing: true. Waits for processes on their way out.
