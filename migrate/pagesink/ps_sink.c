@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,8 @@
 enum {
 	CONNECT_MS = 20 * 1000,
 	ANSWER_MS = 20 * 1000,  /* for a few bytes, of a server that has nothing to do for them */
-	STATUS_MS = 120 * 1000, /* for the status: everything may have to reach the server's disk first */
+	STATUS_MS = 120 * 1000, /* for the status, or the next word that it is on its way: everything may have to reach the server's disk first */
+	SLOW_MIB_S = 32,        /* what a server that says nothing meanwhile writes of the set, or of the chain below it, at the least */
 	STALL_MS = 20 * 1000,   /* without room for one more byte */
 	SURPLUS_MS = 500,       /* for what a server is just about to send behind what came, beside two round trips */
 	WORDS_MS = 5000,        /* for what a server that ended a native session said about it: it is here, or on its way */
@@ -42,6 +44,8 @@ struct ps_sink {
 	uint32_t features;
 	enum ps_layout layout;
 	uint64_t dst; /* of the page map that is open */
+	uint64_t pages; /* that the set has, those of its parents too */
+	bool hears_alive; /* the server says that it lives while it publishes */
 	struct ps_frames *frames; /* NULL: the stock protocol */
 };
 
@@ -175,6 +179,7 @@ static int failure_said(const struct ps_sink *s, const struct ps_native_answer *
 	return err_set(e, ERR_PEER, 0, "the page server: %s", text);
 }
 
+/* 1: none yet, the server lives and works on it. */
 static int native_answer(const struct ps_sink *s, uint32_t *value, int timeout_ms, struct err *e)
 {
 	unsigned char bytes[PS_NATIVE_ANSWER];
@@ -185,6 +190,8 @@ static int native_answer(const struct ps_sink *s, uint32_t *value, int timeout_m
 	if (ps_native_answer_decode(bytes, &a) < 0)
 		return err_set(e, ERR_PROTOCOL, 0, "the page server's answer is none");
 	*value = a.value;
+	if (a.kind == PS_NATIVE_ALIVE)
+		return s->hears_alive ? 1 : err_set(e, ERR_PROTOCOL, 0, "the page server's answer is none");
 	return a.kind ? failure_said(s, &a, e) : 0;
 }
 
@@ -193,8 +200,14 @@ static int value_of(const struct ps_sink *s, size_t size, uint32_t *value, int t
 {
 	unsigned char bytes[4] = { 0 };
 
-	if (s->frames)
-		return native_answer(s, value, timeout_ms, e);
+	if (s->frames) {
+		int rc;
+
+		do
+			rc = native_answer(s, value, timeout_ms, e);
+		while (rc == 1);
+		return rc;
+	}
 	if (answer(s, bytes, size, timeout_ms, e) < 0)
 		return -1;
 	*value = le32_get(bytes);
@@ -321,6 +334,7 @@ static int sink_pages(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint3
 {
 	struct ps_sink *s = sink_of(sink);
 
+	s->pages += nr;
 	if (s->frames && vaddr < FRAME_SPACE_END - pages_to_bytes(nr))
 		return frame_pages(s, vaddr, nr, flags, data, e);
 	return say_range(s, vaddr, nr, flags, data, e);
@@ -328,7 +342,20 @@ static int sink_pages(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint3
 
 static int sink_hole(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, struct err *e)
 {
-	return say_range(sink_of(sink), vaddr, nr, flags, NULL, e);
+	struct ps_sink *s = sink_of(sink);
+
+	s->pages += flags & PAGE_IN_PARENT ? nr : 0;
+	return say_range(s, vaddr, nr, flags, NULL, e);
+}
+
+/* One that says that it lives is waited for as long as it does; any other for what it may have to write, the parents' pages too (--flat). */
+static int status_patience_ms(const struct ps_sink *s)
+{
+	uint64_t mib = pages_to_bytes(s->pages) >> 20, ms = STATUS_MS + mib * 1000 / SLOW_MIB_S;
+
+	if (s->hears_alive)
+		return STATUS_MS;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 static int sink_finish(struct page_sink *sink, struct err *e)
@@ -337,7 +364,7 @@ static int sink_finish(struct page_sink *sink, struct err *e)
 	struct ps_command c = { .code = s->inherited ? PS_FORCE_CLOSE : PS_CLOSE };
 	uint32_t status;
 
-	if (ask(s, &c, PS_STATUS_ANSWER, &status, STATUS_MS, e) < 0)
+	if (ask(s, &c, PS_STATUS_ANSWER, &status, status_patience_ms(s), e) < 0)
 		return err_wrap(e, "close the session");
 	if (!s->inherited)
 		shutdown(s->fd, SHUT_WR);
@@ -406,7 +433,7 @@ static int hello_refused(const struct hello *h, struct err *e)
 
 static int become_native(struct ps_sink *s, enum compress_mode mode, struct err *e)
 {
-	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM,
+	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE,
 			   .max_frame_pages = PS_FRAME_PAGES };
 	unsigned char bytes[HELLO_SIZE];
 	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
@@ -417,6 +444,7 @@ static int become_native(struct ps_sink *s, enum compress_mode mode, struct err 
 	if (hello_decode(bytes, &h) < 0 || h.status != HELLO_OK || h.role != HELLO_IMAGES)
 		return hello_refused(&h, e);
 	s->frames = ps_frames_create(mode, h.features, h.max_frame_pages);
+	s->hears_alive = h.features & HELLO_FEATURE_ALIVE;
 	s->layout = PS_LAYOUT_32;
 	return s->frames ? 0 : err_set(e, ERR_SYSTEM, ENOMEM, "memory for frames");
 }
@@ -433,7 +461,7 @@ static int find_out(struct ps_sink *s, enum compress_mode mode, struct err *e)
 
 static struct page_sink *create(int fd, bool inherited, bool cut, enum ps_layout layout, enum compress_mode mode, struct err *e)
 {
-	struct sock_tuning tuning = { .congestion = "auto" };
+	struct sock_tuning tuning = { .congestion = "auto", .dead_after_ms = STATUS_MS };
 	struct ps_sink *s = calloc(1, sizeof(*s));
 
 	if (!s) {

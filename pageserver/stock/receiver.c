@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "pageserver/stock/alive.h"
 #include "pageserver/stock/input.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/native.h"
@@ -36,6 +37,7 @@ struct receiver {
 	enum ps_layout layout;
 	struct native_frames *native; /* NULL: a stock session; else frames may come, and answers have words */
 	bool in_frame;                /* pages come out of one */
+	bool hears_alive;             /* the sender knows what to make of PS_NATIVE_ALIVE */
 	bool open; /* this page map: */
 	enum ps_kind kind;
 	uint64_t id;
@@ -283,6 +285,22 @@ static int on_probe(struct receiver *r, struct err *e)
 	return answer(r, identity, sizeof(identity), e);
 }
 
+/* Folding and writing take their time, by what the set has and not by what was sent. */
+static int publish(struct receiver *r, struct err *e)
+{
+	unsigned every_ms = r->config->alive_ms ? r->config->alive_ms : ALIVE_MS;
+	struct ps_alive alive;
+	int rc;
+
+	ps_meter_phase(r->config->meter, PHASE_WRITING);
+	if (r->hears_alive)
+		ps_alive_begin(&alive, r->fd, every_ms);
+	rc = r->sink->ops->finish(r->sink, e);
+	if (r->hears_alive)
+		ps_alive_end(&alive);
+	return rc < 0 ? err_wrap(e, "publish") : 0;
+}
+
 /* A closing command with flags is answered and ends nothing. */
 static int on_close(struct receiver *r, const struct ps_command *c, struct err *e)
 {
@@ -293,9 +311,8 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 	if (r->inherited)
 		skip_rest_of_header(r);
 	tell(r);
-	ps_meter_phase(r->config->meter, PHASE_WRITING);
-	if (r->sink->ops->finish(r->sink, e) < 0)
-		return err_wrap(e, "publish");
+	if (publish(r, e) < 0)
+		return -1;
 	if (r->config->published)
 		r->config->published(r->config->arg, r->report);
 	return answer_value(r, 0, PS_STATUS_ANSWER, e);
@@ -362,7 +379,8 @@ static int next_header(struct receiver *r, struct ps_command *c)
 static int answer_hello(struct receiver *r, const struct hello *theirs, enum hello_status status, struct err *e)
 {
 	struct hello h = { .version = HELLO_VERSION, .role = theirs->role, .status = (uint8_t)status, .id = theirs->id,
-			   .features = theirs->features & (HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM), .max_frame_pages = PS_FRAME_PAGES };
+			   .features = theirs->features & (HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE),
+			   .max_frame_pages = PS_FRAME_PAGES };
 	uint8_t bytes[HELLO_SIZE];
 
 	hello_encode(&h, bytes);
@@ -387,6 +405,7 @@ static int become_native(struct receiver *r, struct err *e)
 	r->native = native_frames_create(&r->in);
 	if (!r->native)
 		return err_set(e, ERR_SYSTEM, ENOMEM, "memory for frames");
+	r->hears_alive = h.features & HELLO_FEATURE_ALIVE;
 	r->layout = PS_LAYOUT_32;
 	r->report->header_size = r->layout;
 	r->report->native = true;

@@ -40,6 +40,7 @@ struct page_server_config {
 	bool auto_dedup;    /* punch out of it what is sent again */
 	bool flat;          /* the set is published without need of a parent */
 	bool durable;       /* on the disk before the sender is told */
+	unsigned alive_ms;  /* a native sender hears so often that its set is being published; 0: every ALIVE_MS (alive.h) */
 	struct page_server_limits limits;
 	struct tls_gate *tls;  /* borrowed; the sender must speak TLS then, as criu does. NULL: it must not. Not on an inherited socket */
 	const char *tls_name;  /* that its certificate must bear, unless the gate's config says otherwise; NULL: any that the authority signed */

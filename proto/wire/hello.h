@@ -26,6 +26,7 @@ enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, H
 #define HELLO_FEATURE_VERIFY (1ull << 2)
 #define HELLO_FEATURE_POSTCOPY (1ull << 3) /* RoundBegin.late, connections of role HELLO_LATE, Outcome.late */
 #define HELLO_FEATURE_AGAIN (1ull << 4) /* acknowledgements on streams, connections of role HELLO_AGAIN, OfferReply.stream_token */
+#define HELLO_FEATURE_ALIVE (1ull << 5) /* of role HELLO_IMAGES alone: PS_NATIVE_ALIVE comes while a set is published */
 #define HELLO_FEATURES_KNOWN \
 	(HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY | HELLO_FEATURE_POSTCOPY | HELLO_FEATURE_AGAIN)
 

@@ -21,6 +21,8 @@ int ps_native_answer_decode(const void *buf, struct ps_native_answer *a)
 	const uint8_t *p = buf;
 
 	*a = (struct ps_native_answer){ .value = le32_get(p + AT_VALUE), .kind = le16_get(p + AT_KIND), .text = le16_get(p + AT_TEXT) };
+	if (a->kind == PS_NATIVE_ALIVE)
+		return a->value || a->text ? -EPROTO : 0;
 	if (a->kind >= ERR_KINDS || a->text >= sizeof(((struct err *)0)->text))
 		return -EPROTO;
 	return a->text && !a->kind ? -EPROTO : 0;

@@ -7,6 +7,8 @@
  *
  *   answer  u32 value | u16 what failed (enum err_kind, 0: nothing) | u16 length of the text | text        one length for every command
  *
+ * With HELLO_FEATURE_ALIVE, before the answer to CLOSE: any number of answers with PS_NATIVE_ALIVE as what failed, which are none: publishing goes on.
+ *
  * Pure. Threads: any. Fails: -EPROTO. */
 #ifndef DRAY_WIRE_PS_NATIVE_H
 #define DRAY_WIRE_PS_NATIVE_H
@@ -17,11 +19,11 @@
 #include "proto/wire/frame.h"
 #include "proto/wire/ps_command.h"
 
-enum { PS_FRAME_PAGES = FRAME_MAX_PAGES, PS_NATIVE_ANSWER = 8, PS_NATIVE_ROUND = 1 };
+enum { PS_FRAME_PAGES = FRAME_MAX_PAGES, PS_NATIVE_ANSWER = 8, PS_NATIVE_ROUND = 1, PS_NATIVE_ALIVE = 0xffff };
 
 struct ps_native_answer {
 	uint32_t value;
-	uint16_t kind; /* enum err_kind */
+	uint16_t kind; /* enum err_kind, or PS_NATIVE_ALIVE */
 	uint16_t text; /* bytes behind it */
 };
 void ps_native_answer_encode(const struct ps_native_answer *a, void *buf);

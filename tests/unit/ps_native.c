@@ -20,6 +20,7 @@
 #include "proto/base/le.h"
 #include "proto/wire/hello.h"
 #include "proto/wire/ps_native.h"
+#include "proto/wire/ps_probe.h"
 #include "proto/wire/runs.h"
 
 /* --- a server whose sink is memory ---------------------------------------------------------------------------------------------- */
@@ -31,6 +32,7 @@ struct server {
 	pthread_t thread;
 	int fd, rc;
 	bool inherited, finished;
+	int hold; /* finish waits for a byte from here; -1: not */
 	struct page_server_config config;
 	struct page_server_report report;
 	struct err e;
@@ -72,7 +74,11 @@ static int mem_hole(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t f
 
 static int mem_finish(struct page_sink *s, struct err *e)
 {
+	char go;
+
 	(void)e;
+	if (server_of(s)->hold >= 0)
+		assert_int_equal(read(server_of(s)->hold, &go, 1), 1);
 	server_of(s)->finished = true;
 	return 0;
 }
@@ -92,7 +98,7 @@ static int server_start(struct server *s, bool inherited)
 {
 	int pair[2];
 
-	*s = (struct server){ .sink.ops = &mem_ops, .inherited = inherited, .bytes = calloc(PAGES, DRAY_PAGE_SIZE) };
+	*s = (struct server){ .sink.ops = &mem_ops, .inherited = inherited, .hold = -1, .bytes = calloc(PAGES, DRAY_PAGE_SIZE) };
 	assert_non_null(s->bytes);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	s->fd = pair[0];
@@ -259,11 +265,16 @@ static void put_command(struct said *s, struct ps_command c)
 	ps_encode(PS_LAYOUT_32, &c, put(s, PS_HEADER_MAX));
 }
 
-static void put_hello(struct said *s, uint8_t role)
+static void put_hello_with(struct said *s, uint8_t role, uint64_t features)
 {
-	struct hello h = { .version = HELLO_VERSION, .role = role, .features = HELLO_FEATURE_CHECKSUM };
+	struct hello h = { .version = HELLO_VERSION, .role = role, .features = features };
 
 	hello_encode(&h, put(s, HELLO_SIZE));
+}
+
+static void put_hello(struct said *s, uint8_t role)
+{
+	put_hello_with(s, role, HELLO_FEATURE_CHECKSUM);
 }
 
 enum { TASK = 0x2901 };
@@ -382,6 +393,113 @@ static void frames_and_hellos_have_their_place(void **state)
 	comes_of(&said, said.len, "no command");
 }
 
+/* --- while a set is published ---------------------------------------------------------------------------------------------------- */
+
+static struct ps_native_answer next_answer(int fd)
+{
+	uint8_t bytes[PS_NATIVE_ANSWER];
+	struct ps_native_answer a;
+
+	assert_int_equal(read_full(fd, bytes, sizeof(bytes)), 0);
+	assert_int_equal(ps_native_answer_decode(bytes, &a), 0);
+	return a;
+}
+
+/* The server publishes until it has been heard a few times; a sender that did not ask for that hears nothing but the status. */
+static void publishing_is_heard_of(bool asked)
+{
+	uint64_t features = HELLO_FEATURE_CHECKSUM | (asked ? HELLO_FEATURE_ALIVE : 0);
+	struct said said = { .len = 0 };
+	uint8_t bytes[HELLO_SIZE];
+	struct server server;
+	struct ps_native_answer a;
+	struct hello h;
+	int hold[2], fd = server_start(&server, false);
+
+	assert_int_equal(pipe(hold), 0);
+	server.hold = hold[0];
+	server.config.alive_ms = 1;
+	put_hello_with(&said, HELLO_IMAGES, features);
+	put_command(&said, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	put_command(&said, (struct ps_command){ .code = PS_CLOSE });
+	assert_int_equal(send(fd, said.bytes, said.len, MSG_NOSIGNAL), said.len);
+	assert_int_equal(read_full(fd, bytes, sizeof(bytes)), 0);
+	assert_int_equal(hello_decode(bytes, &h), 0);
+	assert_true(h.features == features);
+	assert_int_equal(next_answer(fd).kind, 0);
+	for (unsigned i = 0; i < 3 && asked; i++)
+		assert_int_equal(next_answer(fd).kind, PS_NATIVE_ALIVE);
+	assert_int_equal(write(hold[1], "", 1), 1);
+	do
+		a = next_answer(fd);
+	while (asked && a.kind == PS_NATIVE_ALIVE);
+	assert_true(a.kind == 0 && a.value == 0);
+	server_end(&server, fd);
+	assert_int_equal(server.rc, 0);
+	close(hold[0]);
+	close(hold[1]);
+}
+
+static void a_native_sender_hears_that_publishing_goes_on(void **state)
+{
+	(void)state;
+	publishing_is_heard_of(true);
+	publishing_is_heard_of(false);
+}
+
+struct slow_server {
+	int fd;
+	uint64_t features;
+};
+
+/* Says three times that it lives before it says its status. */
+static void *slow_main(void *arg)
+{
+	const struct slow_server *s = arg;
+	const struct ps_native_answer alive = { .kind = PS_NATIVE_ALIVE }, none = { 0 };
+	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = s->features, .max_frame_pages = PS_FRAME_PAGES };
+	uint8_t in[PS_PROBE_SIZE], out[HELLO_SIZE];
+
+	read_full(s->fd, in, PS_PROBE_SIZE);
+	ps_identity_encode(PS_FEATURE_NATIVE, out);
+	write_full(s->fd, out, PS_IDENTITY_SIZE);
+	read_full(s->fd, in, HELLO_SIZE);
+	hello_encode(&h, out);
+	write_full(s->fd, out, HELLO_SIZE);
+	read_full(s->fd, in, PS_HEADER_MAX); /* CLOSE */
+	ps_native_answer_encode(&alive, out);
+	for (unsigned i = 0; i < 3; i++)
+		write_full(s->fd, out, PS_NATIVE_ANSWER);
+	ps_native_answer_encode(&none, out);
+	write_full(s->fd, out, PS_NATIVE_ANSWER);
+	return NULL;
+}
+
+/* What nobody agreed on is no answer. */
+static void our_sender_waits_on(void **state)
+{
+	(void)state;
+	for (unsigned agreed = 0; agreed < 2; agreed++) {
+		struct slow_server server = { .features = agreed ? HELLO_FEATURE_ALIVE : 0 };
+		struct page_sink *s;
+		pthread_t thread;
+		struct err e;
+		int pair[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+		server.fd = pair[0];
+		assert_int_equal(pthread_create(&thread, NULL, slow_main, &server), 0);
+		s = ps_sink_create(pair[1], false, PS_LAYOUT_UNKNOWN, COMPRESS_NONE, &e);
+		assert_non_null(s);
+		assert_int_equal(s->ops->finish(s, &e), agreed ? 0 : -1);
+		assert_int_equal(agreed ? ERR_PROTOCOL : e.kind, ERR_PROTOCOL);
+		s->ops->destroy(s);
+		pthread_join(thread, NULL);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +508,8 @@ int main(void)
 		cmocka_unit_test(a_session_that_breaks_off_is_not_published),
 		cmocka_unit_test(frames_that_cannot_be_are_refused),
 		cmocka_unit_test(frames_and_hellos_have_their_place),
+		cmocka_unit_test(a_native_sender_hears_that_publishing_goes_on),
+		cmocka_unit_test(our_sender_waits_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
