@@ -6,6 +6,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
 faults_begin
+# So that it does also where it gets little of the processor.
+on a tc qdisc add dev "dv$$a" root tbf rate 800mbit burst 1mb latency 50ms 2> /dev/null || report "no link that is slow on purpose"
 moves_late() { # what, option...
 	local what=$1
 	shift
