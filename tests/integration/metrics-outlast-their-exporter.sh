@@ -19,6 +19,7 @@ def exporter():
 a = Sender(os.environ["PORT"])
 a.open(1)
 a.pages(0x1000, page(1))
+assert metrics(where)  # there is one
 for n in range(2):
     first, end = exporter(), time.monotonic() + 60
     os.kill(int(first), signal.SIGKILL)

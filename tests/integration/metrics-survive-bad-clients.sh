@@ -12,6 +12,7 @@ from prometheus import answer, connect, get, metrics
 where = os.environ["METRICS"]
 server = os.environ["SERVER"]
 children = lambda: open("/proc/%s/task/%s/children" % (server, server)).read().split()
+assert metrics(where)  # whoever answers is the one that is looked for
 watcher, = children()
 exporter = open("/proc/%s/task/%s/children" % (watcher, watcher)).read().strip()
 for field in open("/proc/%s/status" % exporter).read().split("\n"):
