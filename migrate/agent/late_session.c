@@ -10,6 +10,7 @@
 #include "migrate/agent/late_guard.h"
 #include "migrate/remote/remote.h"
 #include "migrate/track/pagemap.h"
+#include "pageserver/late/late_waits.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
@@ -33,6 +34,7 @@ struct late_session {
 	struct late *late;
 	struct late_conn conn[LATE_CONNECTIONS];
 	struct late_guard guard;
+	struct late_waits waits; /* of the running process */
 	/* While the process is held: pages that something has touched already, written from outside as they come. */
 	pid_t held;
 	uint64_t *touched; /* addresses; UINT64_MAX: done */
@@ -54,6 +56,8 @@ static void want(void *arg, uint64_t addr)
 	const struct late_message m = { .addr = addr, .pages = 1, .kind = LATE_WANT };
 	unsigned char buf[LATE_HEADER_SIZE];
 
+	if (!s->held)
+		late_waits_begin(&s->waits, addr, clock_us());
 	if (c->fd < 0)
 		return;
 	late_encode(&m, buf);
@@ -147,7 +151,10 @@ static int take(struct late_session *s, struct late_conn *c, struct err *e)
 	}
 	if (s->held && write_touched(s, &c->m, data, e) < 0)
 		return -1;
-	return late_place(s->late, c->m.addr, c->m.pages, data, e);
+	if (late_place(s->late, c->m.addr, c->m.pages, data, e) < 0)
+		return -1;
+	late_waits_placed(&s->waits, c->m.addr, c->m.addr + pages_to_bytes(c->m.pages), clock_us());
+	return 0;
 }
 
 /* More of a message, as far as it is there. 1: whole, 0: not yet, or the connection is lost. */
@@ -338,6 +345,8 @@ void late_session_finish(struct late_session *s)
 	const struct late_message m = { .kind = LATE_ALL };
 	unsigned char buf[LATE_HEADER_SIZE];
 
+	log_event(LOG_INFO, "late-waits", "count=%llu p50_us=%llu p99_us=%llu", (unsigned long long)s->waits.count,
+		  (unsigned long long)late_waits_us(&s->waits, 500), (unsigned long long)late_waits_us(&s->waits, 990));
 	late_encode(&m, buf);
 	if (s->conn[LATE_FAULTS].fd >= 0)
 		write_full(s->conn[LATE_FAULTS].fd, buf, sizeof(buf)); /* a source that doesn't hear it asks */
