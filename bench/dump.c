@@ -27,6 +27,7 @@
 #include "migrate/track/track.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
 
@@ -230,11 +231,12 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	snprintf(dir, sizeof(dir), "%s/dump-XXXXXX", place);
-	if (!mkdtemp(dir) || (fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+	bench_dir_make(dir);
+	if ((fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		die(dir);
 	setenv("DRAY_TRACKERS_DIR", dir, 1);
 	for (unsigned i = 0; i < repeats; i++)
 		once(fd, size);
-	rmdir(dir);
+	bench_dir_remove(dir);
 	return 0;
 }

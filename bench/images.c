@@ -32,6 +32,7 @@
 #include "pageserver/images/pagemap.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
 
@@ -494,8 +495,7 @@ int main(int argc, char **argv)
 
 	snprintf(path, sizeof(path), "%s/drayage-bench-XXXXXX", o.dir);
 	snprintf(size, sizeof(size), "%zu", o.size);
-	if (!mkdtemp(path))
-		die("make a directory");
+	bench_dir_make(path);
 	b.dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (unsigned r = 0; r < o.repeats; r++)
 		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -505,5 +505,6 @@ int main(int argc, char **argv)
 			bench_json(cases[i].bench, cases[i].name, cases[i].unit, cases[i].run(&b, cases[i].piece), "bytes", size, "dir", o.dir, NULL);
 		}
 	close(b.dir);
-	return rmdir(path) < 0;
+	bench_dir_remove(path);
+	return 0;
 }

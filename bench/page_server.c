@@ -35,6 +35,7 @@
 #include "proto/base/le.h"
 #include "proto/base/sock.h"
 #include "proto/wire/ps_command.h"
+#include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
 
@@ -491,8 +492,10 @@ int main(int argc, char **argv)
 		else
 			return usage();
 	}
-	if (!o.dir && !(o.dir = mkdtemp(own)))
-		die(own);
+	if (!o.dir) {
+		bench_dir_make(own);
+		o.dir = own;
+	}
 	memory = mmap(NULL, o.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		die("mmap");
@@ -501,6 +504,6 @@ int main(int argc, char **argv)
 	for (unsigned n = 0; n < o.repeats; n++)
 		all(&o, memory);
 	if (o.dir == own)
-		rmdir(own);
+		bench_dir_remove(own);
 	return 0;
 }

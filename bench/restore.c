@@ -23,6 +23,7 @@
 #include "migrate/dump/dump.h"
 #include "migrate/restore/restore.h"
 #include "proto/base/io.h"
+#include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
 #include "tests/lib/image_rig.h"
@@ -170,6 +171,7 @@ static void measure(const char *dir, size_t size, int repeats)
 int main(int argc, char **argv)
 {
 	const char *dir = "/dev/shm";
+	char own[64];
 	size_t size = 1ul << 30;
 	int repeats = 1;
 
@@ -183,6 +185,9 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
-	measure(dir, size / PIECE / THREADS * PIECE * THREADS, repeats);
+	snprintf(own, sizeof(own), "%s/restore-XXXXXX", dir);
+	bench_dir_make(own);
+	measure(own, size / PIECE / THREADS * PIECE * THREADS, repeats);
+	bench_dir_remove(own);
 	return 0;
 }

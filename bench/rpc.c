@@ -19,6 +19,7 @@
 
 #include "proto/base/io.h"
 #include "rpc.pb-c.h"
+#include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_json.h"
 
 enum { ANSWER_MAX = 1024, WARM_UP = 1000, CLIENTS_MAX = 4000 };
@@ -197,8 +198,9 @@ int main(int argc, char **argv)
 		r.rlim_cur = r.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &r);
 	}
-	if (clients > CLIENTS_MAX || !rounds || !mkdtemp(directory))
+	if (clients > CLIENTS_MAX || !rounds)
 		fail("usage");
+	bench_dir_make(directory);
 	echo = start_echo();
 	service = start_service();
 	compare(CRIU_REQ_TYPE__VERSION, "VERSION", rounds);
@@ -206,6 +208,6 @@ int main(int argc, char **argv)
 	crowd(clients);
 	stop(service, "service");
 	stop(echo, "echo");
-	rmdir(directory);
+	bench_dir_remove(directory);
 	return 0;
 }
