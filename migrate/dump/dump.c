@@ -126,6 +126,8 @@ static int write_state(struct dump_round *r, const Drayage__TreeState *tree, str
 	struct tree_images_options o = { .dump_uptime_us = r->q->track_mem ? r->uptime_us : 0, .tcp_close = r->q->tcp_close,
 		.set_id = r->set_id, .start_times = &r->task.start_time };
 
+	if (tracks_on(r->q) && dump_round_note_sent(r, e) < 0)
+		return -1;
 	return tree_images_write(r->q->images_dir, tree, &o, e);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "images.pb-c.h"
+#include "migrate/dump/dump_sent.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/log.h"
 #include "proto/image/image.h"
@@ -53,6 +54,15 @@ static int read_pages(struct dump_parent *p, uint32_t pid, struct err *e)
 	return rc;
 }
 
+/* Of what a page server was sent. */
+static int read_sent(struct dump_parent *p, uint32_t pid, struct err *e)
+{
+	int rc = dump_sent_read(p->dir, pid, &p->covered, e);
+
+	p->elsewhere = rc == 0;
+	return rc;
+}
+
 /* The parts of a set may be missing: stock criu writes no drayage.img, a page server has the pages elsewhere. */
 static int unless_missing(int rc, struct err *e)
 {
@@ -75,7 +85,8 @@ int dump_parent_open(struct dump_parent *p, int images_dir, const char *path, ui
 	}
 	if (p->dir < 0)
 		return err_sys(e, "parent %s", path);
-	if (unless_missing(read_uptime(p, e), e) < 0 || unless_missing(read_ext(p, pid, e), e) < 0 || unless_missing(read_pages(p, pid, e), e) < 0) {
+	if (unless_missing(read_uptime(p, e), e) < 0 || unless_missing(read_ext(p, pid, e), e) < 0 || unless_missing(read_pages(p, pid, e), e) < 0 ||
+	    (!p->pages && unless_missing(read_sent(p, pid, e), e) < 0)) {
 		dump_parent_close(p);
 		return err_wrap(e, "parent %s", path);
 	}

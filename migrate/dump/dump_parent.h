@@ -17,8 +17,9 @@ struct dump_parent {
 	uint8_t id[IMAGES_SET_ID];
 	uint64_t start_time;   /* of the task as its images say; 0 unknown */
 	uint64_t uptime_us;    /* when it was taken; 0 unknown */
-	struct pagemap_reader *pages; /* NULL: none here. They may be at a page server */
-	struct run_list covered;      /* what pages has, ascending */
+	struct pagemap_reader *pages; /* NULL: none here */
+	bool elsewhere;               /* they are at a page server, and it was noted which */
+	struct run_list covered;      /* what pages has, or the page server; ascending */
 };
 #define DUMP_PARENT_NONE ((struct dump_parent){ .dir = -1 })
 

@@ -60,6 +60,8 @@ int dump_round_begin(struct dump_round *r, struct dumper *d, const struct dump_r
 int dump_round_collect(struct dump_round *r, bool rearm, bool last, struct err *e);
 /* The page map of the task into the sink. */
 int dump_round_pages(struct dump_round *r, struct err *e);
+/* After a round that re-armed the tracker: where its pages went to a page server it is noted which that has now. */
+int dump_round_note_sent(const struct dump_round *r, struct err *e);
 int dump_round_freeze(struct dump_round *r, struct err *e); /* the keeper was started */
 void dump_round_finish(struct dump_round *r); /* whatever was begun; the target runs on */
 

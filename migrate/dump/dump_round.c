@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "migrate/dump/dump_priv.h"
+#include "migrate/dump/dump_sent.h"
 #include "migrate/dump/dump_set.h"
 #include "migrate/dump/tracker_holder.h"
 #include "proto/base/cleanup.h"
@@ -166,6 +167,22 @@ int dump_round_pages(struct dump_round *r, struct err *e)
 	r->stats.pages_written = copied.pages_written;
 	r->stats.memwrite_us = copied.write_us;
 	return 0;
+}
+
+int dump_round_note_sent(const struct dump_round *r, struct err *e)
+{
+	const struct tracker *t = r->d->tracker;
+	struct run_list all = { 0 };
+	int rc = 0;
+
+	if (!r->q->sink || r->q->lazy || !t || tracker_kind_of(t) == TRACKER_NONE)
+		return 0;
+	if (tracker_holds(t, &all) < 0)
+		rc = err_set(e, ERR_SYSTEM, ENOMEM, "pages of process %d", r->task.pid);
+	if (rc == 0)
+		rc = dump_sent_write(r->q->images_dir, r->task.inside, &all, e);
+	run_list_finish(&all);
+	return rc;
 }
 
 void dump_round_finish(struct dump_round *r)

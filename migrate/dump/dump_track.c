@@ -67,7 +67,7 @@ static int choose(struct dump_round *r, struct err *e)
 		return 0;
 	}
 	found = tracker_left_look(r->task.pid, r->task.start_time, &left);
-	if (found && is_base(r, left.base) && r->parent.pages && tracker_left_take(r->task.pid, r->task.start_time, &left, &uffd)) {
+	if (found && is_base(r, left.base) && (r->parent.pages || r->parent.elsewhere) && tracker_left_take(r->task.pid, r->task.start_time, &left, &uffd)) {
 		if (is_base(r, left.base))
 			return resume(r, (enum tracker_kind)left.kind, uffd, left.base, left.uptime_us, e);
 		cleanup_fd_(&uffd); /* somebody was here in between */

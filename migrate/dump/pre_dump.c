@@ -42,7 +42,8 @@ static int run(struct dump_round *r, struct err *e)
 	if (collect(r, e) < 0 || dump_round_pages(r, e) < 0 || r->sink->ops->finish(r->sink, e) < 0)
 		return -1;
 	r->stats.memdump_us = clock_us() - began;
-	if (dump_write_pre_dump(r->q->images_dir, r->set_id, r->task.inside, r->task.start_time, r->uptime_us, e) < 0)
+	if (dump_round_note_sent(r, e) < 0 ||
+	    dump_write_pre_dump(r->q->images_dir, r->set_id, r->task.inside, r->task.start_time, r->uptime_us, e) < 0)
 		return -1;
 	dump_track_based(r);
 	return dump_write_stats(r->q->work_dir, &r->stats, e);

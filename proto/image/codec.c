@@ -50,6 +50,7 @@ static const struct image_type_info table[] = {
 	[IMAGE_NETNS]         = { "netns",          IMAGE_ID_DECIMAL, IMAGE_KIND_ORDINARY,  0x55933752 },
 	[IMAGE_NETDEV]        = { "netdev",         IMAGE_ID_DECIMAL, IMAGE_KIND_ORDINARY,  0x57373951 },
 	[IMAGE_DRAYAGE]       = { "drayage",        IMAGE_ID_NONE,    IMAGE_KIND_ORDINARY,  IMAGE_DRAYAGE_MAGIC },
+	[IMAGE_DRAYAGE_SENT]  = { "drayage-sent",   IMAGE_ID_DECIMAL, IMAGE_KIND_ORDINARY,  IMAGE_DRAYAGE_SENT_MAGIC },
 };
 /* clang-format on */
 _Static_assert(sizeof(table) / sizeof(table[0]) == IMAGE_TYPES, "each type has a row");

@@ -22,6 +22,7 @@
 #include "proto/base/err.h"
 
 #define IMAGE_DRAYAGE_MAGIC 0x59415244u /* "DRAY" */
+#define IMAGE_DRAYAGE_SENT_MAGIC 0x544e4553u /* "SENT" */
 enum { IMAGE_ENTRY_MAX = 16 * 1024 * 1024, IMAGE_NAME_MAX = 64 };
 
 enum image_type {
@@ -32,6 +33,7 @@ enum image_type {
 	IMAGE_CREDS, IMAGE_APPARMOR, IMAGE_UTSNS, IMAGE_IPCNS_VAR, IMAGE_IPCNS_SHM, IMAGE_IPCNS_MSG, IMAGE_IPCNS_SEM, IMAGE_MOUNTPOINTS,
 	IMAGE_USERNS, IMAGE_PIDNS, IMAGE_NETNS, IMAGE_NETDEV,
 	IMAGE_DRAYAGE, /* drayage.img, an ordinary file of ours: drayage.ImagesExt entries; magic IMAGE_DRAYAGE_MAGIC */
+	IMAGE_DRAYAGE_SENT, /* drayage-sent-41.img, likewise: drayage.SentPages entries; magic IMAGE_DRAYAGE_SENT_MAGIC */
 	IMAGE_TYPES
 };
 
