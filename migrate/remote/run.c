@@ -13,6 +13,7 @@
 #include "migrate/remote/remote.h"
 #include "migrate/remote/remote_priv.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 
 #ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
@@ -252,6 +253,7 @@ static int run_loop(struct remote *r, struct remote_thread *t, uint64_t array, s
 	if (enter(r, t, UINT64_C(1) << (SIGTRAP - 1), &mask, e) < 0)
 		return -1;
 	rc = set_live(t, &regs, e);
+	fault_point("remote.batch", -1);
 	if (rc == 0)
 		rc = await_loop_end(r, t, &foreign, e);
 	*stopped_at = t->priv.live.rbx;
