@@ -264,11 +264,11 @@ static int start_sender(struct source *s)
 	return s->sender ? 0 : -1;
 }
 
-/* What a freeze costs beside the last pages, before one was made: some round trips, the state, the rebuild. Measured parts of many
- * migrations: docs/performance.md, prediction error. */
+/* What a freeze costs beside the last pages and the look for them, before one was made: some round trips, the state, the rebuild. Measured parts of
+ * many migrations: docs/performance.md, prediction error. */
 static uint64_t estimate_fixed_us(const struct source *s, const struct target_facts *t)
 {
-	return 4500 + 4ull * s->facts.rtt_us + 40ull * t->mappings + 300ull * t->tids;
+	return 4000 + 4ull * s->facts.rtt_us + 40ull * t->mappings + 300ull * t->tids;
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------------------------------- */
