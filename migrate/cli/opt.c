@@ -264,7 +264,7 @@ int opt_parse(const struct opt_command *c, int argc, char **argv, void *config, 
 	return c->check && c->check(config, e) != 0 ? -1 : OPT_PARSED;
 }
 
-void opt_usage(const struct opt_command *c, FILE *out)
+static void print_usage(const struct opt_command *c, FILE *out)
 {
 	fprintf(out, "usage: %s %s%s", c->program ? c->program : "dray", c->name, c->options->name ? " [OPTION]..." : "");
 	for (const struct opt *o = c->positionals; o->name; o++)
@@ -323,7 +323,7 @@ void opt_print_help(const struct opt_command *c, FILE *out)
 {
 	char text[1200], head[96];
 
-	opt_usage(c, out);
+	print_usage(c, out);
 	fprintf(out, "%s\n", c->summary);
 	if (c->about) {
 		putc('\n', out);

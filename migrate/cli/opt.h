@@ -59,7 +59,6 @@ enum opt_result { OPT_PARSED = 0, OPT_HELP = 1 };
  * is not to be used) or -1. */
 int opt_parse(const struct opt_command *c, int argc, char **argv, void *config, struct err *e);
 
-void opt_usage(const struct opt_command *c, FILE *out);    /* one line */
 void opt_print_help(const struct opt_command *c, FILE *out);
 void opt_print_man(const struct opt_command *c, FILE *out); /* the .Bl list of the man page, mdoc */
 

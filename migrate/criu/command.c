@@ -320,7 +320,7 @@ static int take_argument(struct criu_command *c, const char *arg, struct cursor 
 	return list_add(&c->words, arg, e);
 }
 
-int criu_command_read_argv(struct criu_command *c, int argc, char **argv, struct err *e)
+static int read_argv(struct criu_command *c, int argc, char **argv, struct err *e)
 {
 	struct cursor at = { .argc = argc, .next = 1, .argv = argv };
 
@@ -344,12 +344,12 @@ int criu_command_parse(struct criu_command *c, int argc, char **argv, struct err
 	int rc = criu_command_init(&first, e);
 
 	if (rc == 0)
-		rc = criu_command_read_argv(&first, argc, argv, e);
+		rc = read_argv(&first, argc, argv, e);
 	if (rc == 0 && !first.help && !first.version)
 		rc = read_files(c, first.opts->config_file, first.no_default_config, e);
 	criu_command_finish(&first);
 	if (rc == 0)
-		rc = criu_command_read_argv(c, argc, argv, e);
+		rc = read_argv(c, argc, argv, e);
 	forget_config_file(c);
 	return rc;
 }

@@ -61,7 +61,6 @@ void criu_command_finish(struct criu_command *c); /* accepts a zeroed one */
 int criu_command_parse(struct criu_command *c, int argc, char **argv, struct err *e);
 /* The parts. */
 int criu_command_read_file(struct criu_command *c, const char *path, struct err *e); /* 1: read; 0: there is no such file; -1 */
-int criu_command_read_argv(struct criu_command *c, int argc, char **argv, struct err *e);
 /* One option: name as typed, len bytes of it. value: NULL where none stands behind it. */
 int criu_command_set(struct criu_command *c, const char *name, size_t len, const char *value, struct err *e);
 

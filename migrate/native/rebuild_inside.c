@@ -53,7 +53,7 @@ struct built *rebuild_find(const struct rebuild *r, uint32_t id)
 	return bsearch(&b, r->file, r->files, sizeof(b), by_id);
 }
 
-int rebuild_raise(struct rebuild *r, int fd, const char *what)
+static int raise_fd(struct rebuild *r, int fd, const char *what)
 {
 	int high;
 
@@ -72,7 +72,7 @@ int rebuild_take(struct rebuild *r, struct built *b, int fd, const char *what)
 {
 	if (fd < 0)
 		return rebuild_fail_sys(r, b, what);
-	b->fd = rebuild_raise(r, fd, what);
+	b->fd = raise_fd(r, fd, what);
 	return b->fd < 0 ? -1 : 0;
 }
 
@@ -120,7 +120,7 @@ const FownEntry *rebuild_fown(const FileEntry *f)
 	       f->epfd ? f->epfd->fown : f->sgfd ? f->sgfd->fown : f->tfd ? f->tfd->fown : f->memfd ? f->memfd->fown : NULL;
 }
 
-uint32_t rebuild_flags(const FileEntry *f)
+static uint32_t flags_of(const FileEntry *f)
 {
 	return f->reg ? f->reg->flags : f->pipe ? f->pipe->flags : f->isk ? f->isk->flags : f->usk ? f->usk->flags : f->efd ? f->efd->flags :
 	       f->epfd ? f->epfd->flags : f->sgfd ? f->sgfd->flags : f->tfd ? f->tfd->flags : f->memfd ? f->memfd->flags : 0;
@@ -218,7 +218,7 @@ static int set_owner(struct rebuild *r, const struct built *b)
 
 static int set_flags(struct rebuild *r, const struct built *b)
 {
-	uint32_t flags = b->f->type == FD_TYPES__FD_INOTIFY ? (b->x->has_inotify_flags ? b->x->inotify_flags : 0) : rebuild_flags(b->f);
+	uint32_t flags = b->f->type == FD_TYPES__FD_INOTIFY ? (b->x->has_inotify_flags ? b->x->inotify_flags : 0) : flags_of(b->f);
 
 	if (b->f->type == FD_TYPES__FD_FIFO) {
 		struct built *path = rebuild_find(r, b->f->fifo->regf_id);
@@ -324,7 +324,7 @@ static int open_named(struct rebuild *r, uint32_t id, uint32_t flags, bool same_
 	fd = rebuild_open_path(r, b->f->reg, flags, same_size);
 	if (fd < 0)
 		return err_wrap(r->e, "%s", what);
-	return rebuild_raise(r, fd, what);
+	return raise_fd(r, fd, what);
 }
 
 /* Paths of the tree are from the root that we have now: the target's own root last. */

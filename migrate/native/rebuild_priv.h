@@ -36,11 +36,8 @@ struct rebuild {
 
 struct built *rebuild_find(const struct rebuild *r, uint32_t id);
 const FownEntry *rebuild_fown(const FileEntry *f);
-uint32_t rebuild_flags(const FileEntry *f);
 /* Takes fd (-1: a failed call, errno tells): moves it above base and makes it b's. what: for the error. */
 int rebuild_take(struct rebuild *r, struct built *b, int fd, const char *what);
-/* The same for a descriptor that is nobody's yet; returns the new number or -1. Takes fd. */
-int rebuild_raise(struct rebuild *r, int fd, const char *what);
 /* One more description of what fd has open. Returns a plain descriptor or -1 with errno. */
 int rebuild_reopen(int fd, uint32_t flags);
 /* "task 41 fd 7: ..." */

@@ -15,7 +15,7 @@ static const int errno_of_kind[ERR_KINDS] = {
 	[ERR_TIMEOUT] = ETIMEDOUT, [ERR_CONFLICT] = EEXIST,  [ERR_CANCELLED] = ECANCELED,
 };
 
-int rpc_errno_of(const struct err *e)
+static int errno_of(const struct err *e)
 {
 	return errno_of_kind[e->kind] ? errno_of_kind[e->kind] : e->num;
 }
@@ -124,7 +124,7 @@ static void compose(struct response *r, CriuReqType request, const struct rpc_an
 		return;
 	make_presentable(a->error.text, r->text, sizeof(r->text));
 	r->resp.cr_errmsg = r->text;
-	r->resp.cr_errno = rpc_errno_of(&a->error);
+	r->resp.cr_errno = errno_of(&a->error);
 	r->resp.has_cr_errno = r->resp.cr_errno != 0;
 }
 

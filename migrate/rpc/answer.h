@@ -32,7 +32,4 @@ size_t rpc_answer_encode(CriuReqType request, const struct rpc_answer *a, uint8_
 int rpc_answer_send_empty(int sock);
 size_t rpc_answer_encode_empty(uint8_t buf[RPC_ANSWER_MAX]);
 
-/* The errno that a client is given for an error; 0: none that speaks for it. */
-int rpc_errno_of(const struct err *e);
-
 #endif

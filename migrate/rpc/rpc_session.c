@@ -116,7 +116,7 @@ const char *rpc_type_name(unsigned type)
 	return v ? v->name : "unknown";
 }
 
-const char *rpc_state_name(enum rpc_state state)
+static const char *state_name(enum rpc_state state)
 {
 	static const char *const names[RPC_STATES] = { [RPC_IDLE] = "IDLE", [RPC_PRELOOP] = "PRELOOP", [RPC_CLOSED] = "closed" };
 
@@ -134,7 +134,7 @@ static const char *keep_text(const struct rule *r, enum rpc_state in)
 {
 	switch (r->keep) {
 	case KEEP_CLOSES: return "closed at once, no answer";
-	case KEEP_STAYS: return rpc_state_name(in);
+	case KEEP_STAYS: return state_name(in);
 	case KEEP_IGNORED: return "as without";
 	}
 	return "";
@@ -148,8 +148,8 @@ void rpc_session_print_table(FILE *out)
 			const struct rule *r = &rules[state][type];
 			bool run = r->reaction == RPC_RUN;
 
-			fprintf(out, "| %s | %s | %s | %s | %s | %s | ", rpc_state_name(state), rpc_type_name(type), answer_text(r),
-				run ? rpc_state_name(r->done) : "", rpc_state_name(r->failed), keep_text(r, state));
+			fprintf(out, "| %s | %s | %s | %s | %s | %s | ", state_name(state), rpc_type_name(type), answer_text(r),
+				run ? state_name(r->done) : "", state_name(r->failed), keep_text(r, state));
 			if (run && r->done == RPC_CLOSED && r->status_failed != RPC_EXIT_DONE)
 				fprintf(out, "%d or %d |\n", RPC_EXIT_DONE, r->status_failed);
 			else
@@ -184,7 +184,7 @@ static void print_edge(enum rpc_state from, enum rpc_state to, enum edge e, FILE
 		if (!has_edge(&rules[from][type], from, to, e))
 			continue;
 		if (printed++ == 0)
-			fprintf(out, "    %s --> %s: ", rpc_state_name(from), rpc_state_name(to));
+			fprintf(out, "    %s --> %s: ", state_name(from), state_name(to));
 		else
 			fputs(", ", out);
 		fputs(rpc_type_name(type), out);
@@ -201,7 +201,7 @@ void rpc_session_print_drawing(FILE *out)
 			for (unsigned e = 0; e < EDGES; e++)
 				print_edge(from, to, e, out);
 		}
-		fprintf(out, "    %s --> closed: gone, undecodable%s\n", rpc_state_name(from),
+		fprintf(out, "    %s --> closed: gone, undecodable%s\n", state_name(from),
 			from == RPC_IDLE ? ", keep_open with a request that does not allow it" : "");
 	}
 	fputs("    closed --> [*]\n```\n", out);

@@ -42,7 +42,6 @@ void rpc_session_answered(struct rpc_session *s, const CriuReq *req, bool succes
 void rpc_session_lost(struct rpc_session *s);
 
 const char *rpc_type_name(unsigned type);     /* as the protocol spells it; "unknown" */
-const char *rpc_state_name(enum rpc_state state);
 void rpc_session_print_table(FILE *out);   /* for docs/rpc.md */
 void rpc_session_print_drawing(FILE *out);
 

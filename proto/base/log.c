@@ -27,17 +27,6 @@ void log_set_role(const char *role)
 	snprintf(role_name, sizeof(role_name), "%s", role);
 }
 
-bool log_level_parse(const char *name, enum log_level *level)
-{
-	for (unsigned i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
-		if (strcmp(name, level_names[i]) == 0) {
-			*level = (enum log_level)i;
-			return true;
-		}
-	}
-	return false;
-}
-
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
 	int saved = errno;

@@ -12,7 +12,6 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* Names this process in its lines ("agent", "session 4f2a"); copied. */
 void log_set_role(const char *role);
-bool log_level_parse(const char *name, enum log_level *level); /* error, warn, info, debug */
 /* fmt: key=value pairs, values with spaces in double quotes: log_event(LOG_INFO, "round-end", "round=%u pages=%zu", ...) */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

@@ -174,7 +174,7 @@ void metrics_observe(struct metrics *m, enum metric histogram, uint64_t us)
 
 /* --- sessions ------------------------------------------------------------------------------------------------------------------- */
 
-const char *session_phase_name(enum session_phase phase)
+static const char *phase_name(enum session_phase phase)
 {
 	static const char *const names[PHASES] = {
 		[PHASE_FREE] = "free",         [PHASE_STARTED] = "started", [PHASE_RECEIVING] = "receiving",   [PHASE_WRITING] = "writing",
@@ -234,7 +234,7 @@ static void print_row(const struct session_row *r, uint64_t now, FILE *out)
 	if (phase == PHASE_FREE)
 		return;
 	fprintf(out, "session\t%" PRIu64 "\t%.*s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t", get(&r->number), ROW_PEER_MAX, r->peer,
-		session_phase_name((enum session_phase)phase), now > start ? now - start : 0, get(&r->pages), get(&r->bytes));
+		phase_name((enum session_phase)phase), now > start ? now - start : 0, get(&r->pages), get(&r->bytes));
 	if (deadline)
 		fprintf(out, "%" PRIu64, deadline > now ? deadline - now : 0);
 	else

@@ -45,7 +45,6 @@ enum metric_limit { LIMIT_SESSIONS, LIMIT_SESSION_BYTES, LIMIT_SESSION_TIME, LIM
 enum metric_daemon { DAEMON_PAGE_SERVER, DAEMON_AGENT };
 
 enum session_phase { PHASE_FREE, PHASE_STARTED, PHASE_RECEIVING, PHASE_WRITING, PHASE_PREPARED, PHASE_RUNNING, PHASE_LATE_PAGES, PHASES };
-const char *session_phase_name(enum session_phase phase);
 
 enum { ROWS_MAX = 1024, ROW_PEER_MAX = 128, ROW_DIR_MAX = 512 };
 /* A session beyond ROWS_MAX at once is counted and not shown. */

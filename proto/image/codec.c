@@ -7,6 +7,21 @@
 
 #include "proto/base/le.h"
 
+enum image_kind {
+	IMAGE_KIND_ORDINARY,
+	IMAGE_KIND_INVENTORY, /* without the common magic, in every version */
+	IMAGE_KIND_SERVICE,
+	IMAGE_KIND_RAW, /* contents only */
+};
+enum image_id { IMAGE_ID_NONE, IMAGE_ID_DECIMAL, IMAGE_ID_HEX };
+
+struct image_type_info {
+	const char *stem; /* "core"; an id follows behind a dash */
+	enum image_id id;
+	enum image_kind kind;
+	uint32_t magic; /* 0: raw */
+};
+
 /* clang-format off */
 static const struct image_type_info table[] = {
 	[IMAGE_INVENTORY]     = { "inventory",      IMAGE_ID_NONE,    IMAGE_KIND_INVENTORY, 0x58313116 },
@@ -54,11 +69,6 @@ static const struct image_type_info table[] = {
 };
 /* clang-format on */
 _Static_assert(sizeof(table) / sizeof(table[0]) == IMAGE_TYPES, "each type has a row");
-
-const struct image_type_info *image_type_info(enum image_type type)
-{
-	return &table[type];
-}
 
 void image_name(enum image_type type, uint64_t id, char name[IMAGE_NAME_MAX])
 {

@@ -10,22 +10,6 @@
 #define IMAGE_MAGIC_COMMON 0x54564319u
 #define IMAGE_MAGIC_SERVICE 0x55105940u
 
-enum image_kind {
-	IMAGE_KIND_ORDINARY,
-	IMAGE_KIND_INVENTORY, /* without the common magic, in every version */
-	IMAGE_KIND_SERVICE,
-	IMAGE_KIND_RAW, /* contents only */
-};
-enum image_id { IMAGE_ID_NONE, IMAGE_ID_DECIMAL, IMAGE_ID_HEX };
-
-struct image_type_info {
-	const char *stem; /* "core"; an id follows behind a dash */
-	enum image_id id;
-	enum image_kind kind;
-	uint32_t magic; /* 0: raw */
-};
-const struct image_type_info *image_type_info(enum image_type type);
-
 enum { IMAGE_HEAD_MAX = 8, IMAGE_SIZE_BYTES = 4 };
 
 /* Writes the magics of a file; returns how many bytes they are. */
