@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A process that writes all the time moves with soft-dirty tracking, on a kernel that has it: its memory is right at the destination.
 . "$(dirname "$0")/../lib/vm.sh"
-in_vm 280
+in_vm 560
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; cat "$t"/agent.err "$t"/migrate.out; exit 1; }

@@ -4,7 +4,7 @@
 # them, nothing relays them, and what is on the wire can't be read. Without its module the relays do it.
 . "$(dirname "$0")/../lib/vm.sh"
 [ -z "${SAN:-}" ] || { echo "under a sanitizer it takes too long in an emulated machine"; exit 77; }
-in_vm 280
+in_vm 560
 
 t=$(mktemp -d)
 fail() { tail -n 20 "$t/agent.err"; grep -v '"progress"' "$t/migrate.out" | tail -n 5; echo "FAILED: $*"; exit 1; }

@@ -5,7 +5,7 @@
 # all its memory, from there and from its images.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
-in_vm 280
+in_vm 560
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }

@@ -8,6 +8,6 @@ guest='
 modprobe zram && echo 128M > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 || echo "no swap here"
 "$3" && "$1" soft-dirty "$2" && "$1" none 2 && "$4" 4 && "$5" || exit 1
 grep -E "^(pswpout|pswpin|thp_fault_alloc) " /proc/vmstat'
-exec tests/vm/run-in-vm --timeout 280 -- sh -c "$guest" sh "$BUILD/tests/integration/tracker_property" "${SEEDS:-6}" \
+exec tests/vm/run-in-vm --timeout 560 -- sh -c "$guest" sh "$BUILD/tests/integration/tracker_property" "${SEEDS:-6}" \
 	"$BUILD/tests/integration/tracker_cases" "$BUILD/tests/integration/sets-of-rounds-are-the-memory" \
 	"$BUILD/tests/integration/a-parent-is-believed-only-where-it-was-tracked-from"

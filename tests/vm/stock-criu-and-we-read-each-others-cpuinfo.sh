@@ -3,7 +3,7 @@
 # Stock criu accepts the cpuinfo.img that we write, comparing everything, and we accept its. It is the same file, byte for byte.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
-in_vm 200
+in_vm 400
 
 t=$(mktemp -d)
 mkdir "$t/ours" "$t/stocks"

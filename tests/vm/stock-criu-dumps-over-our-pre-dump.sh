@@ -3,7 +3,7 @@
 # A directory of ours is a parent for stock criu's final dump, and one of stock's for ours: only what changed is stored, and what is restored is right.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
-in_vm 280
+in_vm 560
 . tests/lib/images.sh
 
 stock() { # VERB DIR [OPTION...]

@@ -4,7 +4,7 @@
 # writes all the time has its memory right; a process that holds one of everything has all of it; redis-server has its keys.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
-in_vm 280
+in_vm 560
 . tests/lib/images.sh
 
 restore() { # DIR

@@ -4,7 +4,7 @@
 # was published there: no key is lost. A second tree is dumped into the same server meanwhile.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu redis-server redis-cli
-in_vm 280
+in_vm 560
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }

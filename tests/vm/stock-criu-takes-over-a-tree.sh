@@ -4,7 +4,7 @@
 # and by RPC, and say why. Both processes are back.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
-in_vm 200
+in_vm 400
 . tests/lib/images.sh
 
 both_there() { [ "$(cat "/proc/$subject/task/$subject/children" 2> /dev/null)" = "$child " ]; }

@@ -4,7 +4,7 @@
 # from our lazy dump, our daemon from criu's lazy dump. The program checks all its memory.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu openssl
-in_vm 290
+in_vm 560
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }

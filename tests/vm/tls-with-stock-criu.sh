@@ -4,7 +4,7 @@
 # Debian's criu, which restores from what they wrote. The process that moves finds its memory right each time.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu openssl
-in_vm 290
+in_vm 560
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.err "$t"/*/*log 2> /dev/null; exit 1; }

@@ -5,7 +5,7 @@
 # criu can dump and we can't restore is refused by name, and leaves nothing.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
-in_vm 290 "$@"
+in_vm 560 "$@"
 
 t=$(mktemp -d)
 chmod 755 "$t"

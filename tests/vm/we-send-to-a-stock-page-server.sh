@@ -4,7 +4,7 @@
 # parent; stock criu restores from what its servers wrote, and the process finds its memory right.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
-in_vm 280
+in_vm 560
 
 t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.out "$t"/*/log 2> /dev/null; exit 1; }
