@@ -15,7 +15,7 @@ setsid "$BUILD/subjects/workload" --size 32M --rate 2 --pattern uniform --data h
 	--ready "$t/ready" --report "$t/report" > "$t/subject.out" 2>&1 < /dev/null &
 subject=$!
 await test -e "$t/ready"
-"$BUILD/dray" migrate "$subject" "127.0.0.1:$port" --state-dir "$t/a" --tracker soft-dirty --downtime-limit 3000 --json > "$t/migrate.out" 2>&1 ||
+"$BUILD/dray" migrate "$subject" "127.0.0.1:$port" --state-dir "$t/a" --tracker soft-dirty --downtime-limit 60000 --json > "$t/migrate.out" 2>&1 ||
 	fail "exit code $?"
 end=$(tail -n 1 "$t/migrate.out")
 for want in '"outcome":"moved"' '"tracker":"soft-dirty"'; do

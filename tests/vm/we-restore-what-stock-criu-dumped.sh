@@ -58,7 +58,7 @@ done
 [ $# = 0 ] || exit 0
 
 # Threads that write all the time, two pre-dumps, a dump: three sets, of which each holds a part.
-start rounds "$BUILD/subjects/workload" --size 16M --rate 2 --pattern uniform --data heap --threads 2 --verify --ready "$t/rounds/dir/ready" \
+start rounds "$BUILD/subjects/workload" --size 16M --rate 2 --pattern hot --data heap --threads 2 --verify --ready "$t/rounds/dir/ready" \
 	--report "$t/rounds/dir/report"
 await test -e "$d/dir/ready"
 mkdir "$d/0" "$d/1"
