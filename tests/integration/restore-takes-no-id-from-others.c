@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The PID of a process, or one of its threads' ids, is somebody else's when it is restored: the conflict is told, the other lives, nothing is left;
  * once it is free the process goes on. */
+#include <dirent.h>
 #include <errno.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -45,17 +47,22 @@ static void conflict(const struct image_rig *g, pid_t id, pid_t expect_root)
 	CHECK(waitpid(-1, NULL, WNOHANG | __WALL) < 0 && errno == ECHILD, "a child is left");
 }
 
-/* The zoo's threads are its own but the first, whose number is the highest then. */
-static pid_t last_thread(pid_t pid)
+/* One that is not the first. Its number may be any: others take numbers meanwhile, and behind the largest come small ones again. */
+static pid_t other_thread(pid_t pid)
 {
 	char path[64];
-	pid_t last = pid;
+	pid_t tid = 0;
+	struct dirent *d;
+	DIR *dir;
 
-	for (pid_t tid = pid + 1; tid < pid + 64; tid++) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%d", pid, tid);
-		last = access(path, F_OK) == 0 ? tid : last;
-	}
-	return last;
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	CHECK(dir);
+	while ((d = readdir(dir)))
+		if (atoi(d->d_name) > 0 && atoi(d->d_name) != pid)
+			tid = atoi(d->d_name);
+	closedir(dir);
+	return tid;
 }
 
 int main(void)
@@ -66,8 +73,8 @@ int main(void)
 
 	CHECK(zoo_start(&z, "threads"));
 	pid = z.pid;
-	thread = last_thread(pid);
-	CHECK(thread > pid);
+	thread = other_thread(pid);
+	CHECK(thread > 0);
 	image_rig_make(&g);
 	image_rig_dump(&g, pid);
 	z.pid = 0;
