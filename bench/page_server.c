@@ -4,7 +4,9 @@
  * page_server [--size 1G] [--dir DIR] [--repeats N] [--case NAME] [--port PORT]: rows
  *   page_server        GB/s: "discard", "discard x4", "discard x64" (recv into one buffer: the wire, by so many connections at once), "file", "files x4",
  *                      "files x64" (recv and pwrite into a file in DIR each: what receiving can be),
- *                      "1 session 24", "1 session 32", "4 sessions", "16 sessions", "64 sessions" (together as many bytes as one)
+ *                      "1 session 24", "1 session 32", "4 sessions", "16 sessions", "64 sessions" (together as many bytes as one),
+ *                      "1 native session" (as our own sender does it, uncompressed, with checksums), "native into memory" (its receiver without files:
+ *                      what it gives is copied into memory that is there)
  *   page_server_answer us: "PARENT idle p50", "PARENT idle p99", "OPEN2 ...", "... 8 streaming p50" ...
  *   page_server_memory KiB: resident size of a session's process, the largest of 64
  * DIR: a filesystem to receive into (a new directory in /dev/shm). With --port the server is one that runs there already (criu's own, for one
@@ -30,7 +32,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "migrate/pagesink/ps_sink.h"
 #include "pageserver/stock/page_server.h"
+#include "pageserver/stock/receiver.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
 #include "proto/base/sock.h"
@@ -38,9 +42,11 @@
 #include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
+#include "tests/lib/bench_warm.h"
 
 enum { PAGE = 4096, RANGE_PAGES = 256, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000,
        MOST = 64,     /* connections at once */
+       WARM = 320 << 20, /* beside what is sent: what lies free meanwhile (bench_warm.h), and buffers */
        CASE_S = 120,  /* a case that takes longer ends the program */
        STOP_MS = 10000 };
 
@@ -205,6 +211,27 @@ static void send_share(void *arg)
 	close(s.sock);
 }
 
+/* As our own dumps send it: frames in place of ranges, with checksums. */
+static void send_native(void *arg)
+{
+	const struct share *w = arg;
+	const size_t piece = (size_t)RANGE_PAGES * PAGE;
+	struct err e = { 0 };
+	int fd = ps_connect("127.0.0.1", w->port, &e);
+	struct page_sink *s = fd < 0 ? NULL : ps_sink_create(fd, false, PS_LAYOUT_UNKNOWN, COMPRESS_NONE, &e);
+	bool parent, ok = s && s->ops->open(s, PAGEMAP_TASK, 100 + w->index, &parent, &e) == 0;
+
+	for (size_t at = 0; ok && at < w->len; at += piece)
+		ok = s->ops->pages(s, 0x10000000 + at + at / RANGE_PAGES, (w->len - at < piece ? w->len - at : piece) / PAGE, PAGE_PRESENT,
+				   w->memory + at, &e) == 0;
+	if (!ok || s->ops->finish(s, &e) < 0) {
+		fprintf(stderr, "page_server: %s\n", e.text);
+		_exit(1);
+	}
+	s->ops->destroy(s);
+	close(fd);
+}
+
 static void row(const struct options *o, const char *which, double gbps)
 {
 	char size[24];
@@ -250,9 +277,9 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 	struct server s;
 	pid_t pid[MOST];
 	uint64_t start;
+	pid_t warm = bench_warm_start(o->size + WARM);
 	int gate[2], bad = 0, status;
 
-	bench_prewarm(o->size + (64 << 20));
 	s = server_start(o);
 	if (pipe2(gate, O_CLOEXEC) < 0)
 		die("pipe2");
@@ -260,7 +287,7 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 		size_t each = o->size / sessions / PAGE * PAGE;
 
 		share[i] = (struct share){ .port = s.port, .layout = layout, .memory = memory + i * each, .len = each, .index = i };
-		pid[i] = runner(gate, send_share, &share[i]);
+		pid[i] = runner(gate, layout == PS_LAYOUT_UNKNOWN ? send_native : send_share, &share[i]);
 	}
 	start = clock_us();
 	close(gate[1]);
@@ -272,9 +299,103 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 		if (waitpid(pid[i], &status, 0) < 0 || status)
 			bad = 1;
 	row(o, which, bad ? 0 : (double)o->size / 1e3 / (double)(clock_us() - start));
+	bench_warm_stop(warm);
 	close(gate[0]);
 	server_stop(&s);
 	empty(o->dir);
+}
+
+/* --- a native session without files --------------------------------------------------------------------------------------------- */
+
+struct memory_sink { struct page_sink sink; uint8_t *at, *end; };
+
+static int memory_open(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
+{
+	(void)s;
+	(void)kind;
+	(void)id;
+	(void)e;
+	*parent = false;
+	return 0;
+}
+
+static int memory_pages(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e)
+{
+	struct memory_sink *m = (struct memory_sink *)s;
+
+	(void)vaddr;
+	(void)flags;
+	if ((size_t)(m->end - m->at) < nr * PAGE)
+		return err_set(e, ERR_INTERNAL, 0, "more pages than were sent");
+	memcpy(m->at, data, nr * PAGE);
+	m->at += nr * PAGE;
+	return 0;
+}
+
+static int memory_finish(struct page_sink *s, struct err *e)
+{
+	const struct memory_sink *m = (const struct memory_sink *)s;
+
+	return m->at == m->end ? 0 : err_set(e, ERR_INTERNAL, 0, "fewer pages than were sent");
+}
+
+struct memory_server { int listener, ready; size_t len; };
+
+/* Memory of its own in huge pages, there before anything comes. */
+static void serve_memory(void *arg)
+{
+	static const struct page_sink_ops ops = { .has_parent = memory_open, .open = memory_open, .pages = memory_pages, .finish = memory_finish };
+	const struct page_server_config c = { 0 };
+	const struct memory_server *m = arg;
+	uint8_t *memory = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct memory_sink sink = { .sink.ops = &ops, .at = memory, .end = memory + m->len };
+	struct page_server_report report;
+	struct err e = { 0 };
+	int fd;
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	madvise(memory, m->len, MADV_HUGEPAGE);
+	for (size_t at = 0; at < m->len; at += PAGE)
+		memory[at] = 1;
+	if (write(m->ready, "r", 1) != 1)
+		die("ready");
+	fd = page_server_accept(m->listener, 0, &e);
+	if (fd < 0 || ps_receive(fd, false, &sink.sink, &c, &report, &e) < 0 || !report.native) {
+		fprintf(stderr, "page_server: %s\n", e.text);
+		_exit(1);
+	}
+}
+
+static void measure_memory(const struct options *o, const uint8_t *memory)
+{
+	struct share share = { .memory = memory, .len = o->size / PAGE * PAGE };
+	struct memory_server m = { .len = share.len };
+	struct err e = { 0 };
+	int gate[2], ready[2], bad = 0, status;
+	pid_t pid[2];
+	uint64_t start;
+	char byte;
+
+	m.listener = page_server_listen("127.0.0.1", 0, &e);
+	if (m.listener < 0 || pipe2(gate, O_CLOEXEC) < 0 || pipe2(ready, O_CLOEXEC) < 0)
+		die("listen");
+	share.port = (uint16_t)sock_port(m.listener);
+	m.ready = ready[1];
+	pid[0] = runner(gate, serve_memory, &m);
+	close(gate[1]);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		die("the receiver ended");
+	start = clock_us();
+	pid[1] = runner(gate, send_native, &share);
+	for (unsigned i = 0; i < 2; i++)
+		if (waitpid(pid[i], &status, 0) < 0 || status)
+			bad = 1;
+	row(o, "native into memory", bad ? 0 : (double)share.len / 1e3 / (double)(clock_us() - start));
+	close(gate[0]);
+	close(ready[0]);
+	close(m.listener);
 }
 
 /* --- plain receivers ------------------------------------------------------------------------------------------------------------ */
@@ -327,11 +448,10 @@ static void start_plain(const int gate[2], struct plain *p, pid_t pid[2])
 static void measure_plain(const struct options *o, const char *which, unsigned connections, bool file, const uint8_t *memory)
 {
 	struct plain plain[MOST];
-	pid_t pid[MOST][2];
+	pid_t pid[MOST][2], warm = file ? bench_warm_start(o->size + WARM) : 0;
 	uint64_t start;
 	int gate[2], bad = 0, status;
 
-	bench_prewarm(o->size + (64 << 20));
 	if (pipe2(gate, O_CLOEXEC) < 0)
 		die("pipe2");
 	for (unsigned i = 0; i < connections; i++) {
@@ -346,6 +466,7 @@ static void measure_plain(const struct options *o, const char *which, unsigned c
 		if (waitpid(pid[i / 2][i % 2], &status, 0) < 0 || status)
 			bad = 1;
 	row(o, which, bad ? 0 : (double)o->size / 1e3 / (double)(clock_us() - start));
+	bench_warm_stop(warm);
 	close(gate[0]);
 	empty(o->dir);
 }
@@ -449,7 +570,7 @@ static void all(const struct options *o, const uint8_t *memory)
 	};
 	static const struct { const char *which; unsigned sessions; enum ps_layout layout; } cases[] = {
 		{ "1 session 24", 1, PS_LAYOUT_24 }, { "1 session 32", 1, PS_LAYOUT_32 }, { "4 sessions", 4, PS_LAYOUT_32 },
-		{ "16 sessions", 16, PS_LAYOUT_32 }, { "64 sessions", MOST, PS_LAYOUT_32 },
+		{ "16 sessions", 16, PS_LAYOUT_32 }, { "64 sessions", MOST, PS_LAYOUT_32 }, { "1 native session", 1, PS_LAYOUT_UNKNOWN },
 	};
 
 	for (unsigned i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
@@ -458,6 +579,8 @@ static void all(const struct options *o, const uint8_t *memory)
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (wanted(o, cases[i].which))
 			measure_sessions(o, cases[i].which, cases[i].sessions, cases[i].layout, memory);
+	if (wanted(o, "native into memory"))
+		measure_memory(o, memory);
 	if (wanted(o, "idle"))
 		measure_answers(o, 0, "idle", memory);
 	if (wanted(o, "8 streaming"))

@@ -266,6 +266,13 @@ static int set_pages(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32
 	return put_pages(s, vaddr, nr, flags, data, e) < 0 ? range_failed(s, e) : 0;
 }
 
+static uint8_t *set_room(struct page_sink *sink, uint64_t *bytes)
+{
+	struct image_set *s = set_of(sink);
+
+	return s->now && !s->broken ? pages_writer_room(&s->pages, bytes) : NULL;
+}
+
 static int copy_pages_of(struct image_set *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, uint64_t offset, struct err *e)
 {
 	uint64_t end;
@@ -436,6 +443,7 @@ static const struct page_sink_ops set_ops = {
 	.open = set_open,
 	.resume = set_resume,
 	.pages = set_pages,
+	.room = set_room,
 	.hole = set_hole,
 	.finish = set_finish,
 	.destroy = set_destroy,

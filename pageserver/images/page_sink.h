@@ -24,6 +24,9 @@ struct page_sink_ops {
 	int (*resume)(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
 	/* nr pages at vaddr (an offset for shared memory), contents at data; flags PAGE_PRESENT, with PAGE_LAZY where it may be fetched late. */
 	int (*pages)(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e);
+	/* Where the contents of the next pages may be put before they are given to pages(), *bytes at most, which copies them no more then. NULL: they
+	 * are best given from elsewhere. Good until the next call. The function may be NULL too. */
+	uint8_t *(*room)(struct page_sink *s, uint64_t *bytes);
 	/* flags PAGE_IN_PARENT or PAGE_LAZY: no contents. */
 	int (*hole)(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, struct err *e);
 	/* Everything is safe where it belongs (files closed, the server's status read). The sink is only good to be destroyed then. */

@@ -11,6 +11,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/image/image.h"
+#include "proto/wire/runs.h"
 
 enum {
 	PIECE = 1 << 20,      /* one splice; the pipe holds as much where the system allows it */
@@ -29,33 +30,35 @@ int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool
 	char name[IMAGE_NAME_MAX];
 
 	image_name(IMAGE_PAGES, pages_id, name);
-	w->fd = openat(dirfd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | (anew ? O_CREAT | O_TRUNC : 0), 0600);
+	w->fd = openat(dirfd, name, O_RDWR /* huge pages need a mapping */ | O_NOFOLLOW | O_CLOEXEC | (anew ? O_CREAT | O_TRUNC : 0), 0600);
 	w->offset = offset;
 	w->used = 0;
 	if (w->fd < 0)
 		return err_sys(e, "create %s", name);
-	huge_blocks_begin(&w->huge, w->fd, offset);
+	huge_room_begin(&w->room, w->fd, offset);
 	return 0;
 }
 
-static void advance(struct pages_writer *w, uint64_t len)
+static size_t piece(uint64_t len)
 {
-	w->offset += len;
-	huge_blocks_reached(&w->huge, w->fd, w->offset);
+	return len < PIECE ? (size_t)len : PIECE;
 }
 
 static int write_through(struct pages_writer *w, const uint8_t *data, uint64_t len)
 {
 	while (len > 0) {
-		ssize_t n = pwrite(w->fd, data, huge_blocks_step(&w->huge, w->offset, len), (off_t)w->offset);
+		size_t part = piece(len);
+		ssize_t n;
 
+		huge_room_make(&w->room, w->fd, w->offset + part);
+		n = pwrite(w->fd, data, part, (off_t)w->offset);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
 		data += n;
 		len -= (uint64_t)n;
-		advance(w, (uint64_t)n);
+		w->offset += (uint64_t)n;
 	}
 	return 0;
 }
@@ -68,10 +71,31 @@ static int flush(struct pages_writer *w)
 	return write_through(w, w->gathered, len);
 }
 
+uint8_t *pages_writer_room(struct pages_writer *w, uint64_t *len)
+{
+	if (w->fd < 0 || w->used)
+		return NULL;
+	huge_room_make(&w->room, w->fd, w->offset + DRAY_PAGE_SIZE);
+	return huge_room_at(&w->room, w->offset, len);
+}
+
+static bool is_in_place(const struct pages_writer *w, const void *data)
+{
+	uint64_t len;
+
+	return !w->used && huge_room_at(&w->room, w->offset, &len) == data;
+}
+
 int pages_writer_put(struct pages_writer *w, const void *data, uint64_t len)
 {
-	int rc = len >= SMALL || len > GATHER - w->used ? flush(w) : 0;
+	int rc = 0;
 
+	if (is_in_place(w, data)) {
+		w->offset += len;
+		return 0;
+	}
+	if (len >= SMALL || len > GATHER - w->used)
+		rc = flush(w);
 	if (rc < 0)
 		return rc;
 	if (len >= SMALL)
@@ -108,7 +132,8 @@ int pages_writer_close(struct pages_writer *w, bool durable)
 {
 	int rc = flush(w);
 
-	huge_blocks_end(&w->huge, w->fd, w->offset);
+	if (rc == 0)
+		rc = huge_room_end(&w->room, w->fd, w->offset);
 	if (rc == 0 && durable && fsync(w->fd) < 0)
 		rc = -errno;
 	/* Network filesystems report here what they could not write. */
@@ -119,8 +144,10 @@ int pages_writer_close(struct pages_writer *w, bool durable)
 
 void pages_writer_drop(struct pages_writer *w)
 {
-	if (w->fd >= 0)
-		close(steal_fd(&w->fd));
+	if (w->fd < 0)
+		return;
+	huge_room_finish(&w->room);
+	close(steal_fd(&w->fd));
 }
 
 void pages_writer_finish(struct pages_writer *w)
@@ -131,6 +158,7 @@ void pages_writer_finish(struct pages_writer *w)
 	for (int i = 0; i < 2; i++)
 		if (w->pipe[i] >= 0)
 			close(steal_fd(&w->pipe[i]));
+	huge_room_finish(&w->room);
 	free(w->gathered);
 	w->gathered = NULL;
 }
@@ -170,55 +198,56 @@ static ssize_t splice_some(int source, int to, loff_t *offset, size_t len, int t
 	}
 }
 
-static size_t piece(uint64_t len)
-{
-	return len < PIECE ? (size_t)len : PIECE;
-}
-
 /* A pipe has no errors of its own but those of wrong use. */
 static int receive_pipe(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
 {
+	loff_t at = (loff_t)w->offset;
+
 	while (len > 0) {
-		loff_t at = (loff_t)w->offset;
-		ssize_t n = splice_some(source, w->fd, &at, huge_blocks_step(&w->huge, w->offset, piece(len)), timeout_ms);
+		ssize_t n;
+
+		huge_room_make(&w->room, w->fd, (uint64_t)at + piece(len));
+		n = splice_some(source, w->fd, &at, piece(len), timeout_ms);
 
 		if (n == 0 || n == -ETIMEDOUT)
 			return source_failed((int)n, e);
 		if (n < 0)
 			return err_set(e, ERR_SYSTEM, (int)-n, "write a pages file");
 		len -= (uint64_t)n;
-		advance(w, (uint64_t)n);
 	}
+	w->offset = (uint64_t)at;
 	return 0;
 }
 
-static int drain(struct pages_writer *w, size_t len, struct err *e)
+static int drain(const struct pages_writer *w, size_t len, loff_t *at, struct err *e)
 {
 	while (len > 0) {
-		loff_t at = (loff_t)w->offset;
-		ssize_t n = splice(w->pipe[0], NULL, w->fd, &at, huge_blocks_step(&w->huge, w->offset, len), SPLICE_F_MOVE);
+		ssize_t n = splice(w->pipe[0], NULL, w->fd, at, len, SPLICE_F_MOVE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return err_set(e, ERR_SYSTEM, n < 0 ? errno : EIO, "write a pages file");
 		len -= (size_t)n;
-		advance(w, (uint64_t)n);
 	}
 	return 0;
 }
 
 static int receive_socket(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
 {
+	loff_t at = (loff_t)w->offset;
+
 	while (len > 0) {
 		ssize_t n = splice_some(source, w->pipe[1], NULL, piece(len), timeout_ms);
 
 		if (n <= 0)
 			return source_failed((int)n, e);
-		if (drain(w, (size_t)n, e) < 0)
+		huge_room_make(&w->room, w->fd, (uint64_t)at + (size_t)n);
+		if (drain(w, (size_t)n, &at, e) < 0)
 			return -1;
 		len -= (uint64_t)n;
 	}
+	w->offset = (uint64_t)at;
 	return 0;
 }
 

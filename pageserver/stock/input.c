@@ -6,9 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "proto/base/io.h"
 #include "proto/wire/runs.h"
+
+/* Read along behind what is received into its place: the next header, and little of what follows it. */
+enum { ALONG = 4096 };
 
 int ps_input_begin(struct ps_input *in, int fd, bool ahead, uint64_t idle_ms, uint64_t deadline_us)
 {
@@ -46,15 +50,17 @@ bool ps_input_late(const struct ps_input *in)
 }
 
 /* Bytes, 0 at the end, -errno. The deadline is looked at every time: a sender that never stops, or trickles, is never waited for. */
-static ssize_t read_some(const struct ps_input *in, void *buf, size_t len)
+static ssize_t read_pieces(const struct ps_input *in, struct iovec *iov, size_t count)
 {
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = count };
+
 	for (;;) {
 		int wait = patience_ms(in), rc;
 		ssize_t n;
 
 		if (wait == 0)
 			return -ETIMEDOUT;
-		n = recv(in->fd, buf, len, MSG_DONTWAIT);
+		n = recvmsg(in->fd, &m, MSG_DONTWAIT);
 		if (n >= 0)
 			return n;
 		if (errno != EAGAIN && errno != EINTR)
@@ -63,6 +69,13 @@ static ssize_t read_some(const struct ps_input *in, void *buf, size_t len)
 		if (rc <= 0)
 			return rc < 0 ? rc : -ETIMEDOUT;
 	}
+}
+
+static ssize_t read_some(const struct ps_input *in, void *buf, size_t len)
+{
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+
+	return read_pieces(in, &iov, 1);
 }
 
 /* Makes [from, from + need) be there; room behind it is filled too, up to `most`, when reading ahead. */
@@ -118,6 +131,42 @@ ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages)
 	*pages = in->buf + in->from;
 	in->from += have;
 	return (ssize_t)have;
+}
+
+/* The buffer is empty. */
+static int read_into(struct ps_input *in, uint8_t *to, size_t len)
+{
+	while (len > 0) {
+		struct iovec iov[2] = { { .iov_base = to, .iov_len = len }, { .iov_base = in->buf, .iov_len = ALONG } };
+		ssize_t n = read_pieces(in, iov, in->ahead ? 2 : 1);
+		size_t part;
+
+		if (n <= 0)
+			return n < 0 ? (int)n : -EPIPE;
+		in->received += (uint64_t)n;
+		part = (size_t)n < len ? (size_t)n : len;
+		to += part;
+		len -= part;
+		in->to = (size_t)n - part;
+	}
+	return 0;
+}
+
+ssize_t ps_input_pages_into(struct ps_input *in, uint64_t max, uint8_t *into, const uint8_t **pages)
+{
+	size_t have = in->to - in->from < max ? in->to - in->from : (size_t)max;
+	int rc = 0;
+
+	if (!into)
+		return ps_input_pages(in, max, pages);
+	memcpy(into, in->buf + in->from, have);
+	in->from += have;
+	if (have < max) {
+		in->from = in->to = 0;
+		rc = read_into(in, into + have, max - have);
+	}
+	*pages = into;
+	return rc < 0 ? rc : (ssize_t)max;
 }
 
 int ps_input_drain(struct ps_input *in, unsigned timeout_ms)

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { PS_INPUT_BUFFER = 512 * 1024 };
+enum { PS_INPUT_BUFFER = 512 * 1024, PS_INPUT_PIECE = 1024 * 1024 };
 
 struct ps_input {
 	int fd;     /* borrowed */
@@ -34,6 +34,8 @@ int ps_input_take(struct ps_input *in, size_t len, const uint8_t **bytes);
 int ps_input_peek(struct ps_input *in, size_t len, const uint8_t **bytes);
 /* Whole pages, at least one and at most max bytes of them; they stay until the next call. Returns bytes. */
 ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages);
+/* The same where into is NULL; else max bytes, PS_INPUT_PIECE at most, put there: without a copy, but for what was read before. */
+ssize_t ps_input_pages_into(struct ps_input *in, uint64_t max, uint8_t *into, const uint8_t **pages);
 /* Reads and forgets until the other side ends, or for so long. 0: it ended. */
 int ps_input_drain(struct ps_input *in, unsigned timeout_ms);
 /* After -ETIMEDOUT: whether it was the deadline (else the peer was idle). */

@@ -145,19 +145,19 @@ static ssize_t from_block(struct native_frames *f, uint64_t max, const uint8_t *
 	return (ssize_t)have;
 }
 
-static ssize_t from_raw(struct native_frames *f, uint64_t max, const uint8_t **pages)
+static ssize_t from_raw(struct native_frames *f, uint64_t max, uint8_t *into, const uint8_t **pages)
 {
-	ssize_t n = ps_input_pages(f->in, max, pages);
+	ssize_t n = ps_input_pages_into(f->in, max, into, pages);
 
 	if (n > 0)
 		sum_add(f, *pages, (size_t)n);
 	return n;
 }
 
-ssize_t native_frame_pages(struct native_frames *f, uint64_t max, const uint8_t **pages)
+ssize_t native_frame_pages(struct native_frames *f, uint64_t max, uint8_t *into, const uint8_t **pages)
 {
 	if (f->run[f->next - 1].kind == RUN_DATA)
-		return f->header.flags & FRAME_LZ4 ? from_block(f, max, pages) : from_raw(f, max, pages);
+		return f->header.flags & FRAME_LZ4 ? from_block(f, max, pages) : from_raw(f, max, into, pages);
 	*pages = zeros;
 	return max < sizeof(zeros) ? (ssize_t)max : (ssize_t)sizeof(zeros);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* native.h - the frames of a native session (proto/wire/ps_native.h), as pages that come one after the other.
- * Raw pages are given where they were received; lz4 blocks go through a buffer of one block. A reader takes some 100 KiB, whatever its frames hold.
+ * Raw pages are received where they are wanted, or given where they were received; lz4 blocks go through a buffer of one block. A reader takes some 100 KiB, whatever its frames hold.
  * Threads: one. Fails: negative errno: as input.h, -EPROTO for what is no frame, -EBADMSG for a checksum that is another. */
 #ifndef DRAY_PAGESERVER_NATIVE_H
 #define DRAY_PAGESERVER_NATIVE_H
@@ -16,8 +16,9 @@ void native_frames_destroy(struct native_frames *f);             /* accepts NULL
 int native_frame_begin(struct native_frames *f, const struct ps_command *c);
 /* Its next run as the command of a range; false: there are no more. Its pages are to be taken, all of them, before the next. */
 bool native_frame_run(struct native_frames *f, struct ps_command *range);
-/* The run's next pages: at least one, at most max bytes, which are no more than it has left. Stay until the next call. Returns bytes. */
-ssize_t native_frame_pages(struct native_frames *f, uint64_t max, const uint8_t **pages);
+/* The run's next pages: at least one, at most max bytes, which are no more than it has left. Stay until the next call. Returns bytes.
+ * into: NULL, or where raw ones are put, max bytes then (PS_INPUT_PIECE at most). */
+ssize_t native_frame_pages(struct native_frames *f, uint64_t max, uint8_t *into, const uint8_t **pages);
 /* When all was taken: whether the frame was sound. */
 int native_frame_end(struct native_frames *f);
 

@@ -25,7 +25,7 @@
 
 /* --- a server whose sink is memory ---------------------------------------------------------------------------------------------- */
 
-enum { PAGES = 4096 };
+enum { PAGES = 4096, ROOM_PAGES = 400 };
 
 struct server {
 	struct page_sink sink; /* first member */
@@ -39,6 +39,8 @@ struct server {
 	uint64_t holes;
 	uint8_t flags[PAGES]; /* by page; 0: never came */
 	uint8_t *bytes;
+	uint8_t *room; /* ROOM_PAGES, for what comes; NULL: none */
+	unsigned asked; /* how often for it */
 };
 
 static struct server *server_of(struct page_sink *s)
@@ -83,7 +85,18 @@ static int mem_finish(struct page_sink *s, struct err *e)
 	return 0;
 }
 
-static const struct page_sink_ops mem_ops = { .has_parent = mem_map, .open = mem_map, .pages = mem_pages, .hole = mem_hole, .finish = mem_finish };
+/* Sometimes, and not always for all that comes. */
+static uint8_t *mem_room(struct page_sink *s, uint64_t *bytes)
+{
+	static const unsigned pages[] = { 0, 3, ROOM_PAGES };
+	unsigned n = server_of(s)->room ? pages[server_of(s)->asked++ % 3] : 0;
+
+	*bytes = pages_to_bytes(n);
+	return n ? server_of(s)->room : NULL;
+}
+
+static const struct page_sink_ops mem_ops = { .has_parent = mem_map, .open = mem_map, .pages = mem_pages, .room = mem_room, .hole = mem_hole,
+					      .finish = mem_finish };
 
 static void *server_main(void *arg)
 {
@@ -161,7 +174,8 @@ static void check_memory(const struct server *s, const uint8_t *bytes)
 	assert_int_equal(s->holes, 500);
 }
 
-static uint64_t send_memory(const uint8_t *bytes, enum compress_mode mode, bool inherited)
+/* layout: PS_LAYOUT_UNKNOWN for a native session. */
+static uint64_t send_as(const uint8_t *bytes, enum ps_layout layout, enum compress_mode mode, bool inherited, bool room)
 {
 	struct server server;
 	struct page_sink *s;
@@ -169,7 +183,8 @@ static uint64_t send_memory(const uint8_t *bytes, enum compress_mode mode, bool 
 	int fd = server_start(&server, inherited);
 	char next[8];
 
-	s = ps_sink_create(fd, inherited, PS_LAYOUT_UNKNOWN, mode, &e);
+	server.room = room ? calloc(ROOM_PAGES, DRAY_PAGE_SIZE) : NULL;
+	s = ps_sink_create(fd, inherited, layout, mode, &e);
 	assert_non_null(s);
 	say_memory(s, bytes);
 	assert_int_equal(s->ops->finish(s, &e), 0);
@@ -177,7 +192,8 @@ static uint64_t send_memory(const uint8_t *bytes, enum compress_mode mode, bool 
 	assert_int_equal(send(fd, "next", 4, MSG_NOSIGNAL), inherited ? 4 : -1);
 	pthread_join(server.thread, NULL);
 	assert_int_equal(server.rc, 0);
-	assert_true(server.finished && server.report.native);
+	assert_true(server.finished && server.report.native == (layout == PS_LAYOUT_UNKNOWN));
+	assert_true(!room || server.asked > 2);
 	if (inherited)
 		assert_int_equal(recv(server.fd, next, sizeof(next), MSG_DONTWAIT), 4);
 	check_memory(&server, bytes);
@@ -185,7 +201,13 @@ static uint64_t send_memory(const uint8_t *bytes, enum compress_mode mode, bool 
 	close(fd);
 	close(server.fd);
 	free(server.bytes);
+	free(server.room);
 	return server.report.received;
+}
+
+static uint64_t send_memory(const uint8_t *bytes, enum compress_mode mode, bool inherited)
+{
+	return send_as(bytes, PS_LAYOUT_UNKNOWN, mode, inherited, false);
 }
 
 static void what_is_sent_arrives_in_fewer_bytes(void **state)
@@ -208,6 +230,19 @@ static void what_is_sent_arrives_in_fewer_bytes(void **state)
 	memset(bytes + pages_to_bytes(3000), 0, pages_to_bytes(1));
 	assert_true(send_memory(bytes, COMPRESS_NONE, true) < all - pages_to_bytes(600));
 	send_memory(bytes, COMPRESS_LZ4, false);
+	free(bytes);
+}
+
+static void long_ranges_are_received_where_the_sink_has_room(void **state)
+{
+	static const enum ps_layout layouts[] = { PS_LAYOUT_UNKNOWN, PS_LAYOUT_24, PS_LAYOUT_32 };
+	uint8_t *bytes = calloc(PAGES, DRAY_PAGE_SIZE);
+
+	(void)state;
+	assert_non_null(bytes);
+	fill(bytes, PAGES, true);
+	for (unsigned i = 0; i < 12; i++)
+		send_as(bytes, layouts[i % 3], i >= 6 ? COMPRESS_LZ4 : COMPRESS_NONE, i & 1, true);
 	free(bytes);
 }
 
@@ -504,6 +539,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_sent_arrives_in_fewer_bytes),
+		cmocka_unit_test(long_ranges_are_received_where_the_sink_has_room),
 		cmocka_unit_test(the_sender_is_told_why),
 		cmocka_unit_test(a_session_that_breaks_off_is_not_published),
 		cmocka_unit_test(frames_that_cannot_be_are_refused),
