@@ -6,7 +6,7 @@
  *                      "files x64" (recv and pwrite into a file in DIR each: what receiving can be),
  *                      "1 session 24", "1 session 32", "4 sessions", "16 sessions", "64 sessions" (together as many bytes as one),
  *                      "1 native session" (as our own sender does it, uncompressed, with checksums), "native into memory" (its receiver without files:
- *                      what it gives is copied into memory that is there)
+ *                      pages go into memory that is there)
  *   page_server_answer us: "PARENT idle p50", "PARENT idle p99", "OPEN2 ...", "... 8 streaming p50" ...
  *   page_server_memory KiB: resident size of a session's process, the largest of 64
  * DIR: a filesystem to receive into (a new directory in /dev/shm). With --port the server is one that runs there already (criu's own, for one
@@ -327,9 +327,18 @@ static int memory_pages(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32
 	(void)flags;
 	if ((size_t)(m->end - m->at) < nr * PAGE)
 		return err_set(e, ERR_INTERNAL, 0, "more pages than were sent");
-	memcpy(m->at, data, nr * PAGE);
+	if (data != m->at)
+		memcpy(m->at, data, nr * PAGE);
 	m->at += nr * PAGE;
 	return 0;
+}
+
+static uint8_t *memory_room(struct page_sink *s, uint64_t *bytes)
+{
+	const struct memory_sink *m = (const struct memory_sink *)s;
+
+	*bytes = (uint64_t)(m->end - m->at);
+	return m->at;
 }
 
 static int memory_finish(struct page_sink *s, struct err *e)
@@ -344,7 +353,8 @@ struct memory_server { int listener, ready; size_t len; };
 /* Memory of its own in huge pages, there before anything comes. */
 static void serve_memory(void *arg)
 {
-	static const struct page_sink_ops ops = { .has_parent = memory_open, .open = memory_open, .pages = memory_pages, .finish = memory_finish };
+	static const struct page_sink_ops ops = { .has_parent = memory_open, .open = memory_open, .pages = memory_pages,
+						.room = memory_room, .finish = memory_finish };
 	const struct page_server_config c = { 0 };
 	const struct memory_server *m = arg;
 	uint8_t *memory = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
