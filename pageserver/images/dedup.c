@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "pageserver/images/pagemap.h"
 #include "pageserver/images/pagemap_chain.h"
 #include "pageserver/images/pagemap_list.h"
+#include "pageserver/images/pagemap_stream.h"
 #include "proto/wire/runs.h"
 
 /* Bytes of one pages file that are to go; they are collected as long as they lie side by side. */
@@ -54,40 +56,127 @@ static int punch_common(struct punch *p, const struct pagemap_range *a, const st
 	return punch_add(p, base + (start - b->vaddr), base + (end - b->vaddr), e);
 }
 
-static int punch_level(const struct pagemap_table *newer, const struct pagemap_level *older, struct err *e)
+/* ---- the sets that build on each other, with a page map each ---- */
+
+struct set_level { int dir, pages; /* descriptors; pages, open for writing: -1: it has no file */ };
+struct set_levels {
+	struct set_trail trail;
+	struct set_level v[PAGEMAP_CHAIN_MAX];
+	unsigned count;
+	enum pagemap_kind kind;
+	uint64_t id;
+};
+
+static void levels_close(struct set_levels *l)
 {
-	struct punch p = { .fd = older->pages };
-	size_t i = 0, k = 0;
+	while (l->count > 0) {
+		const struct set_level *x = &l->v[--l->count];
 
-	while (i < newer->count && k < older->table.count) {
-		const struct pagemap_range *a = &newer->v[i], *b = &older->table.v[k];
-
-		if (punch_common(&p, a, b, e) < 0)
-			return -1;
-		if (a->end < b->end)
-			i++;
-		else
-			k++;
+		close(x->dir);
+		if (x->pages >= 0)
+			close(x->pages);
 	}
-	return punch_now(&p, e);
 }
 
-static uint64_t blocks_of(const struct pagemap_chain *c)
+/* Takes dir. ERR_GONE when it has no such page map. */
+static int levels_push(struct set_levels *l, int dir, struct err *e)
+{
+	struct pagemap_stream s;
+	uint64_t size;
+
+	if (set_trail_add(&l->trail, dir, e) < 0 || pagemap_stream_open(&s, dir, l->kind, l->id, e) < 0) {
+		close(dir);
+		return -1;
+	}
+	l->v[l->count++] = (struct set_level){ dir, image_open_file(dir, IMAGE_PAGES, pagemap_stream_pages_id(&s), true, &size, e) };
+	pagemap_stream_close(&s);
+	if (l->v[l->count - 1].pages < 0 && e->kind != ERR_GONE)
+		return -1;
+	err_clear(e);
+	return 0;
+}
+
+static int levels_push_parents(struct set_levels *l, struct err *e)
+{
+	for (;;) {
+		int dir = image_parent_open(l->v[l->count - 1].dir, e), rc;
+
+		if (dir < 0)
+			return err_is_set(e) ? -1 : 0;
+		rc = levels_push(l, dir, e);
+		if (rc < 0 && e->kind == ERR_GONE) {
+			err_clear(e);
+			return 0;
+		}
+		if (rc < 0)
+			return -1;
+	}
+}
+
+static int levels_open(struct set_levels *l, int dirfd, enum pagemap_kind kind, uint64_t id, struct err *e)
+{
+	int dir = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
+
+	l->kind = kind;
+	l->id = id;
+	l->count = l->trail.count = 0;
+	if (dir < 0)
+		return err_sys(e, "open a set");
+	err_clear(e);
+	if (levels_push(l, dir, e) == 0 && levels_push_parents(l, e) == 0)
+		return 0;
+	if (l->count > 0)
+		err_wrap(e, "%u %s back", l->count, l->count == 1 ? "set" : "sets");
+	levels_close(l);
+	return -1;
+}
+
+/* ---- punching ---- */
+
+static int punch_along(struct punch *p, struct pagemap_stream *newer, struct pagemap_stream *older, struct err *e)
+{
+	struct pagemap_range a, b;
+	int rc = pagemap_stream_next(newer, &a, e);
+
+	if (rc == 1)
+		rc = pagemap_stream_next(older, &b, e);
+	while (rc == 1) {
+		if (punch_common(p, &a, &b, e) < 0)
+			return -1;
+		rc = a.end < b.end ? pagemap_stream_next(newer, &a, e) : pagemap_stream_next(older, &b, e);
+	}
+	return rc < 0 ? -1 : punch_now(p, e);
+}
+
+static int punch_level(const struct set_levels *l, unsigned newer, unsigned older, struct err *e)
+{
+	struct punch p = { .fd = l->v[older].pages };
+	struct pagemap_stream a = { 0 }, b = { 0 };
+	int rc = -1;
+
+	if (pagemap_stream_open(&a, l->v[newer].dir, l->kind, l->id, e) == 0 && pagemap_stream_open(&b, l->v[older].dir, l->kind, l->id, e) == 0)
+		rc = punch_along(&p, &a, &b, e);
+	pagemap_stream_close(&a);
+	pagemap_stream_close(&b);
+	return rc;
+}
+
+static uint64_t blocks_of(const struct set_levels *l)
 {
 	uint64_t sum = 0;
 	struct stat st;
 
-	for (unsigned i = 1; i < c->depth; i++)
-		if (c->level[i].pages >= 0 && fstat(c->level[i].pages, &st) == 0)
+	for (unsigned i = 1; i < l->count; i++)
+		if (l->v[i].pages >= 0 && fstat(l->v[i].pages, &st) == 0)
 			sum += (uint64_t)st.st_blocks;
 	return sum;
 }
 
-static int punch_chain(const struct pagemap_chain *c, unsigned levels, struct err *e)
+static int punch_all(const struct set_levels *l, unsigned levels, struct err *e)
 {
-	for (unsigned i = 0; i < c->depth && i < levels; i++)
-		for (unsigned k = i + 1; k < c->depth; k++)
-			if (punch_level(&c->level[i].table, &c->level[k], e) < 0)
+	for (unsigned i = 0; i < l->count && i < levels; i++)
+		for (unsigned k = i + 1; k < l->count; k++)
+			if (l->v[k].pages >= 0 && punch_level(l, i, k, e) < 0)
 				return err_wrap(e, "%u %s back", k, k == 1 ? "set" : "sets");
 	return 0;
 }
@@ -95,27 +184,33 @@ static int punch_chain(const struct pagemap_chain *c, unsigned levels, struct er
 int dedup_map(int dirfd, enum pagemap_kind kind, uint64_t id, unsigned levels, uint64_t *pages_freed, struct err *e)
 {
 	char name[IMAGE_NAME_MAX];
-	struct pagemap_chain c;
+	struct set_levels l;
 	uint64_t before;
 	int rc;
 
-	if (pagemap_chain_open(&c, dirfd, kind, id, CHAIN_PUNCH, e) < 0)
+	if (levels_open(&l, dirfd, kind, id, e) < 0)
 		return -1;
-	before = blocks_of(&c);
-	rc = punch_chain(&c, levels, e);
+	before = blocks_of(&l);
+	rc = punch_all(&l, levels, e);
 	if (pages_freed)
-		*pages_freed += (before - blocks_of(&c)) / (DRAY_PAGE_SIZE / 512);
-	pagemap_chain_close(&c);
+		*pages_freed += (before - blocks_of(&l)) / (DRAY_PAGE_SIZE / 512);
+	levels_close(&l);
 	image_name(pagemap_image_type(kind), id, name);
 	return rc < 0 ? err_wrap(e, "%s", name) : 0;
 }
 
-void dedup_free_chain(const struct pagemap_chain *c)
+void dedup_free_map(int dirfd, enum pagemap_kind kind, uint64_t id)
 {
-	for (unsigned i = 0; i < c->depth; i++)
-		if (c->level[i].pages >= 0)
-			(void)fallocate(c->level[i].pages, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-					(off_t)pages_to_bytes(c->level[i].table.stored));
+	struct set_levels l;
+	struct err ignored;
+	struct stat st;
+
+	if (levels_open(&l, dirfd, kind, id, &ignored) < 0)
+		return;
+	for (unsigned i = 0; i < l.count; i++)
+		if (l.v[i].pages >= 0 && fstat(l.v[i].pages, &st) == 0 && st.st_size > 0)
+			(void)fallocate(l.v[i].pages, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
+	levels_close(&l);
 }
 
 int image_set_dedup(int dirfd, uint64_t *pages_freed, struct err *e)

@@ -14,8 +14,7 @@
  * What the filesystem took back is added to *pages_freed, unless that is NULL. */
 int dedup_map(int dirfd, enum pagemap_kind kind, uint64_t id, unsigned levels, uint64_t *pages_freed, struct err *e);
 
-/* Frees the pages of all levels of a chain that was opened with CHAIN_PUNCH; what can't be punched stays until the file goes. */
-struct pagemap_chain;
-void dedup_free_chain(const struct pagemap_chain *c);
+/* Frees the page map's pages in the set and in all sets before it; what can't be punched stays until the file goes. */
+void dedup_free_map(int dirfd, enum pagemap_kind kind, uint64_t id);
 
 #endif

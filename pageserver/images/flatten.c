@@ -8,8 +8,9 @@
 #include <unistd.h>
 
 #include "pageserver/images/dedup.h"
-#include "pageserver/images/pagemap_flat.h"
 #include "pageserver/images/pagemap_list.h"
+#include "pageserver/images/pagemap_table.h"
+#include "pageserver/images/pagemap_walk.h"
 
 static int put_extent(struct page_sink *to, const struct page_extent *x, struct err *e)
 {
@@ -20,32 +21,32 @@ static int put_extent(struct page_sink *to, const struct page_extent *x, struct 
 	return to->ops->hole(to, x->vaddr, x->nr, x->flags, e);
 }
 
-static int put_chain(struct page_sink *to, const struct pagemap_chain *c, struct err *e)
+static int put_all(struct page_sink *to, struct pagemap_walk *w, struct err *e)
 {
-	struct pagemap_flat flat = { 0 };
-	int rc = pagemap_flatten(&flat, c, e);
+	struct page_extent x;
+	int rc;
 
-	for (size_t i = 0; i < flat.count && rc == 0; i++)
-		rc = put_extent(to, &flat.v[i], e);
-	pagemap_flat_finish(&flat);
+	while ((rc = pagemap_walk_next(w, &x, e)) == 1)
+		if (put_extent(to, &x, e) < 0)
+			return -1;
 	return rc;
 }
 
 int flatten_map(struct page_sink *to, int from, enum pagemap_kind kind, uint64_t id, bool consume, struct err *e)
 {
 	char name[IMAGE_NAME_MAX];
-	struct pagemap_chain c;
+	struct pagemap_walk *w = pagemap_walk_open(from, kind, id, e);
 	bool ignored;
 	int rc;
 
-	if (pagemap_chain_open(&c, from, kind, id, consume ? CHAIN_PUNCH : CHAIN_READ, e) < 0)
+	if (!w)
 		return -1;
 	rc = to->ops->open(to, kind, id, &ignored, e);
 	if (rc == 0)
-		rc = put_chain(to, &c, e);
+		rc = put_all(to, w, e);
+	pagemap_walk_close(w);
 	if (rc == 0 && consume)
-		dedup_free_chain(&c);
-	pagemap_chain_close(&c);
+		dedup_free_map(from, kind, id);
 	image_name(pagemap_image_type(kind), id, name);
 	return rc < 0 ? err_wrap(e, "flatten %s", name) : 0;
 }
@@ -53,7 +54,7 @@ int flatten_map(struct page_sink *to, int from, enum pagemap_kind kind, uint64_t
 /* 1: it has holes; 0; -1. */
 static int needs_parent(int dirfd, const struct pagemap_name *name, struct err *e)
 {
-	struct pagemap_table t = { 0 };
+	struct pagemap_table t = { .last_only = true };
 	int rc = pagemap_table_load(&t, dirfd, name->kind, name->id, e);
 
 	if (rc == 0)

@@ -12,6 +12,8 @@
 #include "pageserver/images/fold.h"
 #include "pageserver/images/pagemap.h"
 #include "pageserver/images/pagemap_chain.h"
+#include "pageserver/images/pagemap_table.h"
+#include "pageserver/images/pagemap_walk.h"
 #include "pageserver/images/pages_file.h"
 #include "pageserver/images/set_maps.h"
 #include "proto/base/cleanup.h"
@@ -36,7 +38,7 @@ struct image_set {
 	struct image_out *out;
 	struct pages_writer pages;
 	struct pagemap_range last;     /* not written yet: the next may continue it; empty where end is 0 */
-	struct pagemap_reader *filler; /* the parent's page map, opened for the first hole */
+	struct pagemap_walk *filler; /* the parent's page map, opened for the first hole */
 };
 
 static struct image_set *set_of(struct page_sink *s)
@@ -86,7 +88,7 @@ static void drop_open(struct image_set *s)
 {
 	image_discard(s->out);
 	pages_writer_drop(&s->pages);
-	pagemap_close(s->filler);
+	pagemap_walk_close(s->filler);
 	s->now = NULL;
 	s->out = NULL;
 	s->filler = NULL;
@@ -313,13 +315,17 @@ int image_set_pages_from(struct page_sink *sink, uint64_t vaddr, uint64_t nr, ui
 
 static int check_filled(struct image_set *s, uint64_t vaddr, uint64_t nr, struct err *e)
 {
+	int rc = 0;
+
 	if (!s->filler && s->parent >= 0) {
-		s->filler = pagemap_open(s->parent, s->now->kind, s->now->id, e);
+		s->filler = pagemap_walk_open(s->parent, s->now->kind, s->now->id, e);
 		if (!s->filler && e->kind != ERR_GONE)
 			return err_wrap(e, "the parent's");
 	}
-	if (s->filler && pagemap_covers(s->filler, vaddr, nr))
-		return 0;
+	if (s->filler)
+		rc = pagemap_walk_covers(s->filler, vaddr, nr, e);
+	if (rc != 0)
+		return rc == 1 ? 0 : err_wrap(e, "the parent's");
 	return err_set(e, ERR_PROTOCOL, 0, "the hole at 0x%" PRIx64 " of %" PRIu64 " pages is in no parent", vaddr, nr);
 }
 

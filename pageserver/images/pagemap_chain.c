@@ -11,13 +11,10 @@
 #include "proto/base/cleanup.h"
 #include "proto/wire/runs.h"
 
-struct identity { dev_t dev; ino_t ino; };
-
 /* What is needed while a chain is opened, no longer. */
 struct walk {
 	struct pagemap_chain *chain;
-	struct identity seen[PAGEMAP_CHAIN_MAX];
-	enum pagemap_chain_use use;
+	struct set_trail trail;
 	enum pagemap_kind kind;
 	uint64_t id;
 };
@@ -34,29 +31,30 @@ int image_parent_open(int dirfd, struct err *e)
 	return err_sys(e, "open the parent directory");
 }
 
-static int remember(struct walk *w, int dirfd, struct err *e)
+int set_trail_add(struct set_trail *t, int dirfd, struct err *e)
 {
 	struct stat st;
 
 	if (fstat(dirfd, &st) < 0)
 		return err_sys(e, "stat a directory of images");
-	for (unsigned i = 0; i < w->chain->depth; i++)
-		if (w->seen[i].dev == st.st_dev && w->seen[i].ino == st.st_ino)
+	for (unsigned i = 0; i < t->count; i++)
+		if (t->seen[i].dev == st.st_dev && t->seen[i].ino == st.st_ino)
 			return err_set(e, ERR_PROTOCOL, 0, "the parents go round in a circle");
-	if (w->chain->depth == PAGEMAP_CHAIN_MAX)
+	if (t->count == PAGEMAP_CHAIN_MAX)
 		return err_set(e, ERR_LIMIT, 0, "more than %d sets build on each other", PAGEMAP_CHAIN_MAX);
-	w->seen[w->chain->depth] = (struct identity){ st.st_dev, st.st_ino };
+	t->seen[t->count].dev = st.st_dev;
+	t->seen[t->count++].ino = st.st_ino;
 	return 0;
 }
 
-static int open_pages(const struct walk *w, int dirfd, struct pagemap_level *l, struct err *e)
+static int open_pages(int dirfd, struct pagemap_level *l, struct err *e)
 {
 	char name[IMAGE_NAME_MAX];
 	uint64_t size;
 
 	if (!l->table.stored)
 		return 0;
-	l->pages = image_open_file(dirfd, IMAGE_PAGES, l->table.pages_id, w->use == CHAIN_PUNCH, &size, e);
+	l->pages = image_open_file(dirfd, IMAGE_PAGES, l->table.pages_id, false, &size, e);
 	if (l->pages < 0) {
 		if (e->kind == ERR_GONE)
 			e->kind = ERR_PROTOCOL; /* gone is what a page map may be, not the pages of one that is there */
@@ -91,7 +89,7 @@ static int load_level(struct walk *w, int dirfd, struct err *e)
 {
 	struct pagemap_level l = { .pages = -1 };
 
-	if (remember(w, dirfd, e) == 0 && pagemap_table_load(&l.table, dirfd, w->kind, w->id, e) == 0 && open_pages(w, dirfd, &l, e) == 0 &&
+	if (set_trail_add(&w->trail, dirfd, e) == 0 && pagemap_table_load(&l.table, dirfd, w->kind, w->id, e) == 0 && open_pages(dirfd, &l, e) == 0 &&
 	    push(w->chain, &l, e) == 0)
 		return 0;
 	level_finish(&l);
@@ -102,7 +100,7 @@ static bool goes_on(const struct walk *w)
 {
 	const struct pagemap_chain *c = w->chain;
 
-	return w->use == CHAIN_PUNCH || c->level[c->depth - 1].table.has_holes;
+	return c->level[c->depth - 1].table.has_holes;
 }
 
 /* The parent in exchange for *dir; 0: there is none. */
@@ -139,9 +137,9 @@ static int walk_up(struct walk *w, int dirfd, struct err *e)
 	return 0;
 }
 
-int pagemap_chain_open(struct pagemap_chain *c, int dirfd, enum pagemap_kind kind, uint64_t id, enum pagemap_chain_use use, struct err *e)
+int pagemap_chain_open(struct pagemap_chain *c, int dirfd, enum pagemap_kind kind, uint64_t id, struct err *e)
 {
-	struct walk w = { .chain = c, .use = use, .kind = kind, .id = id };
+	struct walk w = { .chain = c, .kind = kind, .id = id };
 
 	*c = (struct pagemap_chain){ 0 };
 	err_clear(e);

@@ -52,7 +52,7 @@ struct pagemap_reader *pagemap_open(int dirfd, enum pagemap_kind kind, uint64_t 
 		return NULL;
 	}
 	image_name(pagemap_image_type(kind), id, r->name);
-	if (pagemap_chain_open(&r->chain, dirfd, kind, id, CHAIN_READ, e) < 0 || pagemap_flatten(&r->flat, &r->chain, e) < 0) {
+	if (pagemap_chain_open(&r->chain, dirfd, kind, id, e) < 0 || pagemap_flatten(&r->flat, &r->chain, e) < 0) {
 		pagemap_close(r);
 		return NULL;
 	}

@@ -80,6 +80,8 @@ static int add(struct pagemap_table *t, const PagemapEntry *m, struct err *e)
 
 	if (check_flags(r.vaddr, r.flags, e) < 0 || check_place(t, r.vaddr, nr, &r.end, e) < 0)
 		return -1;
+	if (t->last_only)
+		t->count = 0;
 	if (t->count == t->capacity && grow(t, e) < 0)
 		return -1;
 	t->v[t->count++] = r;

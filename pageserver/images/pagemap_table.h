@@ -26,6 +26,7 @@ struct pagemap_table {
 	uint64_t stored; /* pages in the pages file */
 	uint32_t pages_id;
 	bool has_head, has_holes;
+	bool last_only; /* set before the first entry: only the last range is kept */
 };
 
 /* The next entry's bytes: the head first, then page map entries. 0, -1. */

@@ -10,7 +10,6 @@
 #include "pageserver/images/dedup.h"
 #include "pageserver/images/flatten.h"
 #include "pageserver/images/pagemap.h"
-#include "pageserver/images/pagemap_chain.h"
 #include "pageserver/images/pagemap_list.h"
 #include "proto/base/cleanup.h"
 
@@ -93,17 +92,6 @@ static bool has(const struct pagemap_list *l, const struct pagemap_name *m)
 	return false;
 }
 
-static void free_map(int dir, const struct pagemap_name *m)
-{
-	struct pagemap_chain c;
-	struct err ignored = { 0 };
-
-	if (pagemap_chain_open(&c, dir, m->kind, m->id, CHAIN_PUNCH, &ignored) < 0)
-		return;
-	dedup_free_chain(&c);
-	pagemap_chain_close(&c);
-}
-
 /* Who ended since the round before has pages in the older rounds that nobody asks for any more. */
 static void free_ended(int before, int newest)
 {
@@ -113,7 +101,7 @@ static void free_ended(int before, int newest)
 	if (pagemap_list_read(&old, before, &ignored) == 0 && pagemap_list_read(&now, newest, &ignored) == 0)
 		for (size_t i = 0; i < old.count; i++)
 			if (!has(&now, &old.v[i]))
-				free_map(before, &old.v[i]);
+				dedup_free_map(before, old.v[i].kind, old.v[i].id);
 	pagemap_list_finish(&old);
 	pagemap_list_finish(&now);
 }
