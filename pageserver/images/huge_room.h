@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { HUGE_ROOM_AHEAD = 8 << 20 };
+enum { HUGE_ROOM_AHEAD = 4 << 20 };
 
 struct huge_room {
 	uint8_t *window; /* addresses, kept from file to file, where what was made last is mapped */
