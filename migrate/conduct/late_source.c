@@ -186,8 +186,8 @@ int late_source_push(struct late_source *s, struct err *e)
 	s->answering = false;
 	if (s->end == LATE_COMPLETE)
 		return 0;
-	/* Which of the two connections showed it first, and how, says nothing. */
-	return err_set(e, ERR_PEER, rc == -EPIPE || rc == -ECONNRESET || rc >= 0 ? 0 : -rc, "post-copy: the connection is lost");
+	/* Which of the two connections showed it first says nothing. */
+	return err_set(e, ERR_PEER, rc < 0 ? peer_errno(-rc) : 0, "post-copy: the connection is lost");
 }
 
 uint64_t late_source_left(const struct late_source *s)

@@ -46,7 +46,7 @@ static int no_answer(const struct link_config *c, const unsigned char *buf, size
 {
 	if (tls_is_alert(buf, len))
 		return err_set(e, ERR_PERMISSION, 0, "%s speaks TLS and nothing else: this side needs credentials (--tls, --tls-cert)", c->address);
-	return err_set(e, ERR_PEER, rc == -EPIPE || rc == -ECONNRESET ? 0 : -rc, "%s ends the connection instead of a hello", c->address);
+	return err_set(e, ERR_PEER, peer_errno(-rc), "%s ends the connection instead of a hello", c->address);
 }
 
 static int exchange(const struct link_config *c, int fd, struct hello *h, struct err *e)
@@ -56,7 +56,7 @@ static int exchange(const struct link_config *c, int fd, struct hello *h, struct
 
 	hello_encode(h, buf);
 	rc = write_full(fd, buf, sizeof(buf));
-	if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET) /* one that hung up may have said why */
+	if (rc < 0 && peer_errno(-rc) != 0) /* one that hung up may have said why */
 		return err_set(e, ERR_PEER, -rc, "%s", c->address);
 	rc = wait_readable(fd, within(c, ANSWER_MS));
 	if (rc == 0)

@@ -212,7 +212,7 @@ static int on_restore_says(struct lazy_daemon *d, struct err *e)
 		return 0;
 	}
 	if (n <= 0)
-		return err_set(e, ERR_PEER, n == 0 || n == -ECONNRESET ? 0 : (int)-n, "the restore ended before it had said that it is over");
+		return err_set(e, ERR_PEER, peer_errno((int)-n), "the restore ended before it had said that it is over");
 	if (d->announced) {
 		uint64_t pid = (uint64_t)d->announced;
 

@@ -56,7 +56,7 @@ int lazy_socket_connect(int work_dir, struct err *e)
 /* The same words whether it is met while speaking or while waiting to be heard. */
 static int daemon_lost(int rc, struct err *e)
 {
-	return err_set(e, ERR_PEER, rc == -EPIPE || rc == -ECONNRESET ? 0 : -rc, "%s: the lazy-pages daemon is gone", SOCKET_NAME);
+	return err_set(e, ERR_PEER, peer_errno(-rc), "%s: the lazy-pages daemon is gone", SOCKET_NAME);
 }
 
 int lazy_socket_give(int sock, uint32_t pid, int uffd, struct err *e)

@@ -26,7 +26,7 @@ void lazy_link_finish(struct lazy_link *l)
 /* An end is the same whether it is met while asking or while waiting: num is what errno said, 0 of an end of the stream. TLS may know more. */
 static int lost(const struct lazy_link *l, int num, const char *what, struct err *e)
 {
-	if (num == 0 || num == EPIPE || num == ECONNRESET)
+	if (peer_errno(num) == 0)
 		err_set(e, ERR_PEER, 0, "lazy pages: the source ended the connection");
 	else
 		err_set(e, ERR_PEER, num, "lazy pages: %s", what);

@@ -157,7 +157,7 @@ int worker_reconnect(struct worker *w)
 		if (atomic_load(&s->stop))
 			return stopped(w);
 		if (hopeless || clock_us() >= end)
-			return worker_fail(w, ERR_PEER, cut_number(w->cut_errno), "the destination cut the connection, and it could not be made again: %s",
+			return worker_fail(w, ERR_PEER, peer_errno(w->cut_errno), "the destination cut the connection, and it could not be made again: %s",
 					   why.text[0] ? why.text : "it is cut again at once");
 		wait_for(w, -1, pause);
 	}

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "migrate/send/sender_priv.h"
+#include "proto/base/io.h"
 
 enum { RING_ENTRIES = 16, TAG_SEND = 0, TAG_SPLICE = 1 }; /* a completion's data: 2 * frame + tag */
 _Static_assert(RING_ENTRIES >= 2 * BATCH, "a batch goes in one submission");
@@ -18,7 +19,7 @@ int output_cut(struct worker *w, int num)
 		w->cut_errno = num;
 		return -1;
 	}
-	return worker_fail(w, ERR_PEER, cut_number(num), "the destination cut the connection");
+	return worker_fail(w, ERR_PEER, peer_errno(num), "the destination cut the connection");
 }
 
 static int twin_failed(struct worker *w)

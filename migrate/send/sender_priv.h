@@ -4,7 +4,6 @@
 #ifndef DRAY_MIGRATE_SENDER_PRIV_H
 #define DRAY_MIGRATE_SENDER_PRIV_H
 
-#include <errno.h>
 #include <liburing.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -126,12 +125,6 @@ int worker_copy_again(struct worker *w, const struct copy_source *src);
 /* again.c: a cut stream. 0, or -1 after worker_fail. */
 int worker_reconnect(struct worker *w); /* until it goes on, or there is no more patience; what was lost is in w->again then */
 int worker_await_ack(struct worker *w); /* that all frames so far are placed; -1 with w->cut, too */
-
-/* Whether a write or a read met the end first is chance, and nothing that its words should depend on: no errno is told then. */
-static inline int cut_number(int num)
-{
-	return num == EPIPE || num == ECONNRESET ? 0 : num;
-}
 
 /* output.c: 0, or -1 after worker_fail. */
 int output_open(struct worker *w);   /* by the worker's own thread; without a ring (refused, old kernel) plain calls do */

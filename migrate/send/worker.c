@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.c - a stream's thread: waits for orders, carries them out, says so. */
 #include "migrate/send/sender_priv.h"
+#include "proto/base/io.h"
 
 #include <string.h>
 
@@ -70,7 +71,7 @@ static void carry_out(struct worker *w, enum sender_order order, bool *told)
 		carry_round(w, told);
 	} else if (order == ORDER_FINISH) {
 		if (send_mark(w, FRAME_END) < 0 && w->cut)
-			worker_fail(w, ERR_PEER, cut_number(w->cut_errno), "the destination cut the connection");
+			worker_fail(w, ERR_PEER, peer_errno(w->cut_errno), "the destination cut the connection");
 	}
 }
 

@@ -63,6 +63,11 @@ int write_full(int fd, const void *buf, size_t len)
 	return 0;
 }
 
+int peer_errno(int num)
+{
+	return num == EPIPE || num == ECONNRESET ? 0 : num;
+}
+
 /* Moves a message on behind what was sent of it. */
 static void advance(struct msghdr *m, size_t sent)
 {

@@ -15,6 +15,9 @@ struct msghdr;
 
 int read_full(int fd, void *buf, size_t len);        /* 0, or -EPIPE on an early end, or -errno */
 int write_full(int fd, const void *buf, size_t len); /* 0 or -errno; SIGPIPE is not raised on sockets */
+/* What an errno of a connection is worth telling: 0 where the other side ended it, since whether a write (EPIPE), a reset (ECONNRESET) or a read (0) met
+ * that first is chance, and nothing that words should depend on. */
+int peer_errno(int num);
 /* On a socket, as much as goes without waiting; what went is taken off the message. flags: MSG_MORE or 0. 0: all of it; -EAGAIN: wait for POLLOUT and
  * come again; -errno. */
 int send_some(int fd, struct msghdr *m, int flags);

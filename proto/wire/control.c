@@ -97,7 +97,7 @@ static int send_failed(int fd, int rc, enum control_type type, struct err *e)
 {
 	bool aborted = false;
 
-	if (rc == -EPIPE || rc == -ECONNRESET) {
+	if (peer_errno(-rc) == 0) {
 		enum control_type other;
 		ProtobufCMessage *msg;
 
