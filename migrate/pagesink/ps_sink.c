@@ -58,7 +58,7 @@ static struct ps_sink *sink_of(struct page_sink *s)
 
 static int server_gone(int num, struct err *e)
 {
-	if (num == EPIPE || num == ECONNRESET || num == 0)
+	if (peer_errno(num) == 0)
 		return err_set(e, ERR_PEER, 0, "the page server ended the session; its log says why");
 	return err_set(e, ERR_PEER, num, "the connection to the page server");
 }
@@ -348,13 +348,10 @@ static int sink_hole(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32
 	return say_range(s, vaddr, nr, flags, NULL, e);
 }
 
-/* One that says that it lives is waited for as long as it does; any other for what it may have to write, the parents' pages too (--flat). */
-static int status_patience_ms(const struct ps_sink *s)
+int ps_status_patience_ms(uint64_t pages, bool hears_alive)
 {
-	uint64_t mib = pages_to_bytes(s->pages) >> 20, ms = STATUS_MS + mib * 1000 / SLOW_MIB_S;
+	uint64_t ms = STATUS_MS + (hears_alive ? 0 : (pages_to_bytes(pages) >> 20) * 1000 / SLOW_MIB_S);
 
-	if (s->hears_alive)
-		return STATUS_MS;
 	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
@@ -364,7 +361,7 @@ static int sink_finish(struct page_sink *sink, struct err *e)
 	struct ps_command c = { .code = s->inherited ? PS_FORCE_CLOSE : PS_CLOSE };
 	uint32_t status;
 
-	if (ask(s, &c, PS_STATUS_ANSWER, &status, status_patience_ms(s), e) < 0)
+	if (ask(s, &c, PS_STATUS_ANSWER, &status, ps_status_patience_ms(s->pages, s->hears_alive), e) < 0)
 		return err_wrap(e, "close the session");
 	if (!s->inherited)
 		shutdown(s->fd, SHUT_WR);

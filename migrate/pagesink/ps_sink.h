@@ -27,6 +27,10 @@ struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, 
  * records begin with them, and none has both. Without native sessions. */
 struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, struct err *e);
 
+/* How long a server may take over the status of a set of so many pages, its parents' too (--flat). One that says that it lives is waited for as long as it
+ * does: this is the time between two of its words then. */
+int ps_status_patience_ms(uint64_t pages, bool hears_alive);
+
 /* What the server turned out to be. */
 enum ps_layout ps_sink_layout(const struct page_sink *s);
 bool ps_sink_is_ours(const struct page_sink *s, uint32_t *features); /* only where it was asked */

@@ -40,7 +40,8 @@ copy_right_and_ends() {
 	await 20 gone "$restorer"
 	wait "$restorer" || true
 }
-background() { # NAME COMMAND...: its pid in $NAME
+server='' dump='' daemon=''
+background() { # NAME COMMAND...: its pid in $NAME, one of these
 	"${@:2}" > "$T/$1.out" 2> "$T/$1.err" < /dev/null &
 	declare -g "$1=$!"
 	subjects+=($!)

@@ -36,15 +36,6 @@ PORT = os.environ["PORT"]
 
 
 class Client(Sender):
-    def take(self, n):
-        got = b""
-        while len(got) < n:
-            more = self.s.recv(n - len(got))
-            if not more:
-                raise EOFError("the server ended the session")
-            got += more
-        return got
-
     def get(self, vaddr, nr, pid=77):
         self.say(GET, nr=nr, vaddr=vaddr, dst=pid)
 

@@ -21,8 +21,13 @@ static void check(bool right, const char *what)
 	abort();
 }
 
-int page_sets_make(struct page_sets *p)
+struct page_sets page_sets;
+
+int page_sets_make(void **unused)
 {
+	struct page_sets *p = &page_sets;
+
+	(void)unused;
 	strcpy(p->root, "/tmp/page-sets-XXXXXX");
 	if (!mkdtemp(p->root))
 		return -1;
@@ -61,8 +66,11 @@ unsigned files_in(int dir)
 	return n;
 }
 
-int page_sets_remove(struct page_sets *p)
+int page_sets_remove(void **unused)
 {
+	const struct page_sets *p = &page_sets;
+
+	(void)unused;
 	for (int i = 0; i < PAGE_SETS; i++) {
 		cleanup_dir DIR *d = list(p->set[i]);
 		char name[] = { (char)('0' + i), 0 };
@@ -138,22 +146,22 @@ void set_finish(struct page_sink *s)
 	s->ops->destroy(s);
 }
 
-void set_chain_of_three(const struct page_sets *p)
+void set_chain_of_three(void)
 {
-	struct page_sink *s = set_begin(p->set[0], NULL);
+	struct page_sink *s = set_begin(page_sets.set[0], NULL);
 
 	check(!set_open(s, PAGEMAP_TASK, 41), "the first set has no parent");
 	set_put(s, 0, "abcdefgh");
 	set_put(s, 10, "kl");
 	set_finish(s);
-	s = set_begin(p->set[1], "../0");
+	s = set_begin(page_sets.set[1], "../0");
 	check(set_open(s, PAGEMAP_TASK, 41), "the second set has a parent");
 	set_hole(s, 0, 2);
 	set_put(s, 2, "CD");
 	set_hole(s, 4, 4);
 	set_put(s, 9, "JKL");
 	set_finish(s);
-	s = set_begin(p->set[2], "../1");
+	s = set_begin(page_sets.set[2], "../1");
 	check(set_open(s, PAGEMAP_TASK, 41), "the third set has a parent");
 	set_hole(s, 0, 3);
 	set_put(s, 3, "4");

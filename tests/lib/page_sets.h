@@ -17,8 +17,11 @@ struct page_sets {
 	int at;             /* the root */
 	int set[PAGE_SETS]; /* its directories "0" to "3" */
 };
-int page_sets_make(struct page_sets *p);   /* 0 or -1 */
-int page_sets_remove(struct page_sets *p); /* files and links in the sets; fails where a directory was left */
+extern struct page_sets page_sets;
+/* A test's setup and teardown, so a state comes along that they have no use for. 0 or -1. */
+int page_sets_make(void **unused);
+int page_sets_remove(void **unused); /* files and links in the sets; fails where a directory was left */
+#define IN_SETS(f) cmocka_unit_test_setup_teardown(f, page_sets_make, page_sets_remove)
 unsigned files_in(int dir);                /* names in it, `parent` and directories too */
 bool can_punch(int dir);                   /* a punched page is free there, a page at a time */
 
@@ -29,7 +32,7 @@ void set_put(struct page_sink *s, uint64_t n, const char *letters);
 void set_hole(struct page_sink *s, uint64_t n, uint64_t nr);
 void set_finish(struct page_sink *s);
 /* Three sets of task 41, each on the one before; the last reads as CHAIN_OF_THREE. */
-void set_chain_of_three(const struct page_sets *p);
+void set_chain_of_three(void);
 #define CHAIN_OF_THREE "abC4e.g..JKLx."
 
 /* ---- reading ---- */

@@ -19,14 +19,17 @@ class Sender:
         form = "<IIQQ" if self.layout == 24 else "<IxxxxQQQ"
         self.s.sendall(struct.pack(form, code | flags << 16, nr, vaddr, dst))
 
-    def answer(self, n):
+    def take(self, n):
         got = b""
         while len(got) < n:
             more = self.s.recv(n - len(got))
             if not more:
                 raise EOFError("the server ended the session")
             got += more
-        return int.from_bytes(got, "little")
+        return got
+
+    def answer(self, n):
+        return int.from_bytes(self.take(n), "little")
 
     def parent(self, pid):
         self.say(PARENT, dst=pid << 8 | 1)

@@ -15,8 +15,7 @@
 #include "pageserver/images/store.h"
 #include "tests/lib/page_sets.h"
 
-static struct page_sets sets;
-static const int *const set = sets.set;
+static const int *const set = page_sets.set;
 /* What happened, a letter each: s a file synced, D a directory synced, m a file moved into its place. */
 static char happened[64];
 
@@ -49,15 +48,8 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
 
 static int make_sets(void **state)
 {
-	(void)state;
 	memset(happened, 0, sizeof(happened));
-	return page_sets_make(&sets);
-}
-
-static int remove_sets(void **state)
-{
-	(void)state;
-	return page_sets_remove(&sets);
+	return page_sets_make(state);
 }
 
 static void write_set(bool durable)
@@ -111,14 +103,14 @@ static void a_store_syncs_what_it_publishes(void **state)
 	page_store_destroy(s);
 }
 
-#define IN_SETS(f) cmocka_unit_test_setup_teardown(f, make_sets, remove_sets)
+#define NOTED(f) cmocka_unit_test_setup_teardown(f, make_sets, page_sets_remove)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		IN_SETS(files_are_synced_before_they_have_their_names),
-		IN_SETS(nothing_is_synced_unasked),
-		IN_SETS(a_store_syncs_what_it_publishes),
+		NOTED(files_are_synced_before_they_have_their_names),
+		NOTED(nothing_is_synced_unasked),
+		NOTED(a_store_syncs_what_it_publishes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

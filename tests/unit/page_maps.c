@@ -28,20 +28,7 @@
 
 enum { PAGE = PAGE_SETS_PAGE, BASE = PAGE_SETS_BASE };
 
-static struct page_sets sets;
-static const int *const set = sets.set;
-
-static int make_sets(void **state)
-{
-	(void)state;
-	return page_sets_make(&sets);
-}
-
-static int remove_sets(void **state)
-{
-	(void)state;
-	return page_sets_remove(&sets);
-}
+static const int *const set = page_sets.set;
 
 static void expect_unreadable(int dir, enum err_kind kind, const char *says)
 {
@@ -104,7 +91,7 @@ static void a_chain_reads_as_one(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	r = set_reader(set[2], 41);
 	expect_letters(r, "abC4e.g..JKLx.");
 	for (int twice = 0; twice < 2; twice++) {
@@ -161,7 +148,7 @@ static void a_parent_has_what_it_has(void **state)
 	bool parent = true;
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	assert_int_equal(unlinkat(set[2], "pages-1.img", 0), 0);
 	s = set_begin(set[3], "../2");
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 42, &parent, &e), 0);
@@ -196,7 +183,7 @@ static void unfilled_holes_are_refused_by_name(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	write_map(set[3], (struct entry[]){ { BASE, 6, 6, 1, 0 } }, 1);
 	assert_int_equal(symlinkat("../2", set[3], "parent"), 0);
 	r = set_reader(set[3], 41);
@@ -503,7 +490,7 @@ static void broken_off_leaves_nothing(void **state)
 	struct page_sink *s;
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	s = set_begin(set[3], "../2");
 	set_open(s, PAGEMAP_TASK, 41);
 	set_hole(s, 0, 1);
@@ -577,7 +564,7 @@ static void dedup_frees_what_is_written_again(void **state)
 	bool seen = can_punch(set[0]);
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	if (image_set_dedup(set[2], &freed, &e) < 0) {
 		assert_int_equal(e.kind, ERR_UNSUPPORTED);
 		skip();
@@ -603,7 +590,7 @@ static void auto_dedup_waits_for_publication(void **state)
 	struct page_sink *s;
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	s = image_set_create(&o, &e);
 	set_open(s, PAGEMAP_TASK, 41);
 	set_put(s, 0, "ABCD");
@@ -709,8 +696,6 @@ static void silence_and_an_early_end_are_told_apart(void **state)
 		assert_int_equal(files_in(set[0]), 0);
 	}
 }
-
-#define IN_SETS(f) cmocka_unit_test_setup_teardown(f, make_sets, remove_sets)
 
 int main(void)
 {

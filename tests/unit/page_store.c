@@ -19,20 +19,7 @@
 #include "proto/base/cleanup.h"
 #include "tests/lib/page_sets.h"
 
-static struct page_sets sets;
-static const int *const set = sets.set;
-
-static int make_sets(void **state)
-{
-	(void)state;
-	return page_sets_make(&sets);
-}
-
-static int remove_sets(void **state)
-{
-	(void)state;
-	return page_sets_remove(&sets);
-}
+static const int *const set = page_sets.set;
 
 static struct page_store *store(void)
 {
@@ -274,7 +261,7 @@ static void flatten(bool consume)
 static void a_chain_is_folded_where_it_is(void **state)
 {
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	flatten(false);
 	expect_set(set[1], 41, "abCDefgh.JKL.");
 	expect_set(set[0], 41, "abcdefgh..kl.");
@@ -285,7 +272,7 @@ static void folding_frees_what_it_took(void **state)
 	struct stat st;
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	flatten(true);
 	if (!can_punch(set[3]))
 		skip();
@@ -301,15 +288,13 @@ static void a_broken_chain_is_not_folded(void **state)
 	struct err e = { 0 };
 
 	(void)state;
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	assert_int_equal(unlinkat(set[0], "pagemap-41.img", 0), 0);
 	assert_int_equal(image_set_flatten(&o, NULL, &e), -1);
 	assert_non_null(strstr(e.text, "pagemap-41.img: the hole at 0x10000 of 2 pages is in no parent"));
 	assert_int_equal(files_in(set[2]), 3);
 	expect_set(set[2], 41, "..C4.....JKLx");
 }
-
-#define IN_SETS(f) cmocka_unit_test_setup_teardown(f, make_sets, remove_sets)
 
 int main(void)
 {

@@ -23,20 +23,7 @@
 
 enum { PAGE = PAGE_SETS_PAGE, BASE = PAGE_SETS_BASE, PAGES = 300, SEEDS = 20 };
 
-static struct page_sets sets;
-static const int *const set = sets.set;
-
-static int make_sets(void **state)
-{
-	(void)state;
-	return page_sets_make(&sets);
-}
-
-static int remove_sets(void **state)
-{
-	(void)state;
-	return page_sets_remove(&sets);
-}
+static const int *const set = page_sets.set;
 
 /* ---- a walk and a reader ---- */
 
@@ -105,7 +92,7 @@ static void a_walk_is_what_is_read(void **state)
 
 		srand(seed);
 		memset(model, '.', sizeof(model));
-		assert_int_equal(page_sets_make(&sets), 0);
+		assert_int_equal(page_sets_make(NULL), 0);
 		for (unsigned level = 0; level < PAGE_SETS; level++) {
 			struct pagemap_reader *r;
 			struct pagemap_walk *w;
@@ -122,7 +109,7 @@ static void a_walk_is_what_is_read(void **state)
 			pagemap_walk_close(w);
 			pagemap_close(r);
 		}
-		assert_int_equal(page_sets_remove(&sets), 0);
+		assert_int_equal(page_sets_remove(NULL), 0);
 	}
 }
 
@@ -135,7 +122,7 @@ static void a_walk_ends_where_a_set_lies(void **state)
 	(void)state;
 	assert_null(pagemap_walk_open(set[0], PAGEMAP_TASK, 41, &e));
 	assert_int_equal(e.kind, ERR_GONE);
-	set_chain_of_three(&sets);
+	set_chain_of_three();
 	cleanup_fd int pages = openat(set[1], "pages-1.img", O_WRONLY | O_CLOEXEC);
 	assert_int_equal(ftruncate(pages, 4 * PAGE), 0);
 	w = pagemap_walk_open(set[2], PAGEMAP_TASK, 41, &e);
@@ -244,8 +231,6 @@ static void long_page_maps_take_no_memory(void **state)
 	write_many(set[2], PAGE_LAZY); /* so that nothing is to be copied */
 	in_little_memory(&flat);
 }
-
-#define IN_SETS(f) cmocka_unit_test_setup_teardown(f, make_sets, remove_sets)
 
 int main(void)
 {

@@ -2,6 +2,7 @@
 /* The sender's side of the page-server protocol: it finds out which of three servers it has, says its pages in that one's layout, and fails,
  * rather than wait for ever, when the server does not play along. */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -396,6 +397,19 @@ static void records_are_what_a_stock_server_can_read(void **state)
 	session_in_records(PS_LAYOUT_32);
 }
 
+/* docs/page-server.md has these figures. */
+static void a_server_is_given_time_by_the_size_of_the_set(void **state)
+{
+	const uint64_t gib = 1 << 18;
+
+	(void)state;
+	assert_int_equal(ps_status_patience_ms(0, false), 120 * 1000);
+	assert_int_equal(ps_status_patience_ms(gib, false), (120 + 32) * 1000);
+	assert_int_equal(ps_status_patience_ms(300 * gib, false), (2 * 60 + 42) * 60 * 1000);
+	assert_int_equal(ps_status_patience_ms(300 * gib, true), 120 * 1000);
+	assert_int_equal(ps_status_patience_ms(UINT64_MAX / 8192, false), INT_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -406,6 +420,7 @@ int main(void)
 		cmocka_unit_test(a_server_that_leaves_is_no_signal),
 		cmocka_unit_test(what_is_no_page_server_is_refused),
 		cmocka_unit_test(records_are_what_a_stock_server_can_read),
+		cmocka_unit_test(a_server_is_given_time_by_the_size_of_the_set),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
