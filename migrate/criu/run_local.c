@@ -16,8 +16,6 @@
 #include "proto/base/sock.h"
 #include "proto/base/tls_relay.h"
 
-enum { HANDSHAKE_MS = 20 * 1000 };
-
 /* --- check ---------------------------------------------------------------------------------------------------------------------- */
 
 static void list_features(void)
@@ -104,7 +102,7 @@ struct pages_source {
 
 static int speak_tls(struct pages_source *s, const struct criu_command *c, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(c->opts, c->address), .timeout_ms = HANDSHAKE_MS, .stock = true,
+	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(c->opts, c->address), .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .stock = true,
 				       .cut = true };
 	int fd = s->fd, rc;
 

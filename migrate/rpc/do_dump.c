@@ -10,8 +10,6 @@
 #include "proto/base/tls_relay.h"
 
 #define ANY_ADDRESS "0.0.0.0"
-enum { HANDSHAKE_MS = 20 * 1000 };
-
 /* --- stages --------------------------------------------------------------------------------------------------------------------- */
 
 static const struct { const char *name; bool told_only; } stages[] = {
@@ -66,7 +64,7 @@ static int explained(const struct elsewhere *x, struct err *e)
 static int shake_hands(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
 	const struct tls_config c = rpc_tls_config(a->opts);
-	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(a->opts, a->opts->ps->address), .timeout_ms = HANDSHAKE_MS,
+	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(a->opts, a->opts->ps->address), .timeout_ms = TLS_STOCK_HANDSHAKE_MS,
 				       .stock = true, .cut = true };
 	const struct sock_tuning tuning = { .congestion = "auto" };
 	struct tls_gate *g = tls_gate_start(&c, e);

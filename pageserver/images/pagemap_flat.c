@@ -55,11 +55,6 @@ static int emit_range(struct flatten *f, unsigned depth, const struct pagemap_ra
 	return emit(f, x);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* What the chain from depth on has of [start, end). Asked for in ascending order at each level, as deep as PAGEMAP_CHAIN_MAX. */
 static int resolve(struct flatten *f, unsigned depth, uint64_t start, uint64_t end)
 {

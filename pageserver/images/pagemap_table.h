@@ -40,4 +40,10 @@ int pagemap_table_load(struct pagemap_table *t, int dirfd, enum pagemap_kind kin
 
 enum image_type pagemap_image_type(enum pagemap_kind kind);
 
+/* Of two ends, the nearer one. */
+static inline uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 #endif

@@ -133,11 +133,6 @@ static int give_range(struct pagemap_walk *w, struct level *l, uint64_t end, str
 	return give(w, end, x, out);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 enum { GO_ON = 2 };
 
 /* Up again to who asked, or on to the set's own next range. 0: that was the last. */

@@ -27,8 +27,7 @@ void ps_input_finish(struct ps_input *in)
 	in->buf = NULL;
 }
 
-/* How long the next wait may take, -1 for ever; 0 when the deadline has come. */
-static int patience_ms(const struct ps_input *in)
+int ps_input_patience_ms(const struct ps_input *in)
 {
 	uint64_t now, left = in->idle_ms ? in->idle_ms : UINT64_MAX;
 
@@ -55,7 +54,7 @@ static ssize_t read_pieces(const struct ps_input *in, struct iovec *iov, size_t 
 	struct msghdr m = { .msg_iov = iov, .msg_iovlen = count };
 
 	for (;;) {
-		int wait = patience_ms(in), rc;
+		int wait = ps_input_patience_ms(in), rc;
 		ssize_t n;
 
 		if (wait == 0)

@@ -38,6 +38,8 @@ ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages)
 ssize_t ps_input_pages_into(struct ps_input *in, uint64_t max, uint8_t *into, const uint8_t **pages);
 /* Reads and forgets until the other side ends, or for so long. 0: it ended. */
 int ps_input_drain(struct ps_input *in, unsigned timeout_ms);
+/* How long the next wait for the peer may take in ms, -1 for ever; 0: the deadline has come. */
+int ps_input_patience_ms(const struct ps_input *in);
 /* After -ETIMEDOUT: whether it was the deadline (else the peer was idle). */
 bool ps_input_late(const struct ps_input *in);
 

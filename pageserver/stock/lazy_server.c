@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +16,6 @@
 #include "proto/wire/ps_command.h"
 #include "proto/wire/runs.h"
 
-enum { HANDSHAKE_MS = 20 * 1000 };
-
 struct client {
 	const struct lazy_pages *from;
 	const struct lazy_rules *rules;
@@ -26,7 +23,6 @@ struct client {
 	bool cut; /* what is written goes in records */
 	enum ps_layout layout;
 	struct ps_input in;
-	uint64_t deadline_us; /* 0: none */
 	unsigned char *data;  /* LAZY_SERVE_PAGES */
 	struct lazy_report *out;
 };
@@ -40,26 +36,13 @@ static int too_slow(const struct client *c, struct err *e)
 	return err_set(e, ERR_TIMEOUT, 0, "lazy pages: the client said and took nothing for %llu s", (unsigned long long)c->rules->idle_ms / 1000);
 }
 
-/* ms for the next wait, -1 for ever. */
-static int patience_ms(const struct client *c)
-{
-	uint64_t now = clock_us(), ms = c->rules->idle_ms ? c->rules->idle_ms : UINT64_MAX;
-
-	if (c->deadline_us) {
-		uint64_t left = c->deadline_us > now ? (c->deadline_us - now) / 1000 + 1 : 0;
-
-		ms = left < ms ? left : ms;
-	}
-	return ms == UINT64_MAX ? -1 : ms < INT_MAX ? (int)ms : INT_MAX;
-}
-
 /* For the client, and for the end of the pages. */
 static int await(const struct client *c, short events, struct err *e)
 {
 	struct pollfd p[2] = { { .fd = c->fd, .events = events }, { .fd = c->from->end_fd, .events = POLLIN } };
 	int n;
 
-	while ((n = poll(p, 2, patience_ms(c))) < 0 && errno == EINTR)
+	while ((n = poll(p, 2, ps_input_patience_ms(&c->in))) < 0 && errno == EINTR)
 		;
 	if (n < 0)
 		return err_sys(e, "poll");
@@ -71,7 +54,7 @@ static int await(const struct client *c, short events, struct err *e)
 /* The same whether it is met while waiting for a question or while answering one. */
 static int client_lost(int rc, struct err *e)
 {
-	if (rc == -ENODATA || rc == -EPIPE || rc == -ECONNRESET)
+	if (rc == -ENODATA || peer_errno(-rc) == 0)
 		return err_set(e, ERR_PEER, 0, "lazy pages: the client ended without a word");
 	return err_set(e, ERR_PEER, -rc, "lazy pages: the connection to the client");
 }
@@ -204,13 +187,13 @@ static int serve(struct client *c, struct err *e)
 
 static int serve_plain(int fd, bool cut, const struct lazy_pages *from, const struct lazy_rules *rules, struct lazy_report *out, struct err *e)
 {
-	struct client c = { .from = from, .rules = rules, .fd = fd, .cut = cut, .out = out,
-			    .deadline_us = rules->time_ms ? clock_us() + rules->time_ms * 1000 : 0 };
+	struct client c = { .from = from, .rules = rules, .fd = fd, .cut = cut, .out = out };
+	uint64_t deadline_us = rules->time_ms ? clock_us() + rules->time_ms * 1000 : 0;
 	int rc = -1;
 
 	out->let_in = true;
 	c.data = malloc(pages_to_bytes(LAZY_SERVE_PAGES));
-	if (!c.data || ps_input_begin(&c.in, fd, !rules->inherited, rules->idle_ms, c.deadline_us) < 0)
+	if (!c.data || ps_input_begin(&c.in, fd, !rules->inherited, rules->idle_ms, deadline_us) < 0)
 		err_set(e, ERR_SYSTEM, ENOMEM, "lazy pages");
 	else
 		rc = serve(&c, e);
@@ -221,7 +204,7 @@ static int serve_plain(int fd, bool cut, const struct lazy_pages *from, const st
 
 static int serve_by_tls(int fd, const struct lazy_pages *from, const struct lazy_rules *rules, struct lazy_report *out, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_SERVER, .name = rules->tls_name, .timeout_ms = HANDSHAKE_MS, .stock = true, .cut = true };
+	const struct tls_wish wish = { .role = TLS_SERVER, .name = rules->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .stock = true, .cut = true };
 	struct tls_link l = TLS_LINK_NONE;
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
 

@@ -92,7 +92,7 @@ static int answer(struct receiver *r, const void *bytes, size_t len, struct err 
 		n = send(r->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return errno == EPIPE || errno == ECONNRESET ? input_failed(r, -ECONNRESET, e) : err_set(e, ERR_PEER, errno, "answer the sender");
+		return peer_errno(errno) == 0 ? input_failed(r, -ECONNRESET, e) : err_set(e, ERR_PEER, errno, "answer the sender");
 	return (size_t)n == len ? 0 : err_set(e, ERR_PEER, 0, "answer the sender: it reads nothing");
 }
 
@@ -180,19 +180,16 @@ static int be_in_map(struct receiver *r, const struct ps_command *c, struct err 
 	return r->open && r->kind == kind && r->id == id ? 0 : open_map(r, page_sink_resume, kind, id, &parent, e);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* direct: into the sink's memory, where it has any. */
 static ssize_t next_pages(struct receiver *r, uint64_t max, bool direct, const uint8_t **pages)
 {
 	uint64_t room;
 	uint8_t *into = direct && r->sink->ops->room ? r->sink->ops->room(r->sink, &room) : NULL;
 
-	if (into)
-		max = least(max, least(room, PS_INPUT_PIECE));
+	if (into && max > PS_INPUT_PIECE)
+		max = PS_INPUT_PIECE;
+	if (into && max > room)
+		max = room;
 	return r->in_frame ? native_frame_pages(r->native, max, into, pages) : ps_input_pages_into(&r->in, max, into, pages);
 }
 

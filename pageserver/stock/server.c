@@ -13,10 +13,7 @@
 #include "proto/base/io.h"
 #include "proto/base/sock.h"
 
-enum {
-	FIRST_PAGES_ID = 65537, /* out of the way of what a dump into the same directory numbers from 1 */
-	HANDSHAKE_MS = 20 * 1000,
-};
+enum { FIRST_PAGES_ID = 65537 /* out of the way of what a dump into the same directory numbers from 1 */ };
 
 int page_server_listen(const char *address, uint16_t port, struct err *e)
 {
@@ -47,7 +44,7 @@ static int receive(int fd, bool inherited, const struct page_server_config *c, s
 /* What is still to come is said in records, which criu's readers and writers count: the kernel's TLS, which makes its own, is not asked for. */
 static int receive_by_tls(int fd, const struct page_server_config *c, struct page_server_report *out, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_SERVER, .name = c->tls_name, .timeout_ms = HANDSHAKE_MS, .stock = true };
+	const struct tls_wish wish = { .role = TLS_SERVER, .name = c->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .stock = true };
 	struct tls_link l = TLS_LINK_NONE;
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
 

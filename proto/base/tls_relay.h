@@ -19,7 +19,11 @@
 
 #include "proto/base/tls.h"
 
-enum { TLS_RELAY_BUFFER = 256 * 1024, TLS_CUT_HEAD = 4, TLS_CUT_MAX = 16384 };
+enum {
+	TLS_RELAY_BUFFER = 256 * 1024,
+	TLS_CUT_HEAD = 4, TLS_CUT_MAX = 16384,
+	TLS_STOCK_HANDSHAKE_MS = 20 * 1000, /* for a wish with `stock` */
+};
 
 struct tls_gate;
 /* Checks the files first. The config's strings must stay until it is stopped. */
