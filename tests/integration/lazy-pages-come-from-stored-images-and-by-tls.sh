@@ -42,6 +42,7 @@ copy_right_and_ends() {
 }
 server='' dump='' daemon=''
 background() { # NAME COMMAND...: its pid in $NAME, one of these
+	: > "$T/$1.out" # what one of that name said before must not be taken for this one's
 	"${@:2}" > "$T/$1.out" 2> "$T/$1.err" < /dev/null &
 	declare -g "$1=$!"
 	subjects+=($!)

@@ -18,6 +18,7 @@ encrypts() { case $1:$(relays) in relay:6 | kernel:0) ;; *) false ;; esac; } # o
 move() {
 	local who=$1 subject agent port end moved
 	shift
+	: > "$t/agent.out" # what the one before said must not be taken for this one's
 	"$BUILD/dray" agent --listen 127.0.0.1:0 --state-dir "$t/b" $creds > "$t/agent.out" 2> "$t/agent.err" &
 	agent=$!
 	await grep -q listening "$t/agent.out"
