@@ -40,7 +40,7 @@ struct ps_sink {
 	struct page_sink sink; /* first member */
 	int fd;
 	bool inherited, ours;
-	bool cut; /* into records: each is preceded by its length */
+	bool cut; /* into records: each is preceded by its length. Not in a native session */
 	uint32_t features;
 	enum ps_layout layout;
 	uint64_t dst; /* of the page map that is open */
@@ -432,11 +432,12 @@ static int become_native(struct ps_sink *s, enum compress_mode mode, struct err 
 {
 	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE,
 			   .max_frame_pages = PS_FRAME_PAGES };
-	unsigned char bytes[HELLO_SIZE];
-	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
+	unsigned char no_more[TLS_CUT_HEAD] = { 0 }, bytes[HELLO_SIZE];
+	struct iovec iov[] = { { no_more, s->cut ? sizeof(no_more) : 0 }, { bytes, sizeof(bytes) } };
 
+	s->cut = false;
 	hello_encode(&h, bytes);
-	if (send_all(s->fd, &iov, 1, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
+	if (send_all(s->fd, iov, 2, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
 		return -1;
 	if (hello_decode(bytes, &h) < 0 || h.status != HELLO_OK || h.role != HELLO_IMAGES)
 		return hello_refused(&h, e);
@@ -453,7 +454,7 @@ static int find_out(struct ps_sink *s, enum compress_mode mode, struct err *e)
 		return 0;
 	if (probe(s, e) < 0)
 		return err_wrap(e, "ask the page server for its layout");
-	return s->ours && s->features & PS_FEATURE_NATIVE && !s->cut ? become_native(s, mode, e) : 0;
+	return s->ours && s->features & PS_FEATURE_NATIVE ? become_native(s, mode, e) : 0;
 }
 
 static struct page_sink *create(int fd, bool inherited, bool cut, enum ps_layout layout, enum compress_mode mode, struct err *e)
@@ -479,9 +480,9 @@ struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, 
 	return create(fd, inherited, false, layout, mode, e);
 }
 
-struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, struct err *e)
+struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, enum compress_mode mode, struct err *e)
 {
-	return create(fd, false, true, layout, COMPRESS_NONE, e);
+	return create(fd, false, true, layout, mode, e);
 }
 
 enum ps_layout ps_sink_layout(const struct page_sink *s)

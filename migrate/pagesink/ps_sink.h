@@ -24,8 +24,8 @@ int ps_connect(const char *address, uint16_t port, struct err *e);
  * sent, the others compressed as `mode` says. NULL with e set. */
 struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e);
 /* The same, where fd is of a TLS link whose records are cut by its user (tls_relay.h): a stock server can read a header, and pages, only where
- * records begin with them, and none has both. Without native sessions. */
-struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, struct err *e);
+ * records begin with them, and none has both. In a native session no more is cut. */
+struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, enum compress_mode mode, struct err *e);
 
 /* How long a server may take over the status of a set of so many pages, its parents' too (--flat). One that says that it lives is waited for as long as it
  * does: this is the time between two of its words then. */

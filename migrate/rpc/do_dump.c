@@ -85,7 +85,7 @@ static int make_sink(const struct rpc_applied *a, struct elsewhere *x, struct er
 	if (!a->opts->tls)
 		x->sink = ps_sink_create(x->fd, x->inherited, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, e);
 	else if (shake_hands(a, x, e) == 0)
-		x->sink = ps_sink_create_cut(x->fd, PS_LAYOUT_UNKNOWN, e);
+		x->sink = ps_sink_create_cut(x->fd, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, e);
 	return x->sink ? 0 : explained(x, e);
 }
 

@@ -29,6 +29,7 @@ struct carrier {
 	const struct relay *relay;
 	struct tls_session *tls;
 	struct flow out, in; /* plain to TLS, TLS to plain */
+	bool cut;            /* what goes out is records, each behind its length */
 	bool unflushed;      /* there is more of out in the session */
 	struct pollfd plain, tcp;
 	bool gone;             /* the user */
@@ -83,11 +84,22 @@ static size_t next_piece(const struct carrier *c, size_t *head)
 	const struct flow *f = &c->out;
 	size_t have = f->end - f->start, len;
 
-	*head = c->relay->wish->cut ? TLS_CUT_HEAD : 0;
+	*head = c->cut ? TLS_CUT_HEAD : 0;
 	if (!*head || have < TLS_CUT_HEAD)
 		return *head ? 0 : have;
 	len = le32_get(f->buf + f->start);
 	return len <= have - TLS_CUT_HEAD ? len : 0;
+}
+
+/* A record of no bytes: the user cuts no more. */
+static void end_cutting(struct carrier *c)
+{
+	struct flow *f = &c->out;
+
+	if (!c->cut || f->end - f->start < TLS_CUT_HEAD || le32_get(f->buf + f->start) != 0)
+		return;
+	f->start += TLS_CUT_HEAD;
+	c->cut = false;
 }
 
 static bool give_tls(struct carrier *c, size_t head, size_t len)
@@ -128,6 +140,7 @@ static bool move_out(struct carrier *c)
 
 	if (c->out.shut)
 		return false;
+	end_cutting(c);
 	len = next_piece(c, &head);
 	if (len > 0)
 		return give_tls(c, head, len);
@@ -263,7 +276,7 @@ static void carry_bytes(struct carrier *c)
 
 _Noreturn void relay_main(const struct tls_config *config, struct relay *r)
 {
-	struct carrier c = { .relay = r, .plain.fd = r->plain, .tcp.fd = r->tcp };
+	struct carrier c = { .relay = r, .cut = r->wish->cut, .plain.fd = r->plain, .tcp.fd = r->tcp };
 	struct relay_word first = { .good = false };
 	int rc;
 

@@ -38,7 +38,8 @@ struct tls_wish {
 	int timeout_ms;    /* for the handshake */
 	bool kernel;       /* the socket may be handed back, encrypted by the kernel */
 	bool stock;        /* the peer may be stock criu: TLS 1.2 will do, and ends are said in TLS */
-	bool cut;          /* the user says where records begin: writes each behind its length (le32, 1 to TLS_CUT_MAX). Not with kernel */
+	bool cut;          /* the user says where records begin: writes each behind its length (le32, 1 to TLS_CUT_MAX), until it writes a length of
+			      0: from there on records are anyhow. Not with kernel */
 };
 
 struct tls_link {

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# criu's pre-dump and dump with --tls, into our page server, and restored from there: memory right. A server of another name, of another authority, one that does not
-# let us in, one without TLS, and TLS that only the server has end the dump in words while the process runs on; what can't be together is refused.
+# criu's pre-dump and dump with --tls, natively into our page server, and restored from there: memory right; what the server has against a set is said in its words.
+# A server of another name, of another authority, one that does not let us in, one without TLS, and TLS that only the server has end the dump in words while the process
+# runs on; what can't be together is refused.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-$PWD/build}
@@ -48,13 +49,15 @@ workload_right
 send dump r2 --tls $(creds host-b) --prev-images-dir ../r1 || fail "dump"
 ended
 server_stop
-grep -c 'session-published .*name="host-b"' "$T/server.log" | grep -qx 2 || fail "not two sets: $(cat "$T/server.log")"
+grep -c 'session-published .*native=1 .*name="host-b"' "$T/server.log" | grep -qx 2 || fail "not two native sets: $(cat "$T/server.log")"
 set=$(ls -d "$T"/server/* | sort -V | tail -n 1)
 cp -n "$T"/r2/*.img "$set/"
 rm -f "$set/parent"
 criu restore -d -D "$set" || fail "restore"
 workload_right
 
+server_start --session-bytes 1M $(creds host-a)
+refused "the session's pages exceed the 1048576 bytes allowed" --tls $(creds host-b)
 server_start
 refused 'does it speak TLS' --tls $(creds host-b)
 echo "ok: dumped by TLS, restored"

@@ -373,7 +373,7 @@ static void session_in_records(enum ps_layout layout)
 	stock_go(&server);
 	assert_int_equal(pthread_create(&there, NULL, take_records, &r), 0);
 	assert_int_equal(pthread_create(&back, NULL, pass_answers, &r), 0);
-	s = ps_sink_create_cut(pair[1], PS_LAYOUT_UNKNOWN, &e);
+	s = ps_sink_create_cut(pair[1], PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, &e);
 	assert_non_null(s);
 	assert_int_equal(ps_sink_layout(s), layout);
 	send_session(s, false);
