@@ -16,7 +16,7 @@ enum page_flags { PAGE_IN_PARENT = 1, PAGE_LAZY = 2, PAGE_PRESENT = 4 };
 
 struct page_sink;
 struct page_sink_ops {
-	/* Whether the previous set has a page map that holes may refer to; asked while nothing is open. */
+	/* Whether the previous set has a page map that holes may refer to. At any time; says nothing about pages, and opens nothing. */
 	int (*has_parent)(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
 	/* Begins a page map; ends the one before. *parent as above. id: a task's pid as the task sees it, or a shared memory id. */
 	int (*open)(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);

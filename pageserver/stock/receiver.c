@@ -39,6 +39,7 @@ struct receiver {
 	struct native_frames *native; /* NULL: a stock session; else frames may come, and answers have words */
 	bool in_frame;                /* pages come out of one */
 	bool hears_alive;             /* the sender knows what to make of PS_NATIVE_ALIVE */
+	uint64_t asked_us;            /* when the question at hand was read, where that is metered */
 	bool open; /* this page map: */
 	enum ps_kind kind;
 	uint64_t id;
@@ -130,17 +131,25 @@ static int which_map(const struct ps_command *c, enum ps_kind *kind, uint64_t *i
 	return err_set(e, ERR_PROTOCOL, 0, "%s for a page map of unknown type %u", ps_name(c->code), (unsigned)(c->dst & 0xff));
 }
 
+static int answer_whether_parent(struct receiver *r, enum ps_kind kind, uint64_t id, size_t size, struct err *e)
+{
+	bool parent;
+
+	if (r->sink->ops->has_parent(r->sink, (enum pagemap_kind)kind, id, &parent, e) < 0)
+		return in_map(kind, id, e);
+	if (answer_value(r, parent, size, e) < 0)
+		return -1;
+	if (r->asked_us)
+		ps_meter_answered(r->config->meter, clock_us() - r->asked_us);
+	return 0;
+}
+
 static int on_parent(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	enum ps_kind kind;
-	bool parent;
 	uint64_t id;
 
-	if (which_map(c, &kind, &id, e) < 0)
-		return -1;
-	if (r->sink->ops->has_parent(r->sink, (enum pagemap_kind)kind, id, &parent, e) < 0)
-		return in_map(kind, id, e);
-	return answer_value(r, parent, PS_PARENT_ANSWER, e);
+	return which_map(c, &kind, &id, e) < 0 ? -1 : answer_whether_parent(r, kind, id, PS_PARENT_ANSWER, e);
 }
 
 typedef int open_fn(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
@@ -157,15 +166,19 @@ static int open_map(struct receiver *r, open_fn *open, enum ps_kind kind, uint64
 	return 0;
 }
 
+/* The sender's tasks stand still until it has the answer, which is known before the files of the map before are closed and new ones made. Where that fails
+ * the session ends, as it does when pages can't be written. */
 static int on_open(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	enum ps_kind kind;
-	bool parent;
+	bool ignored;
 	uint64_t id;
 
-	if (which_map(c, &kind, &id, e) < 0 || open_map(r, r->sink->ops->open, kind, id, &parent, e) < 0)
+	if (which_map(c, &kind, &id, e) < 0)
 		return -1;
-	return c->code == PS_OPEN2 ? answer_value(r, parent, PS_OPEN2_ANSWER, e) : 0;
+	if (c->code == PS_OPEN2 && answer_whether_parent(r, kind, id, PS_OPEN2_ANSWER, e) < 0)
+		return -1;
+	return open_map(r, r->sink->ops->open, kind, id, &ignored, e);
 }
 
 /* Senders of old name a page map for the first time in its first range, and may come back to it. */
@@ -340,16 +353,12 @@ static const struct {
 static int act_on(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	bool question = c->code == PS_PARENT || c->code == PS_OPEN2;
-	uint64_t begin = question && r->config->meter ? clock_us() : 0;
 	unsigned i = 0;
-	int rc;
 
+	r->asked_us = question && r->config->meter ? clock_us() : 0;
 	while (actions[i].code != c->code) /* ps_decode gives no others */
 		i++;
-	rc = actions[i].act(r, c, e);
-	if (rc == 0 && begin)
-		ps_meter_answered(r->config->meter, clock_us() - begin);
-	return rc;
+	return actions[i].act(r, c, e);
 }
 
 /* --- the session ---------------------------------------------------------------------------------------------------------------- */

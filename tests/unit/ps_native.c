@@ -48,11 +48,18 @@ static struct server *server_of(struct page_sink *s)
 	return (struct server *)s;
 }
 
+enum { NO_FILES = 43 }; /* a page map that can't be made */
+
 static int mem_map(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
 {
 	(void)s; (void)kind; (void)e;
 	*parent = id == 42;
 	return 0;
+}
+
+static int mem_open(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
+{
+	return id == NO_FILES ? err_set(e, ERR_SYSTEM, ENOSPC, "make its files") : mem_map(s, kind, id, parent, e);
 }
 
 static int mem_pages(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e)
@@ -95,7 +102,7 @@ static uint8_t *mem_room(struct page_sink *s, uint64_t *bytes)
 	return n ? server_of(s)->room : NULL;
 }
 
-static const struct page_sink_ops mem_ops = { .has_parent = mem_map, .open = mem_map, .pages = mem_pages, .room = mem_room, .hole = mem_hole,
+static const struct page_sink_ops mem_ops = { .has_parent = mem_map, .open = mem_open, .pages = mem_pages, .room = mem_room, .hole = mem_hole,
 					      .finish = mem_finish };
 
 static void *server_main(void *arg)
@@ -280,6 +287,28 @@ static void the_sender_is_told_why(void **state)
 		assert_int_equal(server.rc, -1);
 		assert_false(server.finished);
 	}
+}
+
+/* Opening is answered before it is done: what went wrong is heard from whatever is said next. */
+static void the_sender_is_told_that_its_page_map_could_not_be_made(void **state)
+{
+	struct server server;
+	struct page_sink *s;
+	struct err e;
+	bool parent;
+	int fd = server_start(&server, false);
+
+	(void)state;
+	s = ps_sink_create(fd, false, PS_LAYOUT_UNKNOWN, COMPRESS_NONE, &e);
+	assert_non_null(s);
+	assert_int_equal(s->ops->open(s, PAGEMAP_TASK, NO_FILES, &parent, &e), 0);
+	assert_int_equal(s->ops->finish(s, &e), -1);
+	if (!strstr(e.text, "page map of task 43: make its files: No space left on device"))
+		fail_msg("\"%s\" does not say so", e.text);
+	s->ops->destroy(s);
+	server_end(&server, fd);
+	assert_int_equal(server.rc, -1);
+	assert_false(server.finished);
 }
 
 /* --- what a sender of ours does not say ----------------------------------------------------------------------------------------- */
@@ -541,6 +570,7 @@ int main(void)
 		cmocka_unit_test(what_is_sent_arrives_in_fewer_bytes),
 		cmocka_unit_test(long_ranges_are_received_where_the_sink_has_room),
 		cmocka_unit_test(the_sender_is_told_why),
+		cmocka_unit_test(the_sender_is_told_that_its_page_map_could_not_be_made),
 		cmocka_unit_test(a_session_that_breaks_off_is_not_published),
 		cmocka_unit_test(frames_that_cannot_be_are_refused),
 		cmocka_unit_test(frames_and_hellos_have_their_place),

@@ -27,6 +27,8 @@ struct notes {
 	char text[4096];
 	size_t len;
 	bool finished, told_early;
+	bool cannot_open;
+	ssize_t answered; /* the bytes that the sender had been told by the time that a page map was opened last */
 	unsigned char sum; /* of the pages' first bytes */
 };
 
@@ -56,9 +58,14 @@ static int notes_has_parent(struct page_sink *s, enum pagemap_kind kind, uint64_
 
 static int notes_open(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
 {
-	(void)e;
-	*parent = notes_of(s)->parents;
-	note(notes_of(s), "open %d:%llu\n", kind, (unsigned long long)id);
+	struct notes *n = notes_of(s);
+	char all[64];
+
+	n->answered = recv(n->peer, all, sizeof(all), MSG_PEEK | MSG_DONTWAIT);
+	if (n->cannot_open)
+		return err_set(e, ERR_SYSTEM, ENOSPC, "make its files");
+	*parent = n->parents;
+	note(n, "open %d:%llu\n", kind, (unsigned long long)id);
 	return 0;
 }
 
@@ -184,7 +191,7 @@ static void say_session(const struct rig *r, uint16_t end)
 }
 
 static const char *const session_notes =
-	"parent 1:41\nopen 1:41\nhole 10000+3 1\npage 20000 6 aa\npage 21000 6 bb\nhole 30000+1 2\nopen 2:7\npage 0 4 cc\n";
+	"parent 1:41\nparent 1:41\nopen 1:41\nhole 10000+3 1\npage 20000 6 aa\npage 21000 6 bb\nhole 30000+1 2\nparent 2:7\nopen 2:7\npage 0 4 cc\n";
 
 /* --- what must hold ------------------------------------------------------------------------------------------------------------- */
 
@@ -282,8 +289,43 @@ static void a_close_with_flags_ends_nothing(void **state)
 	say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = SHARED });
 	say(&r, (struct ps_command){ .code = PS_CLOSE });
 	assert_int_equal(serve(&r, false), 0);
-	assert_string_equal(r.notes.text, "open 1:41\nopen 2:7\n");
+	assert_string_equal(r.notes.text, "parent 1:41\nopen 1:41\nparent 2:7\nopen 2:7\n");
 	assert_int_equal(r.answered, 1 + 4 + 1 + 4);
+	rig_close(&r);
+}
+
+/* Its tasks stand still meanwhile. */
+static void who_opens_a_page_map_is_answered_before_its_files_are_made(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig r;
+
+		rig_open(&r, i ? PS_LAYOUT_24 : PS_LAYOUT_32);
+		say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+		say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = SHARED });
+		say(&r, (struct ps_command){ .code = PS_CLOSE });
+		assert_int_equal(serve(&r, false), 0);
+		assert_int_equal(r.notes.answered, 2);
+		rig_close(&r);
+	}
+}
+
+static void files_that_cannot_be_made_end_the_session(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, PS_LAYOUT_32);
+	r.notes.cannot_open = true;
+	say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	say(&r, (struct ps_command){ .code = PS_CLOSE });
+	assert_int_equal(serve(&r, false), -1);
+	assert_int_equal(r.e.kind, ERR_SYSTEM);
+	assert_non_null(strstr(r.e.text, "page map of task 41"));
+	assert_false(r.notes.finished);
+	assert_int_equal(r.answered, 1); /* and no status */
+	assert_int_equal(r.report.maps, 0);
 	rig_close(&r);
 }
 
@@ -427,6 +469,8 @@ int main(void)
 		cmocka_unit_test(what_follows_an_inherited_session_is_left),
 		cmocka_unit_test(a_session_of_nothing_succeeds),
 		cmocka_unit_test(a_close_with_flags_ends_nothing),
+		cmocka_unit_test(who_opens_a_page_map_is_answered_before_its_files_are_made),
+		cmocka_unit_test(files_that_cannot_be_made_end_the_session),
 		cmocka_unit_test(a_session_that_breaks_off_is_not_published),
 		cmocka_unit_test(what_cannot_be_is_refused_by_name),
 		cmocka_unit_test(an_idle_sender_is_dropped),
