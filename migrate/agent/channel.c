@@ -77,17 +77,22 @@ int channel_answer(int channel, struct channel_message *m, struct err *e)
 	return -1;
 }
 
+int channel_take(struct channel_message *m, void *answer, size_t answer_len, struct err *e)
+{
+	int rc = m->len == answer_len ? 0 : err_set(e, ERR_INTERNAL, 0, "the husk's answer has %zu bytes, not %zu", m->len, answer_len);
+
+	if (rc == 0 && answer_len)
+		memcpy(answer, m->payload, answer_len);
+	channel_message_finish(m);
+	return rc;
+}
+
 int channel_ask(int channel, const struct channel_message *request, void *answer, size_t answer_len, struct err *e)
 {
 	struct channel_message m;
-	int rc;
 
 	if (channel_send(channel, request->kind, request->value, request->payload, request->len, request->fd, e) < 0 ||
 	    channel_answer(channel, &m, e) < 0)
 		return -1;
-	rc = m.len == answer_len ? 0 : err_set(e, ERR_INTERNAL, 0, "the husk's answer has %zu bytes, not %zu", m.len, answer_len);
-	if (rc == 0 && answer_len)
-		memcpy(answer, m.payload, answer_len);
-	channel_message_finish(&m);
-	return rc;
+	return channel_take(&m, answer, answer_len, e);
 }

@@ -36,6 +36,8 @@ int channel_receive(int channel, struct channel_message *m, struct err *e); /* E
 void channel_message_finish(struct channel_message *m);
 /* Receives an answer: 0 with *m the caller's to finish when it is CHANNEL_OK; -1 with the husk's own error otherwise. */
 int channel_answer(int channel, struct channel_message *m, struct err *e);
+/* Copies the payload of an answer, which must have answer_len bytes, and finishes m either way. */
+int channel_take(struct channel_message *m, void *answer, size_t answer_len, struct err *e);
 /* Sends a request and waits for its answer, whose payload has answer_len bytes. */
 int channel_ask(int channel, const struct channel_message *request, void *answer, size_t answer_len, struct err *e);
 

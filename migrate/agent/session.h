@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* session.h - one migration at the destination: a process of its own that answers the control connection, owns the husk, and decides.
- * Its states and what may come in each stand in one table (session.c), drawn in docs/protocol.md. It outlives its agent: an agent that
- * is killed takes no migration along. */
+ * What may come in which of its states stands in one table (session.c), drawn in docs/protocol.md; session_priv.h says where the rest is.
+ * It outlives its agent: an agent that is killed takes no migration along. */
 #ifndef DRAY_MIGRATE_SESSION_H
 #define DRAY_MIGRATE_SESSION_H
 
