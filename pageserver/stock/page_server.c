@@ -49,6 +49,10 @@ static int admit(struct server *s, int fd, struct err *e)
 		metrics_add(s->metrics, METRIC_LIMITS, LIMIT_SESSIONS, 1);
 		return err_set(e, ERR_LIMIT, 0, "%" PRIu64 " sessions are running (--max-sessions)", max);
 	}
+	if (s->options->max_handshakes && s->sessions.silent >= s->options->max_handshakes) {
+		metrics_add(s->metrics, METRIC_LIMITS, LIMIT_HANDSHAKES, 1);
+		return err_set(e, ERR_LIMIT, 0, "%zu that came before have said nothing yet (--max-handshakes)", s->sessions.silent);
+	}
 	return sessions_start(&s->sessions, fd, e);
 }
 

@@ -28,6 +28,8 @@ struct page_server_options {
 	bool flat;              /* sets are published whole, without parents */
 	uint64_t max_sessions;  /* at once; 0: any number */
 	uint64_t session_bytes, session_time_ms, idle_timeout_ms; /* 0: no limit */
+	uint64_t handshake_timeout_ms; /* of a sender that says nothing; 0: as any other silence */
+	uint64_t max_handshakes; /* of senders at once that have said nothing yet; 0: any number */
 	uint64_t drain_timeout_ms; /* of sessions under way when it is told to stop; 0: as long as they take */
 	bool daemonize;         /* goes on in the background when it listens; the caller's process ends then */
 	const char *pidfile;    /* NULL: none; removed at the end */

@@ -9,6 +9,7 @@
 
 #include "pageserver/stock/alive.h"
 #include "pageserver/stock/input.h"
+#include "pageserver/stock/line.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/native.h"
 #include "proto/base/io.h"
@@ -40,12 +41,20 @@ struct receiver {
 	bool in_frame;                /* pages come out of one */
 	bool hears_alive;             /* the sender knows what to make of PS_NATIVE_ALIVE */
 	uint64_t asked_us;            /* when the question at hand was read, where that is metered */
+	bool begun;                   /* the sender has said what it wants */
+	uint64_t deadline_us;         /* of the session; 0: none */
 	bool open; /* this page map: */
 	enum ps_kind kind;
 	uint64_t id;
 };
 
 /* --- errors --------------------------------------------------------------------------------------------------------------------- */
+
+static int said_nothing(const struct receiver *r, struct err *e)
+{
+	ps_meter_limit(r->config->meter, LIMIT_HANDSHAKE);
+	return err_set(e, ERR_TIMEOUT, 0, "it connected and asked for nothing within %" PRIu64 " ms (--handshake-timeout)", r->config->limits.handshake_ms);
+}
 
 static int input_failed(const struct receiver *r, int rc, struct err *e)
 {
@@ -57,6 +66,8 @@ static int input_failed(const struct receiver *r, int rc, struct err *e)
 	case -ECONNRESET:
 		return err_set(e, ERR_PEER, 0, "the connection ended: the sender cut it");
 	case -ETIMEDOUT:
+		if (!r->begun && r->in.deadline_us != r->deadline_us && ps_input_late(&r->in))
+			return said_nothing(r, e);
 		ps_meter_limit(r->config->meter, ps_input_late(&r->in) ? LIMIT_SESSION_TIME : LIMIT_IDLE);
 		if (ps_input_late(&r->in))
 			return err_set(e, ERR_TIMEOUT, 0, "the session took longer than %" PRIu64 " ms", r->config->limits.time_ms);
@@ -80,6 +91,12 @@ static void tell(struct receiver *r)
 {
 	r->report->received = r->in.received;
 	ps_meter_progress(r->config->meter, r->report);
+}
+
+static void tell_server(const struct receiver *r, enum line_word word)
+{
+	if (r->config->line && !line_say(*r->config->line, word))
+		log_event(LOG_WARN, "session-line", "errno=%d", errno);
 }
 
 /* --- answers -------------------------------------------------------------------------------------------------------------------- */
@@ -336,8 +353,7 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 	tell(r);
 	if (publish(r, e) < 0)
 		return -1;
-	if (r->config->published)
-		r->config->published(r->config->arg, r->report);
+	tell_server(r, LINE_PUBLISHED);
 	return answer_value(r, 0, PS_STATUS_ANSWER, e);
 }
 
@@ -406,6 +422,16 @@ static int answer_hello(struct receiver *r, const struct hello *theirs, enum hel
 	return answer(r, bytes, sizeof(bytes), e);
 }
 
+/* Until then a sender has little time: whoever says nothing shall not keep others out. */
+static void begin(struct receiver *r)
+{
+	if (r->begun)
+		return;
+	r->begun = true;
+	r->in.deadline_us = r->deadline_us;
+	tell_server(r, LINE_BEGUN);
+}
+
 static int become_native(struct receiver *r, struct err *e)
 {
 	const uint8_t *bytes;
@@ -414,6 +440,7 @@ static int become_native(struct receiver *r, struct err *e)
 
 	if (rc < 0)
 		return input_failed(r, rc == -ENODATA ? -EPIPE : rc, e);
+	begin(r);
 	rc = hello_decode(bytes, &h);
 	if (rc == -EPROTONOSUPPORT)
 		(void)answer_hello(r, &h, HELLO_BAD_VERSION, e);
@@ -442,7 +469,10 @@ static int look_for_hello(struct receiver *r, struct err *e)
 	rc = ps_input_peek(&r->in, PS_HEADER_MIN, &bytes);
 	if (rc < 0)
 		return input_failed(r, rc, e);
-	return hello_begins(bytes) ? become_native(r, e) : 0;
+	if (hello_begins(bytes))
+		return become_native(r, e);
+	begin(r);
+	return 0;
 }
 
 static int next_command(struct receiver *r, struct ps_command *c, struct err *e)
@@ -474,11 +504,13 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 	       struct err *e)
 {
 	struct receiver r = { .fd = fd, .inherited = inherited, .sink = sink, .config = c, .report = report };
-	uint64_t start = clock_us();
+	uint64_t start = clock_us(), handshake = c->limits.handshake_ms ? start + c->limits.handshake_ms * 1000 : 0;
 	int rc;
 
+	r.deadline_us = c->limits.time_ms ? start + c->limits.time_ms * 1000 : 0;
 	*report = (struct page_server_report){ 0 };
-	rc = ps_input_begin(&r.in, fd, !inherited, c->limits.idle_ms, c->limits.time_ms ? start + c->limits.time_ms * 1000 : 0);
+	rc = ps_input_begin(&r.in, fd, !inherited, c->limits.idle_ms,
+			    handshake && (!r.deadline_us || handshake < r.deadline_us) ? handshake : r.deadline_us);
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
 	rc = serve(&r, e);

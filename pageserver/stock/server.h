@@ -20,6 +20,7 @@ struct page_server_limits {
 	uint64_t bytes;     /* of page contents */
 	uint64_t time_ms;   /* of the whole session, and for a caller that waits for one: from the listening on */
 	uint64_t idle_ms;   /* nothing came for so long */
+	uint64_t handshake_ms; /* from the connection, or TLS, to the first command or hello */
 };
 
 /* What a session did; also valid, as far as it came, after a failure. */
@@ -44,9 +45,7 @@ struct page_server_config {
 	struct page_server_limits limits;
 	struct tls_gate *tls;  /* borrowed; the sender must speak TLS then, as criu does. NULL: it must not. Not on an inherited socket */
 	const char *tls_name;  /* that its certificate must bear, unless the gate's config says otherwise; NULL: any that the authority signed */
-	/* Told when the set is published, before the sender is; NULL: nobody. */
-	void (*published)(void *arg, const struct page_server_report *r);
-	void *arg;
+	const int *line;    /* to the server whose session this is (line.h), which is told what happens before the sender is; NULL: nobody */
 	struct ps_meter *meter; /* borrowed; NULL: nobody counts */
 };
 

@@ -14,6 +14,7 @@
 
 #include "pageserver/images/aside.h"
 #include "pageserver/stock/lazy_images.h"
+#include "pageserver/stock/line.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/cleanup.h"
@@ -28,21 +29,12 @@ struct session {
 	uint64_t number;
 	char peer[SESSION_PEER_MAX];
 	char *path; /* owned */
-	int line;   /* from its process, which says there when its set is published; -1: closed */
-	bool published;
+	int line;   /* from its process (line.h); -1: closed */
+	bool begun, published;
 	struct session_row *row; /* NULL: none was free */
 };
 
 /* --- one ------------------------------------------------------------------------------------------------------------------------ */
-
-static void say_published(void *arg, const struct page_server_report *r)
-{
-	int line = *(const int *)arg;
-
-	(void)r;
-	if (line >= 0 && write(line, "", 1) < 0)
-		log_event(LOG_WARN, "session-line", "errno=%d", errno);
-}
 
 static void log_report(enum log_level level, const char *event, const struct page_server_report *r, const char *reason)
 {
@@ -55,8 +47,9 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 {
 	const struct page_server_options *o = s->options;
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable, .flat = o->flat,
-					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms },
-					.tls = s->tls, .tls_name = o->tls_name, .published = say_published, .arg = &line, .meter = meter };
+					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms,
+						    .handshake_ms = o->handshake_timeout_ms },
+					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter };
 	struct page_server_report r = { 0 };
 	char peer[SOCK_NAME_MAX];
 
@@ -155,13 +148,14 @@ static void close_in_child(const struct sessions *s)
 			close(s->session[i].line);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_IGN); /* a server that was killed reads our line no more */
 }
 
-static enum stock_outcome run_lazy(const struct sessions *s, int fd, struct err *e)
+/* A client asks when a page is missed, which may be never. */
+static enum stock_outcome run_lazy(const struct sessions *s, int fd, int line, struct err *e)
 {
 	bool let_in;
 
+	line_say(line, LINE_BEGUN);
 	return lazy_session_run(s, fd, &let_in, e) == 0 ? STOCK_PUBLISHED : let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
 }
 
@@ -176,7 +170,7 @@ static _Noreturn void session_process(const struct sessions *s, int fd, struct s
 	close_in_child(s);
 	snprintf(role, sizeof(role), "session %" PRIu64, s->number);
 	log_set_role(role);
-	how = s->options->lazy_pages ? run_lazy(s, fd, &e) : stock_session_run(s, fd, d, parent, line, &meter, &e);
+	how = s->options->lazy_pages ? run_lazy(s, fd, line, &e) : stock_session_run(s, fd, d, parent, line, &meter, &e);
 	session_dir_close(d, how != STOCK_PUBLISHED);
 	_exit(how == STOCK_PUBLISHED ? 0 : (e.kind ? (int)e.kind : ERR_INTERNAL) | (how == STOCK_KEPT_OUT ? KEPT_OUT : 0));
 }
@@ -197,9 +191,10 @@ static int fork_session(struct sessions *s, struct session *place, int fd, struc
 	char path[PATH_MAX];
 	const char *parent = parent_of(s, place->peer, path);
 	int line[2];
+	int rc = line_pair(line);
 
-	if (pipe2(line, O_CLOEXEC | O_NONBLOCK) < 0)
-		return err_sys(e, "a pipe to a session");
+	if (rc < 0)
+		return err_set(e, ERR_SYSTEM, -rc, "a line to a session");
 	place->path = strdup(d->path);
 	place->pid = place->path ? fork() : -1;
 	if (place->pid == 0)
@@ -252,20 +247,30 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 	}
 	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
 	metrics_set(s->metrics, METRIC_PS_RUNNING, ++s->running);
+	s->silent++;
 	return 0;
+}
+
+static void begun(struct sessions *s, struct session *from)
+{
+	s->silent -= !from->begun;
+	from->begun = true;
 }
 
 static void hear(struct sessions *s, struct session *from)
 {
-	char byte;
-	ssize_t n = read(from->line, &byte, 1);
+	enum line_word word;
+	int rc;
 
-	if (n > 0) {
+	while ((rc = line_hear(from->line, &word)) > 0) {
+		begun(s, from);
+		if (word != LINE_PUBLISHED)
+			continue;
 		from->published = true;
 		chains_set(&s->chains, from->peer, from->path);
-	} else if (n == 0 || errno != EAGAIN) {
-		close(steal_fd(&from->line));
 	}
+	if (rc < 0)
+		close(steal_fd(&from->line));
 }
 
 /* The others are looked at first: a sender comes back only after its last session said that it is published, so where its connection shows, the
@@ -314,6 +319,7 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 	}
 	if (dead->line >= 0)
 		hear(s, dead);
+	begun(s, dead);
 	if (!dead->published && !kept_out(status))
 		chains_forget(&s->chains, dead->peer);
 	if (dead->line >= 0)

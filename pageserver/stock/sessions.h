@@ -29,7 +29,7 @@ struct sessions {
 	struct metrics *metrics;                   /* borrowed; NULL: nobody counts */
 	uint64_t number;                           /* of the latest */
 	struct session *session;                   /* a table with free places */
-	size_t places, running;
+	size_t places, running, silent;            /* silent: of those that run, whose sender has not said what it wants */
 	struct pollfd *polled;                     /* those of the caller, then a line to each session */
 	struct chains chains;
 };
@@ -47,7 +47,7 @@ void sessions_finish(struct sessions *s);
 
 /* A sender that was not let in had no session: it is no news of whoever else has its address. */
 enum stock_outcome { STOCK_PUBLISHED, STOCK_FAILED, STOCK_KEPT_OUT };
-/* One, here: serves the sender at the other end of fd into d. line: gets a byte when the set is published, before the sender knows; -1 none. meter:
+/* One, here: serves the sender at the other end of fd into d. line: to the server (line.h); -1 none. meter:
  * may be NULL. Of s the options and the gate. e: set unless published. */
 enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
 				      struct ps_meter *meter, struct err *e);

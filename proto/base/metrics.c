@@ -31,7 +31,8 @@ static const char *limit_name(unsigned label)
 {
 	static const char *const names[LIMITS] = {
 		[LIMIT_SESSIONS] = "max-sessions",    [LIMIT_SESSION_BYTES] = "session-bytes", [LIMIT_SESSION_TIME] = "session-time",
-		[LIMIT_IDLE] = "idle-timeout",        [LIMIT_MEMORY] = "max-memory",
+		[LIMIT_IDLE] = "idle-timeout",        [LIMIT_MEMORY] = "max-memory",  [LIMIT_HANDSHAKE] = "handshake-timeout",
+		[LIMIT_HANDSHAKES] = "max-handshakes",
 	};
 
 	return names[label];

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Who connects to the page server and says nothing is dropped in a time of its own, and only so many of them are let in at once: they use up neither processes nor
+# directories. Both are named in the log and counted; who has said something is as patient a session as ever.
+. "$(dirname "$0")/../lib/page_server.sh"
+server_start --metrics "unix:$T/m" --max-handshakes 3 --handshake-timeout 0 --idle-timeout 0
+sender << 'PY'
+import time
+from prometheus import metrics
+where = "unix:" + os.environ["T"] + "/m"
+ps = "dray_page_server_"
+
+
+def await_metric(name, value):
+    end = time.monotonic() + 60
+    while metrics(where)[name] != value:
+        assert time.monotonic() < end, (name, value, metrics(where)[name])
+        time.sleep(0.02)
+
+
+silent = [Sender(os.environ["PORT"]) for _ in range(3)]
+await_metric(ps + "sessions_running", 3)
+assert Sender(os.environ["PORT"]).dropped()
+await_metric('dray_limits_hit_total{limit="max-handshakes"}', 1)
+assert metrics(where)[ps + 'sessions_refused_total{kind="limit"}'] == 1
+silent[1].open(7)
+other = Sender(os.environ["PORT"]) # there is a place again
+other.open(8)
+last = Sender(os.environ["PORT"])
+await_metric(ps + "sessions_running", 5)
+assert Sender(os.environ["PORT"]).dropped()
+silent[0].s.close() # a place for each that goes, too
+await_metric(ps + "sessions_running", 4)
+late = Sender(os.environ["PORT"])
+late.open(9)
+for s in (silent[1], other, late):
+    s.pages(0x1000, page(1))
+    assert s.close() == 0
+PY
+await 20 grep -q 'session-refused .*3 that came before have said nothing yet (--max-handshakes)' "$T/log"
+server_stop
+rm -r "$IMAGES"
+mkdir "$IMAGES"
+
+server_start --metrics "unix:$T/m2" --handshake-timeout 300ms --idle-timeout 0
+sender << 'PY'
+from prometheus import metrics
+where = "unix:" + os.environ["T"] + "/m2"
+while True: # on a slow machine it may be late itself
+    try:
+        good = Sender(os.environ["PORT"])
+        good.open(7)
+        break
+    except (ConnectionError, EOFError):
+        pass
+before = metrics(where)['dray_limits_hit_total{limit="handshake-timeout"}']
+assert Sender(os.environ["PORT"]).dropped()
+few = Sender(os.environ["PORT"])
+few.s.sendall(b"\4\0\0")
+assert few.dropped()
+assert metrics(where)['dray_limits_hit_total{limit="handshake-timeout"}'] == before + 2
+good.pages(0x1000, page(1)) # has been silent for longer by now
+assert good.close() == 0
+PY
+await 20 grep -q 'session-failed .*asked for nothing within 300 ms (--handshake-timeout)' "$T/log"
+alone() { [ "$(ls "$IMAGES" | wc -l)" = 1 ]; }
+await 20 alone
+server_stop
