@@ -65,6 +65,7 @@ void criu_command_finish(struct criu_command *c)
 	free(c->feature);
 	free(c->engine);
 	free(c->criu);
+	free(c->ps_protocol);
 	if (c->opts)
 		criu_opts__free_unpacked(c->opts, NULL);
 	*c = (struct criu_command){ .opts = NULL };

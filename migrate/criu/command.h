@@ -33,7 +33,7 @@ struct criu_command {
 	CriuOpts *opts;         /* images_dir_fd and work_dir_fd unset; exec_cmd holds what stands behind -- */
 	bool help, version;
 	/* of criu_own_options */
-	char *work_dir, *pidfile, *address, *feature, *engine, *criu;
+	char *work_dir, *pidfile, *address, *feature, *engine, *criu, *ps_protocol;
 	int port, ps_socket, status_fd, ps_layout; /* -1: not given */
 	bool detach, page_server, check_all, no_default_config;
 	struct criu_list scripts, close_fds, ignored;

@@ -32,8 +32,12 @@ const struct criu_own_option criu_own_options[] = {
 	{ "port", 0, "PORT", D | P | S | LAZY, CRIU_NUMBER, FIELD(port), RPC_WORKS, "Of the page server." },
 	{ "ps-socket", 0, "FD", D | P | S | LAZY, CRIU_NUMBER, FIELD(ps_socket), RPC_WORKS,
 	  "A connected socket to or from the page server, instead of --address and --port." },
-	{ "ps-layout", 0, "24|32", LAZY, CRIU_NUMBER, FIELD(ps_layout), RPC_WORKS,
-	  "Bytes of a header of who has the pages: 24 up to criu 4.1 (the default), 32 from 4.2 on. Drayage takes either." },
+	{ "ps-protocol", 0, "auto|stock|native", D | P | SWRK, CRIU_STRING, FIELD(ps_protocol), RPC_WORKS,
+	  "How a page server is spoken to: as Drayage speaks where it is one of ours, else as criu (auto, the default); as criu whatever it is (stock); as "
+	  "Drayage or not at all (native)." },
+	{ "ps-layout", 0, "24|32", D | P | SWRK | LAZY, CRIU_NUMBER, FIELD(ps_layout), RPC_WORKS,
+	  "Bytes of a header of the page server, or of who has the pages: 24 up to criu 4.1, 32 from 4.2 on; Drayage takes either. A dump that is not told "
+	  "asks the server, lazy-pages takes it for 24." },
 	{ "status-fd", 0, "FD", S | SERVICE | LAZY, CRIU_NUMBER, FIELD(status_fd), RPC_WORKS, "Gets a NUL byte, and is closed, once the socket listens." },
 	{ "feature", 0, "NAME", C, CRIU_STRING, FIELD(feature), RPC_WORKS, "Checks this one alone. The name list lists them." },
 	{ "all", 0, NULL, C, CRIU_FLAG, FIELD(check_all), RPC_WORKS, "Checks also what only some trees need." },

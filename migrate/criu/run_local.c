@@ -137,12 +137,14 @@ static int connect_source(struct pages_source *s, const struct criu_command *c, 
 
 int criu_run_lazy_pages(struct criu_call *c, struct err *e)
 {
-	int layout = c->command.ps_layout < 0 ? PS_LAYOUT_24 : c->command.ps_layout, rc;
-	struct lazy_daemon_config d = { .images_dir = c->images, .work_dir = c->work, .layout = (enum ps_layout)layout, .ready = tell_status, .arg = c };
+	struct lazy_daemon_config d = { .images_dir = c->images, .work_dir = c->work, .ready = tell_status, .arg = c };
 	struct pages_source s = { .fd = -1, .link = TLS_LINK_NONE };
+	struct ps_choice choice;
+	int rc;
 
-	if (layout != PS_LAYOUT_24 && layout != PS_LAYOUT_32)
-		return err_set(e, ERR_USAGE, 0, "--ps-layout is 24 or 32, not %d", layout);
+	if (ps_choice_parse(NULL, c->command.ps_layout, &choice, e) < 0)
+		return -1;
+	d.layout = choice.layout == PS_LAYOUT_UNKNOWN ? PS_LAYOUT_24 : choice.layout;
 	rc = connect_source(&s, &c->command, e);
 	d.page_server = s.fd;
 	d.tls = s.gate ? &s.link : NULL;

@@ -448,16 +448,20 @@ static int become_native(struct ps_sink *s, enum compress_mode mode, struct err 
 }
 
 /* A server whose layout was told is stock as far as anybody knows. */
-static int find_out(struct ps_sink *s, enum compress_mode mode, struct err *e)
+static int find_out(struct ps_sink *s, enum ps_protocol protocol, enum compress_mode mode, struct err *e)
 {
 	if (s->layout != PS_LAYOUT_UNKNOWN)
 		return 0;
 	if (probe(s, e) < 0)
 		return err_wrap(e, "ask the page server for its layout");
-	return s->ours && s->features & PS_FEATURE_NATIVE ? become_native(s, mode, e) : 0;
+	if (protocol == PS_STOCK)
+		return 0;
+	if (s->ours && s->features & PS_FEATURE_NATIVE)
+		return become_native(s, mode, e);
+	return protocol == PS_AUTO ? 0 : err_set(e, ERR_UNSUPPORTED, 0, "it speaks criu's protocol alone, which --ps-protocol native does not allow");
 }
 
-static struct page_sink *create(int fd, bool inherited, bool cut, enum ps_layout layout, enum compress_mode mode, struct err *e)
+struct page_sink *ps_sink_open(const struct ps_sink_config *c, struct err *e)
 {
 	struct sock_tuning tuning = { .congestion = "auto", .dead_after_ms = STATUS_MS };
 	struct ps_sink *s = calloc(1, sizeof(*s));
@@ -466,10 +470,10 @@ static struct page_sink *create(int fd, bool inherited, bool cut, enum ps_layout
 		err_sys(e, "memory for a page sink");
 		return NULL;
 	}
-	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = fd, .inherited = inherited, .cut = cut, .layout = layout };
-	if (!inherited && !cut)
-		sock_tune(fd, &tuning, e);
-	if (find_out(s, mode, e) == 0)
+	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = c->fd, .inherited = c->inherited, .cut = c->cut, .layout = c->choice.layout };
+	if (!c->inherited && !c->cut)
+		sock_tune(c->fd, &tuning, e);
+	if (find_out(s, c->choice.protocol, c->mode, e) == 0)
 		return &s->sink;
 	free(s);
 	return NULL;
@@ -477,12 +481,31 @@ static struct page_sink *create(int fd, bool inherited, bool cut, enum ps_layout
 
 struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e)
 {
-	return create(fd, inherited, false, layout, mode, e);
+	const struct ps_sink_config c = { .fd = fd, .inherited = inherited, .choice.layout = layout, .mode = mode };
+
+	return ps_sink_open(&c, e);
 }
 
-struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, enum compress_mode mode, struct err *e)
+static int protocol_parse(const char *text, enum ps_protocol *p, struct err *e)
 {
-	return create(fd, false, true, layout, mode, e);
+	static const char *const names[] = { [PS_AUTO] = "auto", [PS_STOCK] = "stock", [PS_NATIVE] = "native" };
+
+	for (*p = PS_AUTO; text && strcmp(text, names[*p]) != 0; ++*p)
+		if (*p == PS_NATIVE)
+			return err_set(e, ERR_USAGE, 0, "--ps-protocol is auto, stock or native, not \"%.40s\"", text);
+	return 0;
+}
+
+int ps_choice_parse(const char *protocol, int layout, struct ps_choice *c, struct err *e)
+{
+	*c = (struct ps_choice){ .layout = layout < 0 ? PS_LAYOUT_UNKNOWN : (enum ps_layout)layout };
+	if (protocol_parse(protocol, &c->protocol, e) < 0)
+		return -1;
+	if (layout >= 0 && layout != PS_LAYOUT_24 && layout != PS_LAYOUT_32)
+		return err_set(e, ERR_USAGE, 0, "--ps-layout is 24 or 32, not %d", layout);
+	if (layout >= 0 && c->protocol == PS_NATIVE)
+		return err_set(e, ERR_USAGE, 0, "--ps-layout is of criu's protocol, which --ps-protocol native does not allow");
+	return 0;
 }
 
 enum ps_layout ps_sink_layout(const struct page_sink *s)

@@ -19,13 +19,26 @@
 /* Connects to a server. address: a name or an address, without a port. The descriptor is the caller's. */
 int ps_connect(const char *address, uint16_t port, struct err *e);
 
-/* fd: borrowed, must outlive the sink. inherited: it goes on to serve somebody else, who finds it where the session ends; else its sending side
- * is shut when the sink is finished. layout: PS_LAYOUT_UNKNOWN asks, and goes over to a native session where the server has them: zero pages not
- * sent, the others compressed as `mode` says. NULL with e set. */
+enum ps_protocol { PS_AUTO, PS_STOCK, PS_NATIVE };
+/* How the user wants a server spoken to. */
+struct ps_choice {
+	enum ps_protocol protocol; /* PS_AUTO: natively where it can; PS_NATIVE: or not at all */
+	enum ps_layout layout;     /* of criu's protocol; PS_LAYOUT_UNKNOWN: it is asked. Else it is not, and is stock as far as anybody knows */
+};
+/* protocol: auto, stock, native; layout: 24, 32. NULL, or below 0: not said. */
+int ps_choice_parse(const char *protocol, int layout, struct ps_choice *c, struct err *e);
+
+struct ps_sink_config {
+	int fd;         /* borrowed, must outlive the sink */
+	bool inherited; /* it goes on to serve somebody else, who finds it where the session ends; else its sending side is shut when the sink is finished */
+	bool cut;       /* it is of a TLS link whose records are cut by its user (tls_relay.h): a stock server can read a header, and pages, only where records
+			   begin with them, and none has both. In a native session no more is cut */
+	struct ps_choice choice;
+	enum compress_mode mode; /* in a native session, which also sends no pages of zeros */
+};
+struct page_sink *ps_sink_open(const struct ps_sink_config *c, struct err *e); /* NULL with e set */
+/* The same with nothing special. */
 struct page_sink *ps_sink_create(int fd, bool inherited, enum ps_layout layout, enum compress_mode mode, struct err *e);
-/* The same, where fd is of a TLS link whose records are cut by its user (tls_relay.h): a stock server can read a header, and pages, only where
- * records begin with them, and none has both. In a native session no more is cut. */
-struct page_sink *ps_sink_create_cut(int fd, enum ps_layout layout, enum compress_mode mode, struct err *e);
 
 /* How long a server may take over the status of a set of so many pages, its parents' too (--flat). One that says that it lives is waited for as long as it
  * does: this is the time between two of its words then. */

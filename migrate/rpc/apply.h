@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "migrate/criu/command.h"
+#include "migrate/pagesink/ps_sink.h"
 #include "migrate/restore/restore.h"
 #include "migrate/rpc/options.h"
 #include "migrate/rpc/peer.h"
@@ -28,6 +29,8 @@ struct rpc_applied {
 	struct restore_inherit *inherit; /* owned with the descriptors in it */
 	size_t inherits;
 	int ps_fd;            /* ps.fd, owned; -1 */
+	bool has_choice;      /* the configuration file has one: */
+	struct ps_choice choice;
 	struct criu_list scripts; /* action scripts of the configuration file, owned */
 	int own_stderr;       /* what standard error was before the log file took its place; -1 */
 	enum log_level own_level;

@@ -82,10 +82,12 @@ static int shake_hands(const struct rpc_applied *a, struct elsewhere *x, struct 
 
 static int make_sink(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
-	if (!a->opts->tls)
-		x->sink = ps_sink_create(x->fd, x->inherited, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, e);
-	else if (shake_hands(a, x, e) == 0)
-		x->sink = ps_sink_create_cut(x->fd, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, e);
+	struct ps_sink_config c = { .inherited = x->inherited, .cut = a->opts->tls, .choice = a->choice, .mode = COMPRESS_AUTO };
+
+	if (a->opts->tls && shake_hands(a, x, e) < 0)
+		return explained(x, e);
+	c.fd = x->fd;
+	x->sink = ps_sink_open(&c, e);
 	return x->sink ? 0 : explained(x, e);
 }
 

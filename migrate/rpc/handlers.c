@@ -125,6 +125,8 @@ static int apply(struct rpc_call *c, struct err *e)
 	c->has_opts = true;
 	rc = rpc_options_apply(all, rpc_request_op(c->req), &c->w->peer, &c->opts, e);
 	criu_opts__free_unpacked(all, NULL);
+	if (!c->opts.has_choice)
+		c->opts.choice = c->w->config->choice;
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 
 #include "migrate/criu/action_script.h"
 #include "migrate/criu/stock_criu.h"
+#include "migrate/pagesink/ps_sink.h"
 #include "migrate/rpc/options.h"
 #include "migrate/rpc/peer.h"
 
@@ -23,6 +24,7 @@ struct rpc_worker_config {
 	int ack_timeout_ms;   /* for the acknowledgement of a notification; -1: none */
 	struct action_scripts scripts; /* run at the moments of every request; borrowed */
 	struct engine_choice engine;
+	struct ps_choice choice; /* of page servers that requests send to, unless their configuration file says otherwise */
 	char *const *criu_argv; /* what criu is started with in our place, ends with NULL; NULL: "criu swrk SOCK" */
 };
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Our dump goes over to a native session by itself, on the port where stock senders of both layouts are in the middle of theirs: it restores from what
+# Our dump goes over to a native session by itself, unless it is told to speak as criu does, on the port where stock senders of both layouts are in the middle of theirs: it restores from what
 # the server published and its memory is right; the others get what they sent.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -41,13 +41,17 @@ PYTHONPATH=tests/lib PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$T/sender.py" "
 subjects+=("$senders")
 await 60 test -e "$T/begun"
 
-criu dump -t "$subject" -D "$T/img" --page-server --address 127.0.0.1 --port "$port" || fail "dump: $(cat "$T/server.log")"
+mkdir "$T/stock"
+fails 1 'auto, stock or native' criu pre-dump -t "$subject" -D "$T/stock" --page-server --address 127.0.0.1 --port "$port" --ps-protocol fast
+criu pre-dump -t "$subject" -D "$T/stock" --page-server --address 127.0.0.1 --port "$port" --ps-protocol stock || fail "as criu: $(cat "$T/server.log")"
+await 20 grep -q 'session 3.*published .*native=0' "$T/server.log"
+criu dump -t "$subject" -D "$T/img" --page-server --address 127.0.0.1 --port "$port" --ps-protocol native || fail "dump: $(cat "$T/server.log")"
 ended
 echo > "$T/go"
 wait "$senders" || fail "a stock sender beside it"
 await 20 grep -q 'published .*native=1' "$T/server.log"
-both_stock() { [ "$(grep -c 'published .*native=0' "$T/server.log")" = 2 ]; }
+both_stock() { [ "$(grep -c 'published .*native=0' "$T/server.log")" = 3 ]; }
 await 20 both_stock
-cp "$T"/sets/3/* "$T/img"
+cp "$T"/sets/4/* "$T/img"
 criu restore -d -D "$T/img" || fail "restore"
 workload_right

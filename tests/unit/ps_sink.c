@@ -214,11 +214,13 @@ static void *our_server(void *arg)
 	return NULL;
 }
 
+/* As it is wished: natively, or as criu's. */
 static void our_server_is_recognised(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < 2; i++) {
-		struct ours server = { .inherited = i };
+	for (unsigned i = 0; i < 4; i++) {
+		struct ours server = { .inherited = i & 1 };
+		struct ps_sink_config config = { .inherited = i & 1, .choice.protocol = i & 2 ? PS_STOCK : PS_NATIVE };
 		struct page_sink *s;
 		pthread_t thread;
 		uint32_t features;
@@ -228,7 +230,8 @@ static void our_server_is_recognised(void **state)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 		server.fd = pair[0];
 		assert_int_equal(pthread_create(&thread, NULL, our_server, &server), 0);
-		s = ps_sink_create(pair[1], server.inherited, PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, &e);
+		config.fd = pair[1];
+		s = ps_sink_open(&config, &e);
 		assert_non_null(s);
 		assert_true(ps_sink_is_ours(s, &features));
 		send_session(s, false);
@@ -237,9 +240,43 @@ static void our_server_is_recognised(void **state)
 		close(pair[1]);
 		pthread_join(thread, NULL);
 		assert_int_equal(server.rc, 0);
+		assert_true(server.report.native == !(i & 2));
 		assert_true(server.report.pages == 4 && server.report.in_parent == 5 && server.report.maps == 2);
 		close(pair[0]);
 	}
+}
+
+static void a_stock_server_is_not_enough_where_ours_is_wanted(void **state)
+{
+	struct ps_sink_config config = { .choice.protocol = PS_NATIVE };
+	struct stock server;
+	struct err e;
+
+	(void)state;
+	config.fd = stock_start(&server, PS_LAYOUT_24);
+	stock_go(&server);
+	assert_null(ps_sink_open(&config, &e));
+	assert_int_equal(e.kind, ERR_UNSUPPORTED);
+	assert_non_null(strstr(e.text, "--ps-protocol native"));
+	stock_end(&server, config.fd);
+}
+
+static void choices_are_read(void **state)
+{
+	struct ps_choice c;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(ps_choice_parse(NULL, -1, &c, &e), 0);
+	assert_true(c.protocol == PS_AUTO && c.layout == PS_LAYOUT_UNKNOWN);
+	assert_int_equal(ps_choice_parse("stock", 24, &c, &e), 0);
+	assert_true(c.protocol == PS_STOCK && c.layout == PS_LAYOUT_24);
+	assert_int_equal(ps_choice_parse("native", -1, &c, &e), 0);
+	assert_int_equal(c.protocol, PS_NATIVE);
+	assert_int_equal(ps_choice_parse("nativ", -1, &c, &e), -1);
+	assert_int_equal(ps_choice_parse("native", 32, &c, &e), -1);
+	assert_int_equal(ps_choice_parse("auto", 30, &c, &e), -1);
+	assert_int_equal(e.kind, ERR_USAGE);
 }
 
 static void a_status_is_not_overlooked(void **state)
@@ -360,6 +397,7 @@ static void *pass_answers(void *arg)
 static void session_in_records(enum ps_layout layout)
 {
 	static const char many[37 * 4096] = { 2 };
+	struct ps_sink_config config = { .cut = true, .mode = COMPRESS_AUTO };
 	struct records r = { .layout = layout };
 	pthread_t there, back;
 	struct page_sink *s;
@@ -373,7 +411,8 @@ static void session_in_records(enum ps_layout layout)
 	stock_go(&server);
 	assert_int_equal(pthread_create(&there, NULL, take_records, &r), 0);
 	assert_int_equal(pthread_create(&back, NULL, pass_answers, &r), 0);
-	s = ps_sink_create_cut(pair[1], PS_LAYOUT_UNKNOWN, COMPRESS_AUTO, &e);
+	config.fd = pair[1];
+	s = ps_sink_open(&config, &e);
 	assert_non_null(s);
 	assert_int_equal(ps_sink_layout(s), layout);
 	send_session(s, false);
@@ -416,6 +455,8 @@ int main(void)
 		cmocka_unit_test(stock_servers_are_told_apart),
 		cmocka_unit_test(the_probe_does_nothing),
 		cmocka_unit_test(our_server_is_recognised),
+		cmocka_unit_test(a_stock_server_is_not_enough_where_ours_is_wanted),
+		cmocka_unit_test(choices_are_read),
 		cmocka_unit_test(a_status_is_not_overlooked),
 		cmocka_unit_test(a_server_that_leaves_is_no_signal),
 		cmocka_unit_test(what_is_no_page_server_is_refused),
