@@ -202,13 +202,11 @@ static int receive_all(struct late_session *s, struct late_conn *c, struct err *
 	return rc < 0 ? -1 : 0;
 }
 
-size_t late_session_poll(const struct late_session *s, struct pollfd *p)
+void late_session_poll(const struct late_session *s, struct pollfd p[LATE_POLL])
 {
-	size_t n = late_poll(s->late, p);
-
+	p[0] = (struct pollfd){ .fd = late_fd(s->late), .events = POLLIN };
 	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
-		p[n++] = (struct pollfd){ .fd = s->conn[i].fd, .events = POLLIN };
-	return n;
+		p[1 + i] = (struct pollfd){ .fd = s->conn[i].fd, .events = POLLIN };
 }
 
 /* Faults first: who waits for a page that has just come need not be asked about. */

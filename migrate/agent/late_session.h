@@ -16,7 +16,7 @@
 #include "pageserver/late/late_memory.h"
 #include "state.pb-c.h"
 
-enum { LATE_POLL_MAX = LATE_PROCESSES_MAX + LATE_CONNECTIONS };
+enum { LATE_POLL = 1 + LATE_CONNECTIONS };
 
 struct late_session;
 
@@ -31,8 +31,7 @@ void late_session_connect(struct late_session *s, enum late_connection which, in
 int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, const struct freezer *freezer, struct err *e);
 
 uint64_t late_session_missing(const struct late_session *s);
-/* Entries for a poll, up to LATE_POLL_MAX. Returns how many were written. */
-size_t late_session_poll(const struct late_session *s, struct pollfd *p);
+void late_session_poll(const struct late_session *s, struct pollfd p[LATE_POLL]); /* what to poll */
 /* Takes what is there. -1: the process can't be given its pages. */
 int late_session_serve(struct late_session *s, struct err *e);
 /* Says to the source that every page is there, and releases the guard. */

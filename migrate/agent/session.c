@@ -100,15 +100,18 @@ static int serve_line(struct session *s)
 
 static int serve_one(struct session *s)
 {
-	struct pollfd p[2 + LATE_POLL_MAX] = { { .fd = s->control, .events = POLLIN }, { .fd = s->agent, .events = POLLIN } };
-	size_t count = 2 + (s->state == LATE_PAGES ? late_session_poll(s->late, p + 2) : 0);
-	int n = poll(p, count, idle_limit_ms(s));
+	struct pollfd p[2 + LATE_POLL] = { { .fd = s->control, .events = POLLIN }, { .fd = s->agent, .events = POLLIN } };
+	bool late = s->state == LATE_PAGES;
+	int n;
 
+	if (late)
+		late_session_poll(s->late, p + 2);
+	n = poll(p, late ? 2 + LATE_POLL : 2, idle_limit_ms(s));
 	if (n < 0)
 		return errno == EINTR ? 0 : err_sys(&s->err, "poll");
 	if (n == 0)
 		return err_set(&s->err, ERR_TIMEOUT, 0, "nothing heard from the source in state %s", session_state_name(s));
-	if (s->state == LATE_PAGES && session_serve_late(s) < 0)
+	if (late && session_serve_late(s) < 0)
 		return -1;
 	if (p[1].revents) /* first all that is there: streams that the source's next message relies on */
 		return serve_line(s);

@@ -311,7 +311,7 @@ static size_t fill_poll(const struct lazy_daemon *d, struct pollfd *p)
 	p[n++] = (struct pollfd){ .fd = d->restore, .events = POLLIN };
 	p[n++] = (struct pollfd){ .fd = d->lost ? -1 : d->c->page_server, .events = POLLIN };
 	for (size_t i = 0; i < d->tasks; i++)
-		n += late_poll(d->task[i].late, p + n);
+		p[n++] = (struct pollfd){ .fd = late_fd(d->task[i].late), .events = POLLIN };
 	return n;
 }
 
@@ -345,7 +345,7 @@ static int step(struct lazy_daemon *d, struct pollfd *p, struct err *e)
 
 static int serve(struct lazy_daemon *d, struct err *e)
 {
-	cleanup_free struct pollfd *p = calloc(3 + (size_t)TASKS_MAX * LATE_PROCESSES_MAX, sizeof(*p));
+	cleanup_free struct pollfd *p = calloc(3 + (size_t)TASKS_MAX, sizeof(*p));
 	struct err why = { 0 };
 
 	if (!p)

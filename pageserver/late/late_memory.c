@@ -6,46 +6,97 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "pageserver/late/late_map.h"
 #include "proto/base/log.h"
 
 #define FEATURES (UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP)
-enum { GAP_MAX_PAGES = 1 << 14 /* 64 MiB: a wider gap in what is missing is not worth bits of its own */ };
+enum { GAP_MAX_PAGES = 1 << 14 /* 64 MiB: a wider gap in what is missing is not worth bits of its own */,
+       READY_MAX = 64, LOOK_FROM = 64 /* children, before it is looked which of them are over */ };
 
-/* One address space. */
+/* One address space. A child's that needs nobody any more has no uffd (-1), and goes when nobody is going through the list. */
 struct late_process {
 	int uffd;
 	struct late_map map;
 };
 struct late {
-	struct late_process process[LATE_PROCESSES_MAX]; /* the first is the one that moved, the others its children */
-	size_t count;
+	struct late_process **process; /* owned; the first is the one that moved, the others its children */
+	size_t count, capacity;
+	size_t look_at; /* this many: look which are over */
+	int epoll;      /* all their descriptors */
 	late_want *want;
 	void *arg;
 };
 
-static void process_finish(struct late_process *p)
+static void process_destroy(struct late_process *p)
 {
 	late_map_finish(&p->map);
-	close(p->uffd);
+	if (p->uffd >= 0)
+		close(p->uffd);
+	free(p);
+}
+
+/* Takes uffd, also on failure. The new one is the last of the list. */
+static int add_process(struct late *l, int uffd)
+{
+	struct late_process *p = calloc(1, sizeof(*p));
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = p };
+
+	if (l->count == l->capacity) {
+		size_t more = l->capacity ? l->capacity * 2 : 16;
+		struct late_process **list = realloc(l->process, more * sizeof(*list));
+
+		if (list) {
+			l->process = list;
+			l->capacity = more;
+		}
+	}
+	if (!p || l->count == l->capacity || epoll_ctl(l->epoll, EPOLL_CTL_ADD, uffd, &ev) < 0) {
+		int rc = p && l->count < l->capacity ? -errno : -ENOMEM;
+
+		free(p);
+		close(uffd);
+		return rc;
+	}
+	p->uffd = uffd;
+	l->process[l->count++] = p;
+	return 0;
+}
+
+/* A descriptor a child that lives and misses something, however many there are. */
+static void allow_many_descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == r.rlim_max)
+		return;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
 }
 
 struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e)
 {
 	struct late *l = calloc(1, sizeof(*l));
+	int rc;
 
 	if (!l) {
 		err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
 		close(uffd);
 		return NULL;
 	}
-	l->want = want;
-	l->arg = arg;
-	l->process[l->count++].uffd = uffd;
+	*l = (struct late){ .look_at = LOOK_FROM, .want = want, .arg = arg, .epoll = epoll_create1(EPOLL_CLOEXEC) };
+	rc = add_process(l, uffd);
+	if (rc < 0) {
+		err_set(e, ERR_SYSTEM, -rc, "post-copy");
+		late_destroy(l);
+		return NULL;
+	}
+	allow_many_descriptors();
 	return l;
 }
 
@@ -85,7 +136,10 @@ void late_destroy(struct late *l)
 	if (!l)
 		return;
 	for (size_t i = 0; i < l->count; i++)
-		process_finish(&l->process[i]);
+		process_destroy(l->process[i]);
+	if (l->epoll >= 0)
+		close(l->epoll);
+	free(l->process);
 	free(l);
 }
 
@@ -93,7 +147,7 @@ void late_destroy(struct late *l)
 
 int late_expect(struct late *l, const struct page_run *runs, size_t count, struct err *e)
 {
-	struct late_map *m = &l->process[0].map;
+	struct late_map *m = &l->process[0]->map;
 
 	for (size_t i = 0, from; i < count; i++) {
 		from = i;
@@ -109,14 +163,14 @@ int late_expect(struct late *l, const struct page_run *runs, size_t count, struc
 
 int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e)
 {
-	if (late_uffd_watch(l->process[0].uffd, start, end, e) < 0)
+	if (late_uffd_watch(l->process[0]->uffd, start, end, e) < 0)
 		return -1;
 	return late_expect(l, runs, count, e);
 }
 
 void late_forget(struct late *l, uint64_t addr)
 {
-	late_map_clear(&l->process[0].map, addr, 1);
+	late_map_clear(&l->process[0]->map, addr, 1);
 }
 
 uint64_t late_missing(const struct late *l)
@@ -124,7 +178,7 @@ uint64_t late_missing(const struct late *l)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < l->count; i++)
-		n += l->process[i].map.missing;
+		n += l->process[i]->map.missing;
 	return n;
 }
 
@@ -179,7 +233,7 @@ int late_list(const struct late *l, struct run_list *out)
 	int rc = 0;
 
 	for (size_t i = 0; i < l->count && rc == 0; i++)
-		rc = append_stretches(&l->process[i].map, &v, &count, &capacity);
+		rc = append_stretches(&l->process[i]->map, &v, &count, &capacity);
 	if (rc == 0 && count > 0) {
 		qsort(v, count, sizeof(*v), by_source);
 		rc = merge(v, count, out);
@@ -190,11 +244,9 @@ int late_list(const struct late *l, struct run_list *out)
 
 /* ---- what the kernel tells ---- */
 
-size_t late_poll(const struct late *l, struct pollfd *p)
+int late_fd(const struct late *l)
 {
-	for (size_t i = 0; i < l->count; i++)
-		p[i] = (struct pollfd){ .fd = l->process[i].uffd, .events = POLLIN };
-	return l->count;
+	return l->epoll;
 }
 
 /* Absent, and the source has nothing for it: what the kernel would have given it. */
@@ -222,15 +274,9 @@ static int on_fault(struct late *l, struct late_process *p, uint64_t address)
 
 static int on_fork(struct late *l, const struct late_process *parent, int uffd)
 {
-	struct late_process *child = &l->process[l->count];
+	int rc = add_process(l, uffd);
 
-	if (l->count == LATE_PROCESSES_MAX)
-		return -EMFILE;
-	*child = (struct late_process){ .uffd = uffd };
-	if (late_map_copy(&parent->map, &child->map) < 0)
-		return -ENOMEM;
-	l->count++;
-	return 0;
+	return rc < 0 ? rc : late_map_copy(&parent->map, &l->process[l->count - 1]->map);
 }
 
 static int on_event(struct late *l, struct late_process *p, const struct uffd_msg *m)
@@ -255,59 +301,6 @@ static int on_event(struct late *l, struct late_process *p, const struct uffd_ms
 	return rc;
 }
 
-/* One process's events. */
-static int drain(struct late *l, size_t i)
-{
-	struct uffd_msg m;
-
-	for (;;) {
-		ssize_t n = read(l->process[i].uffd, &m, sizeof(m));
-		int rc;
-
-		if (n < 0)
-			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-		if (n != (ssize_t)sizeof(m))
-			return 0; /* its memory is gone */
-		rc = on_event(l, &l->process[i], &m);
-		if (rc < 0)
-			return rc;
-	}
-}
-
-/* A child that has ended misses nothing: its descriptor tells by an error that stays. */
-static void drop_ended(struct late *l)
-{
-	for (size_t i = l->count; i-- > 0;) {
-		struct pollfd p = { .fd = l->process[i].uffd, .events = POLLIN };
-
-		if (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLERR | POLLHUP)))
-			continue;
-		late_map_finish(&l->process[i].map);
-		if (i == 0)
-			continue; /* the slot stays, missing nothing */
-		process_finish(&l->process[i]);
-		l->process[i] = l->process[--l->count];
-	}
-}
-
-int late_events(struct late *l, struct err *e)
-{
-	int rc = 0;
-
-	for (size_t i = 0; i < l->count && rc == 0; i++)
-		rc = drain(l, i);
-	if (rc < 0)
-		return err_set(e, ERR_SYSTEM, -rc, "post-copy: what the process does to its memory");
-	drop_ended(l);
-	return 0;
-}
-
-void late_ask_again(const struct late *l)
-{
-	for (size_t i = 0; i < l->count; i++)
-		late_map_asked(&l->process[i].map, l->want, l->arg);
-}
-
 /* A copy from where nothing can be read changes nothing, and fails otherwise where there is no memory to copy to any more. */
 static bool has_ended(const struct late_process *p, void *unreadable)
 {
@@ -321,16 +314,105 @@ static bool has_ended(const struct late_process *p, void *unreadable)
 	return ioctl(p->uffd, UFFDIO_COPY, &copy) < 0 && errno == ESRCH;
 }
 
-void late_notice_ended(struct late *l)
+/* What the kernel wakes then finds zeros where it misses nothing, as is right. */
+static void let_go(struct late_process *p)
+{
+	late_map_finish(&p->map);
+	close(p->uffd);
+	p->uffd = -1;
+}
+
+/* Of children that miss nothing (any more), and of those that ended: no descriptor tells of an end, what is tried on it does. The first one's stays,
+ * missing nothing. Returns how many descriptors that freed. */
+static size_t let_go_of_ended(struct late *l)
 {
 	void *unreadable = mmap(NULL, DRAY_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t n = 0;
 
 	if (unreadable == MAP_FAILED)
-		return;
-	for (size_t i = 0; i < l->count; i++)
-		if (has_ended(&l->process[i], unreadable))
-			late_map_finish(&l->process[i].map);
+		return 0;
+	for (size_t i = 0; i < l->count; i++) {
+		struct late_process *p = l->process[i];
+		bool ended = p->uffd >= 0 && has_ended(p, unreadable);
+
+		if (i == 0 && ended)
+			late_map_finish(&p->map);
+		if (i == 0 || p->uffd < 0 || (p->map.missing > 0 && !ended))
+			continue;
+		let_go(p);
+		n++;
+	}
 	munmap(unreadable, DRAY_PAGE_SIZE);
+	return n;
+}
+
+/* One process's events. A child whose descriptor finds no room stays unborn until it does: the kernel keeps its event. */
+static int drain(struct late *l, struct late_process *p)
+{
+	struct uffd_msg m;
+
+	while (p->uffd >= 0) {
+		ssize_t n = read(p->uffd, &m, sizeof(m));
+		int rc = n < 0 ? -errno : 0;
+
+		if (rc == -EMFILE && let_go_of_ended(l) > 0)
+			continue;
+		if (n < 0)
+			return rc == -EAGAIN || rc == -EINTR ? 0 : rc;
+		if (n != (ssize_t)sizeof(m))
+			return 0; /* its memory is gone */
+		rc = on_event(l, p, &m);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int failed(const struct late *l, int rc, struct err *e)
+{
+	if (rc == -EMFILE)
+		return err_set(e, ERR_LIMIT, EMFILE, "post-copy: %zu processes that were forked live and miss pages", l->count - 1);
+	return err_set(e, ERR_SYSTEM, -rc, "post-copy: what the process does to its memory");
+}
+
+/* Now and then, for each look costs a call a child. */
+static void forget_children(struct late *l)
+{
+	size_t kept = 1;
+
+	if (l->count < l->look_at)
+		return;
+	let_go_of_ended(l);
+	for (size_t i = 1; i < l->count; i++) {
+		if (l->process[i]->uffd < 0)
+			process_destroy(l->process[i]);
+		else
+			l->process[kept++] = l->process[i];
+	}
+	l->count = kept;
+	l->look_at = 2 * kept > LOOK_FROM ? 2 * kept : LOOK_FROM;
+}
+
+int late_events(struct late *l, struct err *e)
+{
+	struct epoll_event ready[READY_MAX];
+	int n = epoll_wait(l->epoll, ready, READY_MAX, 0), rc = 0;
+
+	for (int i = 0; i < n && rc == 0; i++)
+		rc = drain(l, ready[i].data.ptr);
+	forget_children(l);
+	return rc < 0 ? failed(l, rc, e) : 0;
+}
+
+void late_ask_again(const struct late *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		late_map_asked(&l->process[i]->map, l->want, l->arg);
+}
+
+void late_notice_ended(struct late *l)
+{
+	let_go_of_ended(l);
 }
 
 /* ---- pages that came ---- */
@@ -356,12 +438,11 @@ static void wake(struct late_process *p, uint64_t at)
 	ioctl(p->uffd, UFFDIO_WAKE, &r);
 }
 
-static int place_stretch(struct late *l, size_t i, const struct late_stretch *s, const unsigned char *data)
+static int place_stretch(struct late *l, struct late_process *p, const struct late_stretch *s, const unsigned char *data)
 {
 	uint64_t len = pages_to_bytes(s->pages), off = 0;
 
 	while (off < len) {
-		struct late_process *p = &l->process[i];
 		uint64_t done;
 		int rc = give(p, s->at + off, len - off, data ? data + off : NULL, &done);
 
@@ -371,7 +452,9 @@ static int place_stretch(struct late *l, size_t i, const struct late_stretch *s,
 			continue;
 		if (rc == -EAGAIN) {
 			/* The process is changing its mappings and waits for us to hear of it. Afterwards the stretch may be elsewhere. */
-			return drain(l, i) < 0 ? -EIO : 1;
+			int told = drain(l, p);
+
+			return told < 0 ? told : 1;
 		}
 		if (rc == -ESRCH) { /* ended */
 			late_map_finish(&p->map);
@@ -386,13 +469,13 @@ static int place_stretch(struct late *l, size_t i, const struct late_stretch *s,
 	return 0;
 }
 
-static int place_in(struct late *l, size_t i, uint64_t addr, uint32_t pages, const unsigned char *data)
+static int place_in(struct late *l, struct late_process *p, uint64_t addr, uint32_t pages, const unsigned char *data)
 {
 	struct late_cursor c = { 0 };
 	struct late_stretch s;
 
-	while (late_map_next(&l->process[i].map, addr, pages, &c, &s)) {
-		int rc = place_stretch(l, i, &s, data ? data + (s.source - addr) : NULL);
+	while (late_map_next(&p->map, addr, pages, &c, &s)) {
+		int rc = place_stretch(l, p, &s, data ? data + (s.source - addr) : NULL);
 
 		if (rc < 0)
 			return rc;
@@ -409,7 +492,9 @@ int late_place(struct late *l, uint64_t addr, uint32_t pages, const void *data, 
 	int rc = 0;
 
 	for (size_t i = 0; i < l->count && rc == 0; i++)
-		rc = place_in(l, i, addr, pages, data);
+		rc = place_in(l, l->process[i], addr, pages, data);
+	if (rc == -EMFILE)
+		return failed(l, rc, e);
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "post-copy: put %u pages to %llx", pages, (unsigned long long)addr);
 	return 0;

@@ -5,7 +5,8 @@
  * Ranges are registered with the process's userfaultfd before it runs. From then on a thread that touches an absent page of them sleeps
  * until we give it one: the page that came from the source where one is missing, zeros where none ever was. What the process does to its
  * mappings meanwhile is followed by the kernel's events: discarded and unmapped pages are not missing any more, moved ones are missed at
- * their new address, a forked child misses what its parent did.
+ * their new address, a forked child misses what its parent did. Children cost a descriptor each while they live and miss something; the limit
+ * (RLIMIT_NOFILE) is raised to what it may be. Beyond it they can't be followed, and that is an error: ERR_LIMIT.
  *
  *   missing    asked      on their way  ->  late_place
  *   missing    not asked  pushed by the source in its own order
@@ -18,15 +19,12 @@
 #ifndef DRAY_PAGESERVER_LATE_MEMORY_H
 #define DRAY_PAGESERVER_LATE_MEMORY_H
 
-#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "proto/base/err.h"
 #include "proto/wire/runs.h"
-
-enum { LATE_PROCESSES_MAX = 64 /* the process and the children it forks before it has all its pages */ };
 
 struct late;
 
@@ -54,9 +52,9 @@ uint64_t late_missing(const struct late *l); /* pages, over all processes */
 /* Every page that the process or a child of it misses, ascending; out: zeroed. 0 or -ENOMEM. */
 int late_list(const struct late *l, struct run_list *out);
 
-/* What to poll for events: up to LATE_PROCESSES_MAX entries. Returns how many were written. */
-size_t late_poll(const struct late *l, struct pollfd *p);
-/* Reads all that is there. */
+/* A descriptor to poll: readable when there are events. Borrowed. */
+int late_fd(const struct late *l);
+/* Reads what is there, of some processes at a time. */
 int late_events(struct late *l, struct err *e);
 /* The kernel says nothing when a process ends; placing a page finds it out. Where no pages come any more, this does: it misses nothing afterwards. */
 void late_notice_ended(struct late *l);

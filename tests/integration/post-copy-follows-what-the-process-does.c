@@ -4,6 +4,7 @@
  * One thread is the process, the main thread gives pages: what is asked for, and in between one that nobody asked for. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -133,9 +134,9 @@ int main(void)
 	}
 	pthread_create(&thread, NULL, process_main, moved);
 	for (uint64_t unasked = ABSENT_FROM; !failed && (!done || late_missing(l) > 0);) {
-		struct pollfd p[LATE_PROCESSES_MAX];
+		struct pollfd p = { .fd = late_fd(l), .events = POLLIN };
 
-		poll(p, late_poll(l, p), 1);
+		poll(&p, 1, 1);
 		CHECK(late_events(l, &e) == 0);
 		while (q.count > 0)
 			give(l, (q.addr[--q.count] - name) >> DRAY_PAGE_SHIFT);
