@@ -50,27 +50,27 @@ for layout in (24, 32):
     assert good.close() == 0
     assert s.close() == 0
 assert published(os.environ["IMAGES"] + "/1", 1) == ([(0x1000, 40, 4)], page(1) * 40)
+assert kept_out("host-a")
+import time
+from prometheus import metrics
+end = time.monotonic() + 60
+while metrics("unix:" + os.environ["T"] + "/m")["dray_tls_failures_total"] != 9: # two times two other names, nobody, and plain text; and one
+    assert time.monotonic() < end
+    time.sleep(0.02)
+next_round = tls("host-b")
+assert next_round.open(1) == 1 # not broken by who was kept out
+next_round.pages(0x1000, page(3))
+assert next_round.close() == 0
 cut = tls("host-b")
 cut.open(3)
 cut.pages(0x1000, page(2))
 cut.s.close()
 PY
 await 20 grep -q 'session-failed .*name="host-b"' "$T/log"
-sender << 'PY'
-import time
-from prometheus import metrics
-end = time.monotonic() + 60
-while True:
-    failures = metrics("unix:" + os.environ["T"] + "/m")["dray_tls_failures_total"]
-    if failures == 8: # two times two other names, nobody, and plain text
-        break
-    assert time.monotonic() < end, failures
-    time.sleep(0.02)
-PY
 published_sets() { ls "$IMAGES"/*/pagemap-*.img 2> /dev/null | wc -l; }
-no_other_left() { [ "$(ls "$IMAGES" | wc -l)" = 4 ]; }
+no_other_left() { [ "$(ls "$IMAGES" | wc -l)" = 5 ]; }
 await 20 no_other_left
-[ "$(published_sets)" = 4 ] || fail "not four sets: $(ls "$IMAGES"/*)"
+[ "$(published_sets)" = 5 ] || fail "not five sets: $(ls "$IMAGES"/*)"
 for words in 'sender 127.0.0.1:[0-9]*: TLS: the certificate is of host-a, not of any that --tls-allow names' 'unable to get local issuer' \
 	'shows no certificate' 'TLS: the other side does not speak it' 'session-published .*name="host-b"' 'session-failed .*name="host-b"'; do
 	await 20 grep -q "$words" "$T/log"

@@ -397,7 +397,7 @@ static void a_session_that_breaks_off_is_not_published(void **state)
 	(void)state;
 	put_session(&said);
 	comes_of(&said, said.len, NULL);
-	for (size_t cut = 0; cut < said.len; cut += cut > 300 && cut + 1000 < said.len ? 777 : 1)
+	for (size_t cut = 0; cut < said.len; cut++)
 		comes_of(&said, cut, "the connection ended");
 }
 

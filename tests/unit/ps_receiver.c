@@ -2,6 +2,7 @@
 /* A session of the page server: what a sender says comes out in the sink, both layouts, old senders too; it is answered in the protocol's sizes,
  * published before the status and never without it; a socket that somebody else goes on to use is left where the session ends. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -332,18 +334,15 @@ static void files_that_cannot_be_made_end_the_session(void **state)
 /* Every length that a session can break off at. */
 static void breaks_off(enum ps_layout layout, bool inherited)
 {
+	static unsigned char bytes[32768];
+	struct rig r;
 	size_t whole;
 
-	for (size_t cut = 0;; cut += cut > 3000 && cut < 11000 ? 777 : 1) {
-		static unsigned char bytes[32768];
-		struct rig r, in;
-
-		rig_open(&in, layout);
-		say_session(&in, PS_CLOSE);
-		whole = (size_t)recv(in.ours, bytes, sizeof(bytes), MSG_DONTWAIT);
-		rig_close(&in);
-		if (cut >= whole)
-			break;
+	rig_open(&r, layout);
+	say_session(&r, PS_CLOSE);
+	whole = (size_t)recv(r.ours, bytes, sizeof(bytes), MSG_DONTWAIT);
+	rig_close(&r);
+	for (size_t cut = 0; cut < whole; cut++) {
 		rig_open(&r, layout);
 		say_bytes(&r, bytes, cut);
 		shutdown(r.theirs, SHUT_WR);
@@ -430,6 +429,81 @@ static void a_session_has_its_time(void **state)
 	rig_close(&r);
 }
 
+/* Ranges of a page without end, until the server has had enough; a minute is for a server that never has. */
+static void *talk_on(void *arg)
+{
+	const struct rig *r = arg;
+	struct ps_command c = { .code = PS_ADD_F, .flags = PS_PRESENT, .nr = 1, .dst = TASK };
+	unsigned char range[PS_HEADER_MAX + 4096] = { 0 };
+	time_t end = time(NULL) + 60;
+
+	for (ssize_t n = 1; n > 0 && time(NULL) < end;) {
+		c.vaddr += 4096;
+		ps_encode(r->layout, &c, range);
+		n = send(r->theirs, range, r->layout + 4096, MSG_NOSIGNAL);
+	}
+	return NULL;
+}
+
+static int count_pages(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e)
+{
+	(void)s, (void)vaddr, (void)nr, (void)flags, (void)data, (void)e;
+	return 0;
+}
+
+/* A sender that is never waited for is cut off all the same. */
+static void a_session_that_goes_on_and_on_has_its_time(void **state)
+{
+	struct page_sink_ops ops = notes_ops;
+	pthread_t sender;
+	struct rig r;
+
+	(void)state;
+	ops.pages = count_pages;
+	rig_open(&r, PS_LAYOUT_32);
+	r.notes.sink.ops = &ops;
+	r.config.limits.time_ms = 30;
+	say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	assert_int_equal(pthread_create(&sender, NULL, talk_on, &r), 0);
+	assert_int_equal(ps_receive(r.ours, false, &r.notes.sink, &r.config, &r.report, &r.e), -1);
+	shutdown(r.ours, SHUT_RDWR);
+	pthread_join(sender, NULL);
+	assert_int_equal(r.e.kind, ERR_TIMEOUT);
+	assert_non_null(strstr(r.e.text, "longer than 30 ms"));
+	rig_close(&r);
+}
+
+/* Says more behind the status, then hangs up. */
+static void *hang_up_late(void *arg)
+{
+	const struct rig *r = arg;
+	unsigned char answers[64];
+	size_t got = 0;
+
+	while (got < 4 + 1 + 1 + 4)
+		got += (size_t)recv(r->theirs, answers, sizeof(answers), 0);
+	(void)send(r->theirs, answers, got, MSG_NOSIGNAL);
+	shutdown(r->theirs, SHUT_WR);
+	return NULL;
+}
+
+/* Whoever closes first may take the status along, or keep the port. Nothing of what the sender still says is left unread. */
+static void the_sender_hangs_up_first(void **state)
+{
+	struct rig r;
+	pthread_t sender;
+	char rest[64];
+
+	(void)state;
+	rig_open(&r, PS_LAYOUT_24);
+	say_session(&r, PS_CLOSE);
+	assert_int_equal(pthread_create(&sender, NULL, hang_up_late, &r), 0);
+	assert_int_equal(ps_receive(r.ours, false, &r.notes.sink, &r.config, &r.report, &r.e), 0);
+	assert_int_equal(recv(r.ours, rest, sizeof(rest), 0), 0);
+	pthread_join(sender, NULL);
+	rig_close(&r);
+}
+
 static void a_session_has_its_bytes(void **state)
 {
 	struct rig r;
@@ -475,6 +549,8 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_is_refused_by_name),
 		cmocka_unit_test(an_idle_sender_is_dropped),
 		cmocka_unit_test(a_session_has_its_time),
+		cmocka_unit_test(a_session_that_goes_on_and_on_has_its_time),
+		cmocka_unit_test(the_sender_hangs_up_first),
 		cmocka_unit_test(a_session_has_its_bytes),
 		cmocka_unit_test(a_sender_that_left_is_no_signal),
 	};
