@@ -54,6 +54,9 @@ static const struct opt options[] = {
 		  "it to --idle-timeout." },
 	{ .name = "session-bytes", .type = OPT_BYTES, .offset = FIELD(session_bytes), .argument = "BYTES", .preset = "0",
 	  .help = "End a session that sends more page contents than this. 0 means no limit." },
+	{ .name = "session-pages", .type = OPT_NUMBER, .offset = FIELD(session_pages), .argument = "N", .preset = "0",
+	  .help = "End a session that speaks of more pages than this: with contents, left to the set before, or lazy, and one for each page map. 0 means "
+		  "no limit." },
 	{ .name = "session-time", .type = OPT_MS, .offset = FIELD(session_time_ms), .argument = "MS", .preset = "0",
 	  .help = "End a session that takes longer than this; with --once the wait for it counts. 0 means no limit." },
 	{ .name = "idle-timeout", .type = OPT_MS, .offset = FIELD(idle_timeout_ms), .argument = "MS", .preset = "5m",
@@ -77,9 +80,9 @@ static int check(const void *config, struct err *e)
 {
 	const struct page_server_options *o = config;
 
-	if (o->lazy_pages && (o->chain || o->prev_images_dir || o->auto_dedup || o->flat || o->durable || o->session_bytes))
-		return err_set(e, ERR_USAGE, 0, "--lazy-pages receives nothing: leave out --chain, --prev-images-dir, --auto-dedup, --flat, --durable and "
-			       "--session-bytes");
+	if (o->lazy_pages && (o->chain || o->prev_images_dir || o->auto_dedup || o->flat || o->durable || o->session_bytes || o->session_pages))
+		return err_set(e, ERR_USAGE, 0, "--lazy-pages receives nothing: leave out --chain, --prev-images-dir, --auto-dedup, --flat, --durable, "
+			       "--session-bytes and --session-pages");
 	if (o->chain && o->prev_images_dir)
 		return err_set(e, ERR_USAGE, 0, "--chain and --prev-images-dir exclude each other");
 	if (o->flat && o->auto_dedup)

@@ -20,14 +20,14 @@ struct page_server_options {
 	struct tls_config tls;
 	const char *tls_name;   /* what a sender's certificate must bear beside that; NULL: nothing */
 	bool lazy_pages;        /* nothing is received: the pages of the images in images_dir are served to lazy-pages clients. Chains, prev_images_dir,
-				   auto_dedup, flat, durable, session_bytes mean nothing then */
+				   auto_dedup, flat, durable, session_bytes, session_pages mean nothing then */
 	bool once;              /* one session, and its outcome is the program's */
 	const char *prev_images_dir; /* the set before, relative to the session's directory; NULL: none */
 	bool chain;             /* the set before is the one that was last published for the same address */
 	bool auto_dedup, durable;
 	bool flat;              /* sets are published whole, without parents */
 	uint64_t max_sessions;  /* at once; 0: any number */
-	uint64_t session_bytes, session_time_ms, idle_timeout_ms; /* 0: no limit */
+	uint64_t session_bytes, session_pages, session_time_ms, idle_timeout_ms; /* 0: no limit */
 	uint64_t handshake_timeout_ms; /* of a sender that says nothing; 0: as any other silence */
 	uint64_t max_handshakes; /* of senders at once that have said nothing yet; 0: any number */
 	uint64_t drain_timeout_ms; /* of sessions under way when it is told to stop; 0: as long as they take */

@@ -43,6 +43,7 @@ struct receiver {
 	uint64_t asked_us;            /* when the question at hand was read, where that is metered */
 	bool begun;                   /* the sender has said what it wants */
 	uint64_t deadline_us;         /* of the session; 0: none */
+	uint64_t spoken_of; /* pages, as limits.pages counts them */
 	bool open; /* this page map: */
 	enum ps_kind kind;
 	uint64_t id;
@@ -169,12 +170,25 @@ static int on_parent(struct receiver *r, const struct ps_command *c, struct err 
 	return which_map(c, &kind, &id, e) < 0 ? -1 : answer_whether_parent(r, kind, id, PS_PARENT_ANSWER, e);
 }
 
+/* What a sender says without contents costs room too: files, entries of page maps, memory for a page map. */
+static int speak_of(struct receiver *r, uint64_t pages, struct err *e)
+{
+	uint64_t max = r->config->limits.pages;
+
+	if (max && pages > max - r->spoken_of) {
+		ps_meter_limit(r->config->meter, LIMIT_SESSION_PAGES);
+		return err_set(e, ERR_LIMIT, 0, "the session speaks of more than the %" PRIu64 " pages allowed (--session-pages)", max);
+	}
+	r->spoken_of += pages;
+	return 0;
+}
+
 typedef int open_fn(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
 
 static int open_map(struct receiver *r, open_fn *open, enum ps_kind kind, uint64_t id, bool *parent, struct err *e)
 {
 	r->open = false;
-	if (open(r->sink, (enum pagemap_kind)kind, id, parent, e) < 0)
+	if (speak_of(r, 1, e) < 0 || open(r->sink, (enum pagemap_kind)kind, id, parent, e) < 0)
 		return in_map(kind, id, e);
 	r->open = true;
 	r->kind = kind;
@@ -230,7 +244,7 @@ static int take_pages(struct receiver *r, const struct ps_command *c, struct err
 
 	if (max && pages_to_bytes(r->report->pages) + left > max) {
 		ps_meter_limit(r->config->meter, LIMIT_SESSION_BYTES);
-		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed", max);
+		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed (--session-bytes)", max);
 	}
 	while (left > 0) {
 		const uint8_t *pages;
@@ -266,7 +280,7 @@ static int on_range(struct receiver *r, const struct ps_command *c, struct err *
 	r->report->ranges++;
 	if (fault)
 		err_set(e, ERR_PROTOCOL, 0, "a range that can't be: %s", fault);
-	if (!fault && take_range(r, c, e) == 0)
+	if (!fault && speak_of(r, c->nr, e) == 0 && take_range(r, c, e) == 0)
 		return 0;
 	err_wrap(e, "0x%" PRIx64 ", %" PRIu64 " pages", c->vaddr, c->nr);
 	return in_map(r->kind, r->id, e);

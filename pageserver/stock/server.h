@@ -18,6 +18,7 @@
 /* Each 0: none. */
 struct page_server_limits {
 	uint64_t bytes;     /* of page contents */
+	uint64_t pages;     /* that it speaks of: contents, holes, lazy ones, and one for each page map that it goes to */
 	uint64_t time_ms;   /* of the whole session, and for a caller that waits for one: from the listening on */
 	uint64_t idle_ms;   /* nothing came for so long */
 	uint64_t handshake_ms; /* from the connection, or TLS, to the first command or hello */

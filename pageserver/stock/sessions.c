@@ -47,8 +47,8 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 {
 	const struct page_server_options *o = s->options;
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable, .flat = o->flat,
-					.limits = { .bytes = o->session_bytes, .time_ms = o->session_time_ms, .idle_ms = o->idle_timeout_ms,
-						    .handshake_ms = o->handshake_timeout_ms },
+					.limits = { .bytes = o->session_bytes, .pages = o->session_pages, .time_ms = o->session_time_ms,
+						    .idle_ms = o->idle_timeout_ms, .handshake_ms = o->handshake_timeout_ms },
 					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter };
 	struct page_server_report r = { 0 };
 	char peer[SOCK_NAME_MAX];

@@ -30,9 +30,9 @@ enum owner { PAGE_SERVER = DAEMON_PAGE_SERVER, AGENT = DAEMON_AGENT, BOTH };
 static const char *limit_name(unsigned label)
 {
 	static const char *const names[LIMITS] = {
-		[LIMIT_SESSIONS] = "max-sessions",    [LIMIT_SESSION_BYTES] = "session-bytes", [LIMIT_SESSION_TIME] = "session-time",
-		[LIMIT_IDLE] = "idle-timeout",        [LIMIT_MEMORY] = "max-memory",  [LIMIT_HANDSHAKE] = "handshake-timeout",
-		[LIMIT_HANDSHAKES] = "max-handshakes",
+		[LIMIT_SESSIONS] = "max-sessions",    [LIMIT_SESSION_BYTES] = "session-bytes", [LIMIT_SESSION_PAGES] = "session-pages",
+		[LIMIT_SESSION_TIME] = "session-time", [LIMIT_IDLE] = "idle-timeout",	       [LIMIT_MEMORY] = "max-memory",
+		[LIMIT_HANDSHAKE] = "handshake-timeout", [LIMIT_HANDSHAKES] = "max-handshakes",
 	};
 
 	return names[label];

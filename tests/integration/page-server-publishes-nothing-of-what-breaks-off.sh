@@ -52,6 +52,24 @@ PY
 await 20 nothing_published
 await 20 grep -q 'exceed the 8192 bytes' "$T/log"
 server_stop
+server_start --session-pages 4 # contents, holes and page maps alike
+sender << 'PY'
+wordy = Sender(os.environ["PORT"])
+wordy.open(1)
+wordy.pages(0x1000, page(1))
+wordy.hole(0x10000, 1, LAZY)
+beside = Sender(os.environ["PORT"])
+beside.open(2)
+beside.pages(0x1000, page(2) * 3)
+wordy.hole(0x20000, 1 << 40, LAZY)
+assert wordy.dropped()
+assert beside.close() == 0
+PY
+await 20 grep -q 'more than the 4 pages allowed' "$T/log"
+no_wordy() { [ "$(ls "$IMAGES")" = 2 ]; }
+await 20 no_wordy
+rm -r "$IMAGES/2"
+server_stop
 server_start --idle-timeout 100ms
 sender << 'PY'
 silent, huge = (Sender(os.environ["PORT"]) for _ in range(2))

@@ -520,6 +520,53 @@ static void a_session_has_its_bytes(void **state)
 	}
 }
 
+/* 3 pages with contents, 3 holes, a lazy one, two page maps: nothing that is said is free. */
+static void a_session_has_its_pages(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	for (unsigned allowed = 1; allowed <= 9; allowed++) {
+		rig_open(&r, PS_LAYOUT_32);
+		r.config.limits.pages = allowed;
+		say_session(&r, PS_CLOSE);
+		assert_int_equal(serve(&r, false), allowed == 9 ? 0 : -1);
+		assert_int_equal(r.e.kind, allowed == 9 ? ERR_NONE : ERR_LIMIT);
+		assert_true(r.notes.finished == (allowed == 9));
+		assert_true(r.report.maps + r.report.pages + r.report.in_parent <= allowed);
+		rig_close(&r);
+	}
+}
+
+/* Until it is used up: a page map by each open, implied ones too, and counts that would overflow a sum. */
+static void a_page_map_is_a_page_too(void **state)
+{
+	static const struct ps_command says[] = {
+		{ .code = PS_OPEN2, .dst = TASK },
+		{ .code = PS_ADD_F, .flags = PS_LAZY, .nr = 1, .vaddr = 0x1000, .dst = SHARED },
+		{ .code = PS_ADD_F, .flags = PS_LAZY, .nr = INT64_MAX >> 13, .vaddr = 0x2000, .dst = SHARED },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
+		struct rig r;
+
+		rig_open(&r, PS_LAYOUT_32);
+		r.config.limits.pages = 9;
+		for (unsigned n = 0; n < 10; n++) {
+			struct ps_command c = says[i];
+
+			if (c.dst == SHARED)
+				c.dst += (uint64_t)(i == 1 ? n : 0) << 8;
+			say(&r, c);
+		}
+		assert_int_equal(serve(&r, true), -1);
+		assert_int_equal(r.e.kind, ERR_LIMIT);
+		assert_non_null(strstr(r.e.text, "more than the 9 pages allowed (--session-pages)"));
+		rig_close(&r);
+	}
+}
+
 static void a_sender_that_left_is_no_signal(void **state)
 {
 	struct rig r;
@@ -552,6 +599,8 @@ int main(void)
 		cmocka_unit_test(a_session_that_goes_on_and_on_has_its_time),
 		cmocka_unit_test(the_sender_hangs_up_first),
 		cmocka_unit_test(a_session_has_its_bytes),
+		cmocka_unit_test(a_session_has_its_pages),
+		cmocka_unit_test(a_page_map_is_a_page_too),
 		cmocka_unit_test(a_sender_that_left_is_no_signal),
 	};
 
