@@ -201,6 +201,19 @@ static void do_grow(struct actor *a, struct slot *s)
 		s->pages = (unsigned)(more / PAGE);
 }
 
+/* Since Linux 6.17 a range of several mappings can be moved, and stops where one is watched by a userfaultfd: some of it has moved then, and is no more
+ * where it was. Nothing is known of either place, so both are emptied. */
+static void clean_after_half_a_move(struct actor *a, struct slot *from, struct slot *to)
+{
+	if (msync(home(a->world, to), PAGE, MS_ASYNC) != 0) /* nothing is there: it failed as a whole */
+		return;
+	must(munmap(home(a->world, to), SLOT_SIZE) == 0 && munmap(home(a->world, from), SLOT_SIZE) == 0, "munmap");
+	if (from->content == MEMFD)
+		close(from->memfd);
+	from->content = EMPTY;
+	from->pages = 0;
+}
+
 /* To an empty slot; the place that is left may be filled by a copy (DONTUNMAP leaves the mapping without pages). */
 static void do_move(struct actor *a, struct slot *s)
 {
@@ -210,14 +223,17 @@ static void do_move(struct actor *a, struct slot *s)
 
 	if (to == s || pthread_mutex_trylock(&to->lock) != 0)
 		return;
-	if (to->content == EMPTY && mremap(home(a->world, s), len, len, MREMAP_MAYMOVE | MREMAP_FIXED | (leave ? MREMAP_DONTUNMAP : 0),
-					    home(a->world, to)) != MAP_FAILED) {
-		to->content = s->content;
-		to->pages = s->pages;
-		to->memfd = s->memfd;
-		if (!leave) {
-			s->content = EMPTY;
-			s->pages = 0;
+	if (to->content == EMPTY) {
+		if (mremap(home(a->world, s), len, len, MREMAP_MAYMOVE | MREMAP_FIXED | (leave ? MREMAP_DONTUNMAP : 0), home(a->world, to)) == MAP_FAILED) {
+			clean_after_half_a_move(a, s, to);
+		} else {
+			to->content = s->content;
+			to->pages = s->pages;
+			to->memfd = s->memfd;
+			if (!leave) {
+				s->content = EMPTY;
+				s->pages = 0;
+			}
 		}
 	}
 	pthread_mutex_unlock(&to->lock);
