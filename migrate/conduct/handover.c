@@ -159,21 +159,6 @@ static void runs_there(struct source *s)
 		target_end_connections(s->pid);
 }
 
-static void moved(struct source *s)
-{
-	Drayage__Done done = DRAYAGE__DONE__INIT;
-	enum link_outcome outcome;
-	struct run_list none = { 0 };
-	struct err ignored;
-	uint32_t pid;
-
-	s->report->outcome = MIGRATION_MOVED;
-	/* A destination that can't be told here is told by asking once more; one that isn't told keeps a small record. */
-	if (control_send(s->control, CONTROL_DONE, &done.base, &ignored) < 0)
-		link_query(&s->link, &outcome, &pid, &none, &ignored);
-	run_list_finish(&none);
-}
-
 /* Commit went out and no answer came. 0: it runs there; -1: it doesn't, or nobody knows. */
 static int ask_outcome(struct source *s)
 {
@@ -189,8 +174,9 @@ static int ask_outcome(struct source *s)
 	if (outcome == LINK_RUNNING) {
 		err_clear(s->err);
 		s->report->destination_pid = (pid_t)pid;
+		s->asked = true;
 		runs_there(s);
-		moved(s);
+		s->report->outcome = MIGRATION_MOVED;
 		return 0;
 	}
 	if (outcome == LINK_UNKNOWN) {
@@ -226,7 +212,7 @@ static int commit(struct source *s)
 	runs_there(s);
 	if (postcopy_give(s) < 0)
 		return -1;
-	moved(s);
+	s->report->outcome = MIGRATION_MOVED;
 	return 0;
 }
 

@@ -242,14 +242,6 @@ int late_source_resume(struct late_source *s, pid_t pid, const struct link_confi
 		poll(NULL, 0, wait); /* a peer that is away: nothing to wait for but time */
 		wait = wait * 2 > ASK_AGAIN_MAX_MS ? ASK_AGAIN_MAX_MS : wait * 2;
 	}
-	if (rc == 0 && *outcome == LINK_RUNNING) {
-		struct run_list none = { 0 };
-		struct err ignored;
-
-		link_query(link, outcome, there, &none, &ignored); /* lets the destination forget */
-		run_list_finish(&none);
-		*outcome = LINK_RUNNING;
-	}
 	late_source_destroy(own);
 	return rc;
 }

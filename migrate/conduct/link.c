@@ -134,14 +134,11 @@ int link_open(const struct link_config *c, enum hello_role role, uint32_t index,
 	return fd;
 }
 
-int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct run_list *missing, struct err *e)
+/* The connection that was asked on; -1. */
+static int ask(const struct link_config *c, Drayage__Outcome **answer, struct err *e)
 {
 	cleanup_fd int fd = link_open(c, HELLO_QUERY, 0, NULL, e);
 	Drayage__Query query = DRAYAGE__QUERY__INIT;
-	Drayage__Done done = DRAYAGE__DONE__INIT;
-	Drayage__Outcome *answer;
-	struct err ignored;
-	int rc;
 
 	if (fd < 0)
 		return -1;
@@ -150,8 +147,17 @@ int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t
 	query.identity = (char *)(uintptr_t)(c->identity ? c->identity : "");
 	if (control_send(fd, CONTROL_QUERY, &query.base, e) < 0)
 		return -1;
-	answer = (Drayage__Outcome *)control_expect(fd, ANSWER_MS, CONTROL_OUTCOME, e);
-	if (!answer)
+	*answer = (Drayage__Outcome *)control_expect(fd, ANSWER_MS, CONTROL_OUTCOME, e);
+	return *answer ? steal_fd(&fd) : -1;
+}
+
+int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct run_list *missing, struct err *e)
+{
+	Drayage__Outcome *answer;
+	cleanup_fd int fd = ask(c, &answer, e);
+	int rc;
+
+	if (fd < 0)
 		return -1;
 	*outcome = answer->what == DRAYAGE__OUTCOME__WHAT__RUNNING_HERE ? LINK_RUNNING :
 		   answer->what == DRAYAGE__OUTCOME__WHAT__ABORTED      ? LINK_ABORTED :
@@ -159,7 +165,19 @@ int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t
 	*pid = answer->has_pid ? answer->pid : 0;
 	rc = range_list_read(answer->late, answer->n_late, missing, e);
 	protobuf_c_message_free_unpacked(&answer->base, NULL);
-	if (rc == 0 && missing->data_pages == 0)
-		control_send(fd, CONTROL_DONE, &done.base, &ignored);
 	return rc;
+}
+
+void link_forget(const struct link_config *c)
+{
+	Drayage__Done done = DRAYAGE__DONE__INIT;
+	Drayage__Outcome *answer;
+	struct err ignored;
+	cleanup_fd int fd = ask(c, &answer, &ignored);
+
+	if (fd < 0)
+		return;
+	if (answer->n_late == 0)
+		control_send(fd, CONTROL_DONE, &done.base, &ignored);
+	protobuf_c_message_free_unpacked(&answer->base, NULL);
 }

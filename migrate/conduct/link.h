@@ -32,8 +32,11 @@ struct link_facts {
 int link_open(const struct link_config *c, enum hello_role role, uint32_t index, struct link_facts *facts, struct err *e);
 
 enum link_outcome { LINK_UNKNOWN, LINK_ABORTED, LINK_RUNNING };
-/* Asks once what became of a migration and, when that is decided, lets the destination forget it. missing: a zeroed list that gets the pages
- * which the destination misses (post-copy): while there are any nothing is forgotten, and the original must stay. */
+/* Asks once what became of a migration; the destination goes on knowing it. missing: a zeroed list that gets the pages which the destination misses
+ * (post-copy): while there are any the original must stay. */
 int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct run_list *missing, struct err *e);
+/* Says Done to a destination that runs it, which then forgets: to another question it would say that it never ran there. So not before the original
+ * here has ended, or is recorded as kept. Best effort: not told, the destination keeps a small record. */
+void link_forget(const struct link_config *c);
 
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "migrate/conduct/source_priv.h"
+#include "migrate/conduct/target.h"
 #include "proto/base/io.h"
 
 enum { TICK_MS = 100 };
@@ -124,6 +125,8 @@ int monitor_explain(struct source *s)
 	case INTERRUPTED_BY_USER:
 		return err_set(s->err, ERR_CANCELLED, 0, "cancelled");
 	case INTERRUPTED_BY_TARGET:
+		if (target_lives(s->pid)) /* it is the other one that ended */
+			return err_set(s->err, ERR_INTERNAL, 0, "the keeper process has ended");
 		return err_set(s->err, ERR_GONE, 0, "process %d ended while it was being moved", (int)s->pid);
 	case INTERRUPTED_BY_TIME:
 		return err_set(s->err, ERR_TIMEOUT, 0, "not moved within twice --timeout");

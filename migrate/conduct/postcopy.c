@@ -92,6 +92,7 @@ static int give_again(struct source *s)
 			err_set(s->err, ERR_UNDECIDED, 0, "%s has no record of this migration", s->config->destination);
 		return -1;
 	}
+	s->asked = true;
 	return outcome == LINK_RUNNING ? 0 : taken_back(s);
 }
 

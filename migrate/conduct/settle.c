@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/conduct/settle.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "migrate/conduct/late_source.h"
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -48,61 +51,124 @@ static enum keeper_verdict verdict_of(enum link_outcome outcome, bool keep_sourc
 	return KEEPER_STAY_FROZEN;
 }
 
-/* What a record calls for. *decided: nobody needs the record any more. */
-static enum keeper_verdict judge(const struct journal_record *r, struct link_config *link, uint64_t patience_us, bool *decided,
-				 struct err *e)
+/* A record, and what is to be done about it. */
+struct settle_case {
+	struct journal *journal;
+	struct journal_record record;
+	struct link_config link;
+	enum keeper_verdict verdict;
+	bool decided;    /* once that is carried out nobody needs the record any more */
+	bool runs_there; /* the destination said so, and waits to be told that it may forget */
+};
+
+/* Sets verdict and decided for the record. */
+static void judge(struct settle_case *c, uint64_t patience_us, struct err *e)
 {
 	enum link_outcome outcome = LINK_UNKNOWN;
 	uint32_t pid;
 
-	*decided = r->state != JOURNAL_KEPT;
-	if (r->state == JOURNAL_KEPT)
-		return KEEPER_STAY_FROZEN;
-	if (r->state != JOURNAL_COMMITTING)
-		return KEEPER_THAW;
-	link->identity = r->identity;
-	if (settle_ask(link, r->freezer.pid, patience_us, &outcome, &pid, e) < 0) {
-		*decided = false;
-		return KEEPER_STAY_FROZEN;
+	c->decided = c->record.state != JOURNAL_KEPT;
+	c->verdict = KEEPER_STAY_FROZEN;
+	if (c->record.state == JOURNAL_KEPT)
+		return;
+	if (c->record.state != JOURNAL_COMMITTING) {
+		c->verdict = KEEPER_THAW;
+		return;
+	}
+	c->link.identity = c->record.identity;
+	if (settle_ask(&c->link, c->record.freezer.pid, patience_us, &outcome, &pid, e) < 0) {
+		c->decided = false;
+		return;
 	}
 	if (outcome == LINK_UNKNOWN) {
 		err_set(e, ERR_UNDECIDED, 0, "%s has no record of this migration: only its operator can tell whether the process runs there "
-			"(then: dray recover ID --thaw or --kill)", link->address);
-		*decided = false;
+			"(then: dray recover ID --thaw or --kill)", c->link.address);
+		c->decided = false;
 	}
-	return verdict_of(outcome, r->keep_source);
+	c->runs_there = outcome == LINK_RUNNING;
+	c->verdict = verdict_of(outcome, c->record.keep_source);
+}
+
+/* It is carried out: our record goes (or says that the original is kept), then the destination's. */
+static void conclude(struct settle_case *c)
+{
+	struct err e;
+
+	if (!c->decided)
+		return;
+	if (c->verdict == KEEPER_STAY_FROZEN) {
+		c->record.state = JOURNAL_KEPT;
+		if (journal_write(c->journal, &c->record, &e) < 0) {
+			log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+			return;
+		}
+	} else {
+		journal_remove(c->journal);
+	}
+	if (c->runs_there)
+		link_forget(&c->link);
+}
+
+/* ---- by the keeper ---- */
+
+static struct settle_case *open_case(const struct settle_facts *f, struct err *e)
+{
+	struct settle_case *c = malloc(sizeof(*c));
+
+	if (!c) {
+		err_set(e, ERR_SYSTEM, ENOMEM, "settle");
+		return NULL;
+	}
+	*c = (struct settle_case){ .link = { .address = f->destination, .congestion = f->congestion[0] ? f->congestion : NULL, .id = f->id } };
+	if (!f->tls || !tls_configured(f->tls) || (c->link.tls = tls_gate_start(f->tls, e)))
+		c->journal = journal_open(f->state_dir, &f->id, JOURNAL_SOURCE, e); /* fails when somebody else settles it (dray recover): the tree is theirs */
+	if (c->journal)
+		return c;
+	tls_gate_stop(c->link.tls);
+	free(c);
+	return NULL;
 }
 
 enum keeper_verdict settle_for_keeper(void *arg)
 {
-	const struct settle_facts *f = arg;
-	struct link_config link = { .address = f->destination, .congestion = f->congestion[0] ? f->congestion : NULL, .id = f->id };
-	enum keeper_verdict verdict = KEEPER_THAW;
-	struct journal_record r;
-	struct journal *j;
-	bool decided = true;
+	struct settle_facts *f = arg;
+	struct settle_case *c;
 	struct err e;
 
-	if (f->tls && tls_configured(f->tls) && !(link.tls = tls_gate_start(f->tls, &e))) {
+	c = f->open = open_case(f, &e);
+	if (!c) {
 		log_event(LOG_ERROR, "settle", "error=\"%s\"", e.text);
 		return KEEPER_STAY_FROZEN;
 	}
-	j = journal_open(f->state_dir, &f->id, JOURNAL_SOURCE, &e);
-	if (!j) { /* somebody else settles it (dray recover): the tree is theirs */
-		log_event(LOG_ERROR, "settle", "error=\"%s\"", e.text);
-		return KEEPER_STAY_FROZEN;
+	c->decided = true;
+	c->verdict = KEEPER_THAW;
+	if (journal_read(c->journal, &c->record, &e) == 0) {
+		judge(c, KEEPER_PATIENCE_US, &e);
+	} else if (e.kind != ERR_GONE) { /* a damaged record is no licence to run a second copy */
+		c->verdict = KEEPER_STAY_FROZEN;
+		c->decided = false;
 	}
-	if (journal_read(j, &r, &e) == 0)
-		verdict = judge(&r, &link, KEEPER_PATIENCE_US, &decided, &e);
-	else if (e.kind != ERR_GONE)
-		verdict = KEEPER_STAY_FROZEN; /* a damaged record is no licence to run a second copy */
-	log_event(LOG_WARN, "settled", "verdict=%d decided=%d", (int)verdict, decided);
-	if (decided)
-		journal_remove(j);
-	journal_close(j);
-	tls_gate_stop(link.tls);
-	return verdict;
+	fault_point("settle.decided", -1);
+	log_event(LOG_WARN, "settled", "verdict=%d decided=%d", (int)c->verdict, c->decided);
+	return c->verdict;
 }
+
+void settled_by_keeper(void *arg, bool failed)
+{
+	struct settle_facts *f = arg;
+	struct settle_case *c = f->open;
+
+	if (!c)
+		return;
+	if (!failed)
+		conclude(c);
+	journal_close(c->journal);
+	tls_gate_stop(c->link.tls);
+	free(c);
+	f->open = NULL;
+}
+
+/* ---- by `dray recover` ---- */
 
 static int carry_out(struct journal_record *r, enum keeper_verdict verdict, struct err *e)
 {
@@ -121,37 +187,35 @@ static int carry_out(struct journal_record *r, enum keeper_verdict verdict, stru
 	return rc;
 }
 
-/* Sets *verdict and *decided for a record as it stands. -1: it should be decided and can't be. */
-static int decide(const struct settle_job *job, const struct journal_record *r, const struct migration_id *id, enum keeper_verdict *verdict,
-		  bool *decided, struct err *e)
+/* -1: it should be decided and can't be. */
+static int decide(const struct settle_job *job, struct settle_case *c, struct err *e)
 {
-	struct link_config link = { .address = r->peer, .congestion = "auto", .id = *id, .tls = job->tls };
-
-	*decided = true;
 	if (job->force != SETTLE_ASK) {
-		*verdict = job->force == SETTLE_THAW ? KEEPER_THAW : KEEPER_KILL;
+		c->decided = true;
+		c->verdict = job->force == SETTLE_THAW ? KEEPER_THAW : KEEPER_KILL;
 		return 0;
 	}
-	*verdict = judge(r, &link, RECOVER_PATIENCE_US, decided, e);
-	return *decided || r->state == JOURNAL_KEPT ? 0 : -1;
+	judge(c, RECOVER_PATIENCE_US, e);
+	return c->decided || c->record.state == JOURNAL_KEPT ? 0 : -1;
 }
 
 int settle_record(const struct settle_job *job, const struct migration_id *id, enum keeper_verdict *verdict, struct err *e)
 {
-	struct journal *j = journal_open(job->state_dir, id, JOURNAL_SOURCE, e);
-	struct journal_record r;
-	bool decided = false;
+	struct settle_case c = { .journal = journal_open(job->state_dir, id, JOURNAL_SOURCE, e),
+				 .link = { .congestion = "auto", .id = *id, .tls = job->tls } };
 	int rc;
 
-	if (!j)
+	if (!c.journal)
 		return -1;
-	rc = journal_read(j, &r, e);
+	rc = journal_read(c.journal, &c.record, e);
+	c.link.address = c.record.peer;
 	if (rc == 0)
-		rc = decide(job, &r, id, verdict, &decided, e);
-	if (rc == 0 && decided)
-		rc = carry_out(&r, *verdict, e);
-	if (rc == 0 && decided)
-		journal_remove(j);
-	journal_close(j);
+		rc = decide(job, &c, e);
+	*verdict = c.verdict;
+	if (rc == 0 && c.decided)
+		rc = carry_out(&c.record, c.verdict, e);
+	if (rc == 0)
+		conclude(&c);
+	journal_close(c.journal);
 	return rc;
 }

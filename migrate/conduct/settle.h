@@ -14,7 +14,7 @@
 
 /* Asks again and again for up to patience_us. LINK_UNKNOWN is an answer too. A destination that misses pages of the original (post-copy) gets them
  * first. -1 with ERR_UNDECIDED: nobody could be asked, or not all pages could be given. original: the frozen process; there: out, its number
- * at the destination. */
+ * at the destination. The destination goes on knowing it: link_forget once the original has ended. */
 int settle_ask(const struct link_config *link, pid_t original, uint64_t patience_us, enum link_outcome *outcome, uint32_t *there, struct err *e);
 
 /* What a keeper whose migrating process is gone does: reads the record, asks if it must. */
@@ -24,8 +24,11 @@ struct settle_facts {
 	char congestion[16]; /* "" for the system's */
 	struct migration_id id;
 	const struct tls_config *tls; /* as the migrating process had it, whose memory the keeper has a copy of */
+	struct settle_case *open;     /* the keeper's, between the two calls */
 };
-enum keeper_verdict settle_for_keeper(void *facts); /* a keeper_settle_fn */
+/* Of a struct keeper_settler. */
+enum keeper_verdict settle_for_keeper(void *facts);
+void settled_by_keeper(void *facts, bool failed);
 
 /* `dray recover`: one record of this side whose owner is dead, brought to its end: asks the destination where it must (or not, with
  * force), thaws or kills, removes the record. */

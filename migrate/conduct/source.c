@@ -79,6 +79,7 @@ static int open_journal(struct source *s)
 
 static int start_keeper(struct source *s, struct settle_facts *facts)
 {
+	const struct keeper_settler settler = { .decide = settle_for_keeper, .settled = settled_by_keeper, .arg = facts };
 	char name[48];
 
 	/* Both hosts may be one: each side's cgroup has a name of its own. */
@@ -88,7 +89,7 @@ static int start_keeper(struct source *s, struct settle_facts *facts)
 	snprintf(facts->state_dir, sizeof(facts->state_dir), "%s", s->config->state_dir);
 	snprintf(facts->destination, sizeof(facts->destination), "%s", s->config->destination);
 	snprintf(facts->congestion, sizeof(facts->congestion), "%s", s->config->congestion ? s->config->congestion : "");
-	s->keeper = keeper_start(s->pid, name, settle_for_keeper, facts, s->err);
+	s->keeper = keeper_start(s->pid, name, &settler, s->err);
 	return s->keeper ? 0 : -1;
 }
 
@@ -287,11 +288,11 @@ static void set_outcome(struct source *s)
 		r->outcome = MIGRATION_ABORTED;
 }
 
-/* First of all the tree: runs on, ends, or stays stopped. */
-static void end_target(struct source *s)
+/* First of all the tree: runs on, ends, or stays stopped. False: it could not be made so. */
+static bool end_target(struct source *s)
 {
 	enum keeper_verdict how = KEEPER_THAW;
-	struct err e;
+	struct err e = { 0 };
 
 	if (s->report->outcome == MIGRATION_MOVED)
 		how = s->config->keep_source ? KEEPER_STAY_FROZEN : KEEPER_KILL;
@@ -305,6 +306,31 @@ static void end_target(struct source *s)
 		s->report->blackout_us = clock_us() - s->freeze_us;
 		monitor_tell(s, EVENT_THAW, NULL);
 	}
+	return !err_is_set(&e) || e.kind == ERR_GONE;
+}
+
+/* Our record goes, or stays for `dray recover`. True: nobody will ask the destination on our behalf any more. */
+static bool end_record(struct source *s, bool ended)
+{
+	bool over = ended && s->report->outcome != MIGRATION_UNDECIDED;
+
+	if (over && s->report->kept_source)
+		over = !err_is_set(s->err); /* else that it is kept could not be written down */
+	else if (over)
+		journal_remove(s->journal);
+	journal_close(s->journal);
+	return over;
+}
+
+/* The destination may forget. Not before: who asked it then would hear that the process never ran there. */
+static void say_done(struct source *s)
+{
+	Drayage__Done done = DRAYAGE__DONE__INIT;
+	struct err ignored;
+
+	if (s->asked || control_send(s->control, CONTROL_DONE, &done.base, &ignored) < 0)
+		link_forget(&s->link);
+	fault_point("source.done", s->control);
 }
 
 static void tell_abort(struct source *s)
@@ -322,13 +348,14 @@ static void tell_abort(struct source *s)
 
 static void finish(struct source *s)
 {
+	bool ended;
+
 	monitor_stop(s);
 	set_outcome(s);
-	end_target(s);
+	ended = end_target(s);
 	tell_abort(s);
-	if (s->report->outcome != MIGRATION_UNDECIDED && !s->report->kept_source)
-		journal_remove(s->journal);
-	journal_close(s->journal);
+	if (end_record(s, ended) && s->report->outcome == MIGRATION_MOVED)
+		say_done(s);
 	if (s->sender)
 		s->report->reconnections = sender_reconnections(s->sender);
 	sender_destroy(s->sender);

@@ -76,6 +76,7 @@ struct source {
 	uint64_t fixed_us;        /* what a freeze costs beside memory, as estimated */
 	uint64_t freeze_us;       /* when the freeze began */
 	bool commit_sent;
+	bool asked;               /* what became of it was learnt by a question: the control connection is lost */
 };
 
 /* rounds.c */

@@ -88,7 +88,7 @@ static int prepare(struct dump_round *r, struct capture_options *capture, struct
 	if (dump_track_choose(r, tracks_on(r->q), e) < 0 || capture_options(r, capture, e) < 0 || check_obstacles(r, capture, e) < 0 ||
 	    ask(r, DUMP_PRE_DUMP, e) < 0)
 		return -1;
-	r->keeper = keeper_start(r->task.pid, "dump", NULL, NULL, e);
+	r->keeper = keeper_start(r->task.pid, "dump", NULL, e);
 	if (!r->keeper)
 		return -1;
 	return tracks_on(r->q) && r->trust != TRUST_TRACKER ? dump_track_arm(r, e) : 0;

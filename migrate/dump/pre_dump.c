@@ -26,7 +26,7 @@ static int prepare(struct dump_round *r, struct err *e)
 {
 	if (dump_track_choose(r, true, e) < 0)
 		return -1;
-	r->keeper = keeper_start(r->task.pid, "pre-dump", NULL, NULL, e);
+	r->keeper = keeper_start(r->task.pid, "pre-dump", NULL, e);
 	if (!r->keeper)
 		return -1;
 	return r->trust == TRUST_TRACKER ? 0 : dump_track_arm(r, e);

@@ -319,6 +319,8 @@ int freezer_thaw(struct freezer *f, struct err *e)
 		return err_set(e, ERR_INTERNAL, 0, "thaw without a freezer");
 	if (!lives(f))
 		return gone(f, e);
+	if (access(f->cgroup, F_OK) < 0 && errno == ENOENT) /* somebody did, and removed it */
+		return 0;
 	if (write_in(f->cgroup, "cgroup.freeze", "0", e) < 0 || await_event(f, "frozen 0", e) < 0)
 		return err_wrap(e, "thaw process %d", f->pid);
 	return 0;

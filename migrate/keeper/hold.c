@@ -13,6 +13,7 @@
 
 #include "migrate/keeper/keeper_priv.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
@@ -338,6 +339,7 @@ int hold_keep(struct hold *h, struct err *e)
 	if (freezer_freeze(&h->freezer, e) < 0)
 		return -1;
 	h->kept = true;
+	fault_point("keeper.held", -1);
 	return 0;
 }
 
@@ -410,6 +412,7 @@ static int end_frozen(struct hold *h, struct err *e)
 
 int hold_end(struct hold *h, enum keeper_verdict how, struct err *e)
 {
+	fault_point("keeper.ending", -1);
 	switch (how) {
 	case KEEPER_THAW:
 		return end_running(h, e);

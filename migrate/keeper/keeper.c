@@ -26,6 +26,9 @@ struct keeper {
 	int sock;
 	int event;       /* epoll over the two: */
 	int target_fd, keeper_fd;
+	pid_t target;
+	struct freezer freezer; /* the target's, as the keeper told it last */
+	bool kept;              /* and it stands still in it */
 };
 
 /* ---- the fork ---- */
@@ -51,7 +54,7 @@ static void default_signals(void)
 		signal(ignored[i], SIG_IGN);
 }
 
-_Noreturn static void be_keeper(int sock, int pidfd, pid_t target, const char *id, keeper_settle_fn *settle, void *arg)
+_Noreturn static void be_keeper(int sock, int pidfd, pid_t target, const char *id, const struct keeper_settler *settler)
 {
 	struct hold h;
 	struct err ignored = { 0 };
@@ -66,7 +69,7 @@ _Noreturn static void be_keeper(int sock, int pidfd, pid_t target, const char *i
 	file_write(AT_FDCWD, "/proc/self/oom_score_adj", "-900", &ignored); /* where it is permitted */
 	if (hold_init(&h, target, id, pidfd) < 0)
 		_exit(1);
-	_exit(keeper_serve(&h, sock, settle, arg));
+	_exit(keeper_serve(&h, sock, settler));
 }
 
 static int watch(int epoll, int fd)
@@ -105,7 +108,7 @@ static int open_target(struct keeper *k, pid_t target, struct err *e)
 	return 0;
 }
 
-struct keeper *keeper_start(pid_t target, const char *id, keeper_settle_fn *settle, void *arg, struct err *e)
+struct keeper *keeper_start(pid_t target, const char *id, const struct keeper_settler *settler, struct err *e)
 {
 	struct keeper *k = malloc(sizeof(*k));
 	int pair[2];
@@ -114,7 +117,7 @@ struct keeper *keeper_start(pid_t target, const char *id, keeper_settle_fn *sett
 		err_set(e, ERR_INTERNAL, ENOMEM, "start the keeper");
 		return NULL;
 	}
-	*k = (struct keeper){ .sock = -1, .event = -1, .target_fd = -1, .keeper_fd = -1 };
+	*k = (struct keeper){ .sock = -1, .event = -1, .target_fd = -1, .keeper_fd = -1, .target = target };
 	if (open_target(k, target, e) < 0)
 		goto fail;
 	k->event = epoll_create1(EPOLL_CLOEXEC);
@@ -126,7 +129,7 @@ struct keeper *keeper_start(pid_t target, const char *id, keeper_settle_fn *sett
 	fflush(NULL); /* what stdio holds would be written twice */
 	k->pid = fork();
 	if (k->pid == 0)
-		be_keeper(pair[1], k->target_fd, target, id, settle, arg);
+		be_keeper(pair[1], k->target_fd, target, id, settler);
 	close(pair[1]);
 	k->keeper_fd = k->pid > 0 ? pidfd_open_(k->pid, 0) : -1;
 	if (k->keeper_fd < 0 || watch(k->event, k->keeper_fd) < 0) {
@@ -147,15 +150,26 @@ static int lost(struct err *e)
 	return err_set(e, ERR_INTERNAL, 0, "the keeper process has ended");
 }
 
+/* False: there is no keeper any more. fd: owned, -1 when none came. */
+static bool exchange(struct keeper *k, const struct keeper_request *q, struct keeper_reply *a, int *fd)
+{
+	int n = 0;
+
+	*fd = -1;
+	if (send_fds(k->sock, q, sizeof(*q), NULL, 0) < 0 || recv_fds(k->sock, a, sizeof(*a), fd, 1, &n) != (ssize_t)sizeof(*a))
+		return false;
+	if (n == 0)
+		*fd = -1;
+	return true;
+}
+
 /* fd: owned, -1 when none came. */
 static int ask(struct keeper *k, const struct keeper_request *q, struct keeper_reply *a, int *fd, struct err *e)
 {
-	int got = -1, n = 0;
+	int got;
 
-	if (send_fds(k->sock, q, sizeof(*q), NULL, 0) < 0 || recv_fds(k->sock, a, sizeof(*a), &got, 1, &n) != (ssize_t)sizeof(*a))
+	if (!exchange(k, q, a, &got))
 		return lost(e);
-	if (n == 0)
-		got = -1;
 	if (fd)
 		*fd = got;
 	else if (got >= 0)
@@ -205,6 +219,7 @@ int keeper_arm(struct keeper *k, bool want_uffd, unsigned want_twins, struct kee
 	*out = (struct keeper_armed){ .uffd = -1 };
 	if (ask(k, &q, &a, &out->uffd, e) < 0)
 		return -1;
+	k->freezer = a.freezer;
 	if (want_uffd && out->uffd < 0)
 		err_set(e, ERR_SYSTEM, EMFILE, "take over the userfaultfd");
 	else if (take_twins(k, a.twin_count, out, e) == 0) {
@@ -293,16 +308,41 @@ int keeper_hold(struct keeper *k, struct freezer *out, struct err *e)
 
 	if (ask(k, &q, &a, NULL, e) < 0)
 		return -1;
-	*out = a.freezer;
+	*out = k->freezer = a.freezer;
+	k->kept = true;
 	return 0;
+}
+
+/* Killed, it has let the target go as it was; what holds it still, or may, is its cgroup, or a stop signal if there is none. */
+static int end_without(struct keeper *k, enum keeper_verdict how, struct err *e)
+{
+	int rc = 0;
+
+	log_event(LOG_WARN, "keeper-lost", "pid=%d", (int)k->target);
+	if (how == KEEPER_STAY_FROZEN)
+		return k->kept ? 0 : lost(e);
+	if (how == KEEPER_KILL)
+		rc = k->kept ? freezer_kill(&k->freezer, e) : lost(e);
+	else if (k->kept || k->freezer.kind == FREEZER_CGROUP)
+		rc = freezer_thaw(&k->freezer, e);
+	if (rc == 0 || e->kind == ERR_GONE)
+		freezer_remove(&k->freezer);
+	return rc;
 }
 
 int keeper_end(struct keeper *k, enum keeper_verdict how, struct err *e)
 {
 	struct keeper_request q = { .op = OP_END, .verdict = how };
 	struct keeper_reply a;
-	int rc = ask(k, &q, &a, NULL, e);
+	int fd, rc;
 
+	if (exchange(k, &q, &a, &fd)) {
+		rc = a.rc;
+		if (rc < 0)
+			*e = a.e;
+	} else {
+		rc = end_without(k, how, e);
+	}
 	reap(k);
 	release(k);
 	return rc;

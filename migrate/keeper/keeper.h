@@ -6,10 +6,11 @@
  * the keeper then sees the end of the socketpair and settles the matter:
  *
  *   journal says not committed (or no journal)   -> thaw, take everything back out of the target, end
- *   journal says commit may have been sent       -> target stays frozen; settle() asks the destination until it knows
+ *   journal says commit may have been sent       -> target stays frozen; the settler asks the destination until it knows
  *
  * Requests are blocking calls on the migrating process's side. Threads: one. Start before any other thread exists (it forks).
- * Fails: err. The keeper itself killed: the calls fail with ERR_INTERNAL, the kernel lets the target go (or the cgroup keeps it frozen). */
+ * Fails: err. The keeper itself killed: the calls fail with ERR_INTERNAL, the kernel lets the target go (or the cgroup keeps it frozen), and
+ * keeper_end does what can be done without it: thaws or kills what was held, takes the cgroup away. */
 #ifndef DRAY_MIGRATE_KEEPER_H
 #define DRAY_MIGRATE_KEEPER_H
 
@@ -25,10 +26,16 @@
 struct keeper;
 
 enum keeper_verdict { KEEPER_THAW, KEEPER_KILL, KEEPER_STAY_FROZEN };
-/* Runs in the keeper when the migrating process is gone: what shall become of the target. arg as given to keeper_start. May block. */
-typedef enum keeper_verdict keeper_settle_fn(void *arg);
+/* Run in the keeper when the migrating process is gone. decide: what shall become of the target; may block. settled: that is true now, or (failed)
+ * could not be made so; may be NULL. */
+struct keeper_settler {
+	enum keeper_verdict (*decide)(void *arg);
+	void (*settled)(void *arg, bool failed);
+	void *arg;
+};
 
-struct keeper *keeper_start(pid_t target, const char *id, keeper_settle_fn *settle, void *arg, struct err *e);
+/* settler: copied; NULL: the target runs on. */
+struct keeper *keeper_start(pid_t target, const char *id, const struct keeper_settler *settler, struct err *e);
 
 struct keeper_armed {
 	int uffd;                     /* owned; -1 if not asked for */
@@ -53,7 +60,7 @@ int keeper_capture(struct keeper *k, const struct capture_options *opt, uint8_t 
  * the stop outlive keeper and migrating process. Only keeper_end can follow. The freezer's facts for the journal in out. */
 int keeper_hold(struct keeper *k, struct freezer *out, struct err *e);
 /* Ends, from any state: the target runs on with nothing of ours left in it (thaw; ERR_GONE when it has ended), is killed, or is left frozen in
- * its cgroup (held first if it wasn't). Frees k, also on failure. */
+ * its cgroup (held first if it wasn't). -1: that is not so. Frees k, also on failure. */
 int keeper_end(struct keeper *k, enum keeper_verdict how, struct err *e);
 /* Readable when the keeper or the target died. */
 int keeper_event_fd(const struct keeper *k);

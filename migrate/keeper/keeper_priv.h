@@ -62,6 +62,6 @@ int hold_keep(struct hold *h, struct err *e);
 int hold_end(struct hold *h, enum keeper_verdict how, struct err *e);
 
 /* The keeper's main function: serves until the end was asked for or the other side is gone. Returns its exit code. */
-int keeper_serve(struct hold *h, int sock, keeper_settle_fn *settle, void *arg);
+int keeper_serve(struct hold *h, int sock, const struct keeper_settler *settler);
 
 #endif

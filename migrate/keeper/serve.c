@@ -28,6 +28,7 @@ static void arm(struct hold *h, int sock, const struct keeper_request *q, struct
 	a->scratch_start = armed.scratch_start;
 	a->scratch_end = armed.scratch_end;
 	a->twin_count = armed.twin_count;
+	a->freezer = h->freezer;
 	if (send_fds(sock, a, sizeof(*a), &armed.uffd, armed.uffd >= 0) < 0)
 		log_event(LOG_DEBUG, "keeper-reply", "lost=1");
 	for (unsigned i = 0; i < armed.twin_count; i++) {
@@ -81,18 +82,22 @@ static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 	return q->op == OP_END;
 }
 
-static void settle_alone(struct hold *h, keeper_settle_fn *settle, void *arg)
+static void settle_alone(struct hold *h, const struct keeper_settler *s)
 {
 	static const char *const names[] = { [KEEPER_THAW] = "thaw", [KEEPER_KILL] = "kill", [KEEPER_STAY_FROZEN] = "stay-frozen" };
-	enum keeper_verdict verdict = settle ? settle(arg) : KEEPER_THAW;
+	enum keeper_verdict verdict = s ? s->decide(s->arg) : KEEPER_THAW;
 	struct err e = { 0 };
+	bool failed;
 
 	log_event(LOG_WARN, "settle-alone", "pid=%d verdict=%s", h->target, names[verdict]);
-	if (hold_end(h, verdict, &e) < 0)
-		log_event(e.kind == ERR_GONE ? LOG_INFO : LOG_ERROR, "settle-alone", "pid=%d error=\"%s\"", h->target, e.text);
+	failed = hold_end(h, verdict, &e) < 0 && e.kind != ERR_GONE;
+	if (err_is_set(&e))
+		log_event(failed ? LOG_ERROR : LOG_INFO, "settle-alone", "pid=%d error=\"%s\"", h->target, e.text);
+	if (s && s->settled)
+		s->settled(s->arg, failed);
 }
 
-int keeper_serve(struct hold *h, int sock, keeper_settle_fn *settle, void *arg)
+int keeper_serve(struct hold *h, int sock, const struct keeper_settler *settler)
 {
 	sigset_t child;
 	cleanup_fd int chld = -1;
@@ -117,7 +122,7 @@ int keeper_serve(struct hold *h, int sock, keeper_settle_fn *settle, void *arg)
 			continue;
 		n = recv_fds(sock, &q, sizeof(q), NULL, 0, &none);
 		if (n != (ssize_t)sizeof(q)) {
-			settle_alone(h, settle, arg);
+			settle_alone(h, settler);
 			return 0;
 		}
 		if (serve_one(h, sock, &q))

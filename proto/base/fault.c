@@ -2,22 +2,42 @@
 #include "proto/base/fault.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-void fault_point(const char *point, int control_fd)
+/* The action of `point` in "point[:action],...": what follows its name; NULL: it isn't in there. */
+static const char *action_of(const char *list, const char *point)
 {
-	const char *wanted = getenv("DRAY_FAULT");
 	size_t len = strlen(point);
 
-	if (!wanted || strncmp(wanted, point, len) != 0 || (wanted[len] != '\0' && wanted[len] != ':'))
+	for (; list; list = strchr(list, ',')) {
+		list += *list == ',';
+		if (strncmp(list, point, len) == 0 && strchr(":,", list[len]))
+			return list + len;
+	}
+	return NULL;
+}
+
+static bool is(const char *action, const char *name)
+{
+	size_t len = strlen(name);
+
+	return strncmp(action, name, len) == 0 && strchr(",", action[len]);
+}
+
+void fault_point(const char *point, int control_fd)
+{
+	const char *action = action_of(getenv("DRAY_FAULT"), point);
+
+	if (!action)
 		return;
-	if (strcmp(wanted + len, ":cut") == 0) {
+	if (is(action, ":cut")) {
 		if (control_fd >= 0)
 			shutdown(control_fd, SHUT_RDWR);
-	} else if (strcmp(wanted + len, ":stop") == 0) {
+	} else if (is(action, ":stop")) {
 		kill(getpid(), SIGSTOP);
 	} else {
 		kill(getpid(), SIGKILL);

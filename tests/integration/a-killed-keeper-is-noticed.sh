@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The keeper alone killed by SIGKILL: between two injections, inside the freeze, the process runs on and its memory is right; in the middle of a batch it is ended by
-# SIGTRAP, so that it never goes on with registers that are not its own. Either way the migration fails in words and nothing is at the destination.
+# The keeper alone killed by SIGKILL. Between two injections, inside the freeze, the process runs on and its memory is right; in the middle of a batch it is ended by
+# SIGTRAP, so that it never goes on with registers that are not its own; once it is held it is thawed by who is left, and after the commit ended by it. The migration
+# fails in words where it fails, and nothing is left on either side, no cgroup either.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
@@ -13,8 +14,6 @@ said 'keeper process has ended'
 runs_only_on a
 subject_stop
 nothing_left b
-# The cgroup that it was to be frozen in is left to whoever killed the keeper.
-[ -z "${host_cgroup[a]}" ] || find "${host_cgroup[a]}" -mindepth 1 -type d -name 'dray-*-source' -delete
 nothing_left a
 report "between two injections: runs on"
 
@@ -27,3 +26,15 @@ rc=0; finish subject || rc=$?
 nothing_left a
 nothing_left b
 report "in the middle of a batch: ended by SIGTRAP"
+
+subject_start
+rc=0; FAULT=keeper.held:kill migrate || rc=$?
+told_right "$rc" a
+settled a
+report "when it is held: thawed"
+
+subject_start
+rc=0; FAULT=keeper.ending:kill migrate || rc=$?
+told_right "$rc" b
+settled b
+report "after the commit: the original is ended"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The migrating process killed in any state: the target runs on with nothing of ours in it, or is ended, or stays frozen, as the verdict
- * says. The keeper killed: a held target stays frozen. A target that ended or replaced its program is told by name. */
+ * says. The keeper killed: a held target stays frozen until keeper_end thaws
+ * or kills it. A target that ended or replaced its program is told by name. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -24,6 +25,7 @@ struct shared {
 	enum stage stage;
 	pid_t target;
 	struct freezer freezer;
+	enum { UNSETTLED, SETTLED, SETTLED_FAILED } settled;
 };
 static struct shared *sh;
 static char keeper_name[32]; /* and of a cgroup: nobody else's */
@@ -119,9 +121,14 @@ static void look_finish(struct look *l)
 
 /* ---- the migrating process ---- */
 
-static enum keeper_verdict settle(void *arg)
+static enum keeper_verdict decide(void *arg)
 {
 	return ((struct shared *)arg)->verdict;
+}
+
+static void settled(void *arg, bool failed)
+{
+	((struct shared *)arg)->settled = failed ? SETTLED_FAILED : SETTLED;
 }
 
 static void arm(struct keeper *k)
@@ -167,7 +174,8 @@ static void reach(struct keeper *k, enum stage stage)
 static int migrating(int line, void *arg)
 {
 	struct err e = { 0 };
-	struct keeper *k = keeper_start(sh->target, keeper_name, settle, sh, &e);
+	struct keeper_settler settler = { .decide = decide, .settled = settled, .arg = sh };
+	struct keeper *k = keeper_start(sh->target, keeper_name, &settler, &e);
 
 	(void)arg;
 	CHECK(k, "%s", e.text);
@@ -199,12 +207,14 @@ static void kill_migrating(struct subject *target, enum stage stage, enum keeper
 	sh->stage = stage;
 	sh->verdict = verdict;
 	sh->target = target->pid;
+	sh->settled = UNSETTLED;
 	m = subject_start(migrating, NULL);
 	subject_expect(m.line, 's');
 	keeper = child_of(m.pid);
 	CHECK(stage < FROZEN || stands(), "%s: it runs", stage_names[stage]);
 	subject_end(&m);
 	CHECK(waitpid(keeper, NULL, 0) == keeper); /* ours: we are the subreaper */
+	CHECK(sh->settled == SETTLED, "%s: %d", stage_names[stage], (int)sh->settled);
 }
 
 static void thawed_from(enum stage stage)
@@ -256,7 +266,8 @@ static void frozen_from(enum stage stage)
 static struct keeper *start(const struct subject *s)
 {
 	struct err e = { 0 };
-	struct keeper *k = keeper_start(s->pid, keeper_name, settle, sh, &e);
+	struct keeper_settler settler = { .decide = decide, .arg = sh };
+	struct keeper *k = keeper_start(s->pid, keeper_name, &settler, &e);
 
 	CHECK(k, "%s", e.text);
 	sh->target = s->pid;
@@ -286,7 +297,7 @@ static void orderly_end(enum stage stage, enum keeper_verdict how)
 	subject_end(&s);
 }
 
-static void keeper_killed(enum stage stage)
+static void keeper_killed(enum stage stage, enum keeper_verdict how)
 {
 	struct subject s = subject_start(busy, NULL);
 	struct err e = { 0 };
@@ -301,13 +312,14 @@ static void keeper_killed(enum stage stage)
 	CHECK(keeper > 0 && kill(keeper, SIGKILL) == 0);
 	CHECK(wait_readable(keeper_event_fd(k), 120000) == 1);
 	CHECK(keeper_freeze(k, &us, &e) == -1 && e.kind == ERR_INTERNAL, "%s", e.text);
-	CHECK(keeper_end(k, KEEPER_THAW, &e) == -1);
-	if (stage == HELD) {
-		CHECK(stands(), "it ran on when the keeper was killed");
-		CHECK(freezer_thaw(&sh->freezer, &e) == 0, "%s", e.text);
-		freezer_remove(&sh->freezer);
-	}
-	await_running();
+	CHECK(stage < HELD || stands(), "it ran on when the keeper was killed");
+	err_clear(&e);
+	CHECK(keeper_end(k, how, &e) == (how == KEEPER_KILL && stage < HELD ? -1 : 0), "%s: %s", stage_names[stage], e.text);
+	if (how == KEEPER_KILL && stage >= HELD)
+		await_task_state(s.pid, s.pid, "Z");
+	else
+		await_running();
+	CHECK(stage < HELD || !sh->freezer.cgroup[0] || access(sh->freezer.cgroup, F_OK) < 0);
 	subject_end(&s);
 }
 
@@ -413,7 +425,7 @@ int main(void)
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(sh != MAP_FAILED);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	CHECK(!keeper_start(0x3ffffff, "test", settle, sh, &e) && e.kind == ERR_GONE);
+	CHECK(!keeper_start(0x3ffffff, "test", NULL, &e) && e.kind == ERR_GONE);
 	for (enum stage stage = STARTED; stage < STAGES; stage++) {
 		thawed_from(stage);
 		orderly_end(stage, KEEPER_THAW);
@@ -425,8 +437,10 @@ int main(void)
 	orderly_end(FROZEN, KEEPER_KILL);
 	orderly_end(HELD, KEEPER_KILL);
 	frozen_from(HELD);
-	keeper_killed(FROZEN);
-	keeper_killed(HELD);
+	keeper_killed(FROZEN, KEEPER_THAW);
+	keeper_killed(FROZEN, KEEPER_KILL);
+	keeper_killed(HELD, KEEPER_THAW);
+	keeper_killed(HELD, KEEPER_KILL);
 	killed_while_frozen();
 	target_ends(false);
 	target_ends(true);

@@ -3,7 +3,7 @@
 #
 # Up to `prepared` the source's copy lives, from `commit` on the destination's.
 source_points="source.connected:a source.armed:a source.round:a source.frozen:a source.state-sent:a source.prepared:a
-	source.commit-sent:b source.running:b"
+	source.commit-sent:b source.running:b source.done:b"
 destination_points="destination.offered:a destination.round:a destination.state:a destination.prepared:a
 	destination.committed:b destination.running:b"
 
