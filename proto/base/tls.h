@@ -65,11 +65,9 @@ int tls_bye(struct tls_session *s); /* says that nothing more comes from here. 0
 int tls_explain(const struct tls_session *s, struct err *e);
 
 /* Gives the session's keys to the kernel: plain reads, writes and splices of the socket are then those of the session, which must not be used
- * but for tls_close. Right after tls_open, TLS 1.3 only. 0; -EOPNOTSUPP and the like: the session is what it was; -EPIPE: it is lost. */
+ * but for tls_close; tls_control.h has what is no data. Right after tls_open, TLS 1.3 only. 0; -EOPNOTSUPP and the like: the session is what it was; -EPIPE: it is lost. */
 int tls_to_kernel(struct tls_session *s);
 
-/* What an alert that ended a handshake meant, for users of a socket that the kernel encrypts: reads it off the socket. False: there is none. */
-bool tls_kernel_alert(int fd, struct err *e);
 /* A peer that speaks TLS to us, who don't: its first bytes say so. */
 static inline bool tls_is_hello(const unsigned char *p, size_t len) { return len >= 2 && p[0] == 0x16 && p[1] == 3; }
 /* The bytes that a TLS server of ours answers plain text with: a fatal alert, protocol version. */

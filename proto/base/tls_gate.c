@@ -15,9 +15,13 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/base/tls_control.h"
 #include "proto/base/tls_relay_priv.h"
 
-enum { EXPLAIN_MS = 10 * 1000 }; /* a relay that is gone says nothing at once */
+enum {
+	EXPLAIN_MS = 10 * 1000, /* a relay that is gone says nothing at once */
+	LINGER_MS = 1000,       /* for the end of a peer of the kernel's TLS, as relays do */
+};
 
 struct tls_gate {
 	int line;
@@ -139,9 +143,16 @@ int tls_gate_line(const struct tls_gate *g)
 	return g->line;
 }
 
+static bool kernel_allowed(void)
+{
+	const char *said = getenv(TLS_KERNEL_VARIABLE);
+
+	return !said || strcmp(said, "0") != 0;
+}
+
 static int send_request(struct tls_gate *g, const struct tls_wish *w, int tcp, int plain, int words)
 {
-	struct gate_request q = { .role = w->role, .timeout_ms = w->timeout_ms, .kernel = w->kernel, .stock = w->stock,
+	struct gate_request q = { .role = w->role, .timeout_ms = w->timeout_ms, .kernel = w->kernel && kernel_allowed(), .stock = w->stock,
 				  .cut = w->cut };
 	const int fds[GATE_FDS] = { tcp, plain, words };
 
@@ -155,6 +166,8 @@ int tls_gate_begin(struct tls_gate *g, int fd, const struct tls_wish *w, struct 
 	int plain[2], words[2], rc;
 
 	*l = TLS_LINK_NONE;
+	l->stock = w->stock;
+	l->cut = w->cut ? TLS_CUT_BY_LENGTH : TLS_CUT_NOT;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, plain) < 0)
 		return err_sys(e, "TLS: socketpair");
 	l->fd = plain[0];
@@ -200,6 +213,8 @@ int tls_gate_finish(struct tls_link *l, struct err *e)
 	if (l->in_kernel) {
 		close(l->fd);
 		l->fd = fd;
+		if (l->cut)
+			l->cut = TLS_CUT_BY_SEND;
 	}
 	return 0;
 }
@@ -215,7 +230,7 @@ void tls_link_explain(const struct tls_link *l, struct err *e)
 	int fd;
 
 	if (l->in_kernel)
-		tls_kernel_alert(l->fd, e);
+		tls_control_explain(l->fd, e);
 	else if (l->words >= 0 && wait_readable(l->words, EXPLAIN_MS) == 1 && receive_word(l->words, &w, &fd))
 		*e = w.err;
 }
@@ -228,8 +243,19 @@ void tls_link_failed(const struct tls_link *l, struct err *e)
 	tls_link_explain(l, e);
 }
 
+void tls_link_shut(const struct tls_link *l)
+{
+	if (l->in_kernel && l->stock)
+		tls_control_bye(l->fd);
+	shutdown(l->fd, SHUT_WR);
+}
+
 void tls_link_close(struct tls_link *l)
 {
+	if (l->in_kernel && l->stock) {
+		tls_link_shut(l);
+		tls_control_linger(l->fd, LINGER_MS);
+	}
 	if (l->fd >= 0)
 		close(l->fd);
 	if (l->words >= 0)

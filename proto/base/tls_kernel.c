@@ -16,9 +16,6 @@
 
 #include "proto/base/tls_priv.h"
 
-#ifndef SOL_TLS
-#define SOL_TLS 282
-#endif
 #ifndef TCP_ULP
 #define TCP_ULP 31
 #endif

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tls_priv.h - what tls_context.c (files), tls.c (sessions), tls_words.c (why it failed) and tls_kernel.c (keys for the kernel) share. */
+/* tls_priv.h - what tls_context.c (files), tls.c (sessions), tls_words.c (why it failed), tls_kernel.c (keys for the kernel) and tls_control.c
+ * (records that are not data) share. */
 #ifndef DRAY_BASE_TLS_PRIV_H
 #define DRAY_BASE_TLS_PRIV_H
 
 #include <openssl/ssl.h>
 
 #include "proto/base/tls.h"
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
 
 enum {
 	TLS_SECRET_MAX = 48,
@@ -40,7 +45,10 @@ struct tls_session {
 bool tls_name_wanted(const struct tls_session *s, X509 *cert);
 void tls_name_of(X509 *cert, char text[TLS_NAME_MAX]);
 
-/* tls_words.c: takes OpenSSL's error queue and the session's state after a call that returned rc. saved_errno: of the call. */
+/* tls_words.c. What the peer's alert means, and what a record means that was changed. Return -1. */
+int tls_alert_words(int number, struct err *e);
+int tls_changed_words(struct err *e);
+/* Takes OpenSSL's error queue and the session's state after a call that returned rc. saved_errno: of the call. */
 int tls_words(const struct tls_session *s, int rc, int saved_errno, struct err *e);
 /* The innermost of OpenSSL's error queue, and empties it. */
 const char *tls_library_words(void);

@@ -10,6 +10,8 @@
  * A relay keeps the ends apart: what one side shuts, the other finds shut. It holds at most TLS_RELAY_BUFFER bytes a direction beside OpenSSL's own,
  * waits for nothing else, and ends when both sides have, or one side is gone. Its gate's end does not end it.
  *
+ * TLS_KERNEL_VARIABLE=0 in the user's environment: the kernel is never asked.
+ *
  * Threads: any may wrap, at once, also in processes forked from the one that started the gate. Fails: err; a peer's fault as in tls.h. */
 #ifndef DRAY_BASE_TLS_RELAY_H
 #define DRAY_BASE_TLS_RELAY_H
@@ -18,6 +20,8 @@
 #include <stddef.h>
 
 #include "proto/base/tls.h"
+
+#define TLS_KERNEL_VARIABLE "DRAY_KTLS"
 
 enum {
 	TLS_RELAY_BUFFER = 256 * 1024,
@@ -38,14 +42,22 @@ struct tls_wish {
 	int timeout_ms;    /* for the handshake */
 	bool kernel;       /* the socket may be handed back, encrypted by the kernel */
 	bool stock;        /* the peer may be stock criu: TLS 1.2 will do, and ends are said in TLS */
-	bool cut;          /* the user says where records begin: writes each behind its length (le32, 1 to TLS_CUT_MAX), until it writes a length of
-			      0: from there on records are anyhow. Not with kernel */
+	bool cut;          /* the user says where records begin */
+};
+
+/* How it says that, once it is known who encrypts. */
+enum tls_cutting {
+	TLS_CUT_NOT,       /* it doesn't */
+	TLS_CUT_BY_LENGTH, /* a relay: writes each record behind its length (le32, 1 to TLS_CUT_MAX); a length of 0: from here on as it comes */
+	TLS_CUT_BY_SEND,   /* the kernel: a send without MSG_MORE ends a record, and of more than TLS_CUT_MAX bytes each so many are one */
 };
 
 struct tls_link {
 	int fd;       /* plain bytes; owned. -1 until tls_gate_finish */
 	int words;    /* what the relay has to say; readable when tls_gate_finish won't wait; owned */
-	bool in_kernel;
+	bool in_kernel; /* read with tls_recv (tls_control.h) where the peer may be stock criu */
+	bool stock;   /* as in the wish */
+	enum tls_cutting cut;
 	char peer[TLS_NAME_MAX]; /* the name in its certificate */
 };
 #define TLS_LINK_NONE ((struct tls_link){ .fd = -1, .words = -1 })
@@ -61,6 +73,8 @@ void tls_link_explain(const struct tls_link *l, struct err *e);
 /* The same after a failure in the middle of a link's use, where e says that the peer is gone: an end that had nothing to say is not waited for. Nothing
  * can be written to the link behind it. */
 void tls_link_failed(const struct tls_link *l, struct err *e);
-void tls_link_close(struct tls_link *l); /* accepts TLS_LINK_NONE */
+/* Nothing more comes from here; a stock peer is told so in TLS. */
+void tls_link_shut(const struct tls_link *l);
+void tls_link_close(struct tls_link *l); /* the same. Accepts TLS_LINK_NONE */
 
 #endif

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tls_words.c - what went wrong, for whom it goes wrong: OpenSSL's reasons and the peer's alerts in words that name the way out. */
 #include <errno.h>
-#include <linux/tls.h>
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "proto/base/tls_priv.h"
-
-#ifndef SOL_TLS
-#define SOL_TLS 282
-#endif
 
 /* RFC 8446, section 6. */
 static const struct alert {
@@ -37,12 +31,17 @@ static const struct alert {
 
 const unsigned char tls_refusal[TLS_REFUSAL_SIZE] = { 0x15, 3, 3, 0, 2, 2, SSL_AD_PROTOCOL_VERSION };
 
-static int alert_words(int number, struct err *e)
+int tls_alert_words(int number, struct err *e)
 {
 	for (size_t i = 0; i < sizeof(alerts) / sizeof(alerts[0]); i++)
 		if (alerts[i].number == number)
 			return err_set(e, alerts[i].kind, 0, "TLS: %s", alerts[i].words);
 	return err_set(e, ERR_PEER, 0, "TLS: the other side ends the connection: alert %d (%s)", number, SSL_alert_desc_string_long(number));
+}
+
+int tls_changed_words(struct err *e)
+{
+	return err_set(e, ERR_PROTOCOL, 0, "TLS: bytes that the other side did not send: somebody changes them on the way");
 }
 
 const char *tls_library_words(void)
@@ -73,7 +72,7 @@ static int library_words(const struct tls_session *s, unsigned long code, struct
 	int reason = ERR_GET_REASON(code);
 
 	if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256)
-		return alert_words(reason - SSL_AD_REASON_OFFSET, e);
+		return tls_alert_words(reason - SSL_AD_REASON_OFFSET, e);
 	switch (reason) {
 	case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
 		return err_set(e, ERR_PERMISSION, 0, "TLS: the other side shows no certificate");
@@ -85,7 +84,7 @@ static int library_words(const struct tls_session *s, unsigned long code, struct
 	case SSL_R_UNSUPPORTED_PROTOCOL:
 		return err_set(e, ERR_PROTOCOL, 0, "TLS: no version or cipher in common with the other side");
 	case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
-		return err_set(e, ERR_PROTOCOL, 0, "TLS: bytes that the other side did not send: somebody changes them on the way");
+		return tls_changed_words(e);
 	default:
 		return err_set(e, ERR_PROTOCOL, 0, "TLS: %s%s", ERR_reason_error_string(code) ? ERR_reason_error_string(code) : "unknown error",
 			       s->role == TLS_SERVER ? " (by a peer)" : "");
@@ -105,24 +104,4 @@ int tls_words(const struct tls_session *s, int rc, int saved_errno, struct err *
 	if (kind == SSL_ERROR_SYSCALL && saved_errno)
 		return err_set(e, ERR_PEER, saved_errno, "TLS");
 	return err_set(e, ERR_PEER, 0, "TLS: the other side ended the connection");
-}
-
-bool tls_kernel_alert(int fd, struct err *e)
-{
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(1)];
-	} control;
-	unsigned char body[2];
-	struct iovec iov = { .iov_base = body, .iov_len = sizeof(body) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-	const struct cmsghdr *c;
-
-	if (recvmsg(fd, &msg, MSG_DONTWAIT) != (ssize_t)sizeof(body))
-		return false;
-	c = CMSG_FIRSTHDR(&msg);
-	if (!c || c->cmsg_level != SOL_TLS || c->cmsg_type != TLS_GET_RECORD_TYPE || *CMSG_DATA(c) != 0x15 || body[1] == SSL_AD_CLOSE_NOTIFY)
-		return false;
-	alert_words(body[1], e);
-	return true;
 }
