@@ -102,8 +102,8 @@ struct pages_source {
 
 static int speak_tls(struct pages_source *s, const struct criu_command *c, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(c->opts, c->address), .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .stock = true,
-				       .cut = true };
+	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(c->opts, c->address), .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .kernel = true,
+				       .stock = true, .cut = true };
 	int fd = s->fd, rc;
 
 	s->fd = -1;

@@ -7,6 +7,7 @@
 
 #include "proto/base/io.h"
 #include "proto/base/le.h"
+#include "proto/base/tls_control.h"
 #include "proto/wire/runs.h"
 
 enum { STATUS_MS = 30 * 1000 };
@@ -39,7 +40,7 @@ static int lost(const struct lazy_link *l, int num, const char *what, struct err
 static int say(struct lazy_link *l, const struct ps_command *c, struct err *e)
 {
 	unsigned char out[TLS_CUT_HEAD + PS_HEADER_MAX];
-	size_t head = l->tls ? TLS_CUT_HEAD : 0;
+	size_t head = l->tls && l->tls->cut == TLS_CUT_BY_LENGTH ? TLS_CUT_HEAD : 0;
 	int rc;
 
 	le32_put(out, (uint32_t)l->layout);
@@ -62,7 +63,7 @@ int lazy_link_ask(struct lazy_link *l, uint64_t pid, uint64_t vaddr, uint64_t pa
 static int more(struct lazy_link *l, void *buf, size_t size, size_t *have, struct err *e)
 {
 	while (*have < size) {
-		ssize_t n = recv(l->fd, (unsigned char *)buf + *have, size - *have, MSG_DONTWAIT);
+		ssize_t n = tls_recv(l->fd, (unsigned char *)buf + *have, size - *have, MSG_DONTWAIT);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -103,6 +104,19 @@ int lazy_link_receive(struct lazy_link *l, struct err *e)
 	return 1;
 }
 
+static int last_word(const struct lazy_link *l, unsigned char status[PS_STATUS_ANSWER])
+{
+	int rc = wait_readable(l->fd, STATUS_MS);
+	ssize_t n;
+
+	if (rc <= 0)
+		return rc < 0 ? rc : -ETIMEDOUT;
+	do
+		n = tls_recv(l->fd, status, PS_STATUS_ANSWER, MSG_WAITALL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n == PS_STATUS_ANSWER ? 0 : -EPIPE;
+}
+
 int lazy_link_close(struct lazy_link *l, struct err *e)
 {
 	const struct ps_command c = { .code = PS_CLOSE };
@@ -111,8 +125,7 @@ int lazy_link_close(struct lazy_link *l, struct err *e)
 
 	if (say(l, &c, e) < 0)
 		return -1;
-	rc = wait_readable(l->fd, STATUS_MS);
-	rc = rc == 0 ? -ETIMEDOUT : rc < 0 ? rc : read_full(l->fd, status, sizeof(status));
+	rc = last_word(l, status);
 	if (rc < 0)
 		return lost(l, -rc, "the source's last word", e);
 	return le32_get(status) ? err_set(e, ERR_PEER, 0, "lazy pages: the source ends with status %u", le32_get(status)) : 0;

@@ -16,6 +16,7 @@
 #include "proto/base/le.h"
 #include "proto/base/plain_text.h"
 #include "proto/base/sock.h"
+#include "proto/base/tls_control.h"
 #include "proto/base/tls_cut.h"
 #include "proto/wire/hello.h"
 #include "proto/wire/ps_native.h"
@@ -40,7 +41,8 @@ struct ps_sink {
 	struct page_sink sink; /* first member */
 	int fd;
 	bool inherited, ours;
-	bool cut; /* into records: each is preceded by its length. Not in a native session */
+	const struct tls_link *tls; /* whose fd it is; NULL: plain text */
+	enum tls_cutting cut;       /* into records; not in a native session */
 	uint32_t features;
 	enum ps_layout layout;
 	uint64_t dst; /* of the page map that is open */
@@ -120,8 +122,10 @@ static int send_both(const struct ps_sink *s, const void *header, size_t len, co
 	struct iovec iov[] = { { (void *)(uintptr_t)header, len }, { (void *)(uintptr_t)data, data_len } };
 	struct tls_cut r;
 
-	if (!s->cut)
+	if (s->cut == TLS_CUT_NOT)
 		return send_all(s->fd, iov, data_len ? 2 : 1, more, e);
+	if (s->cut == TLS_CUT_BY_SEND)
+		return send_all(s->fd, &iov[0], 1, false, e) < 0 || (data_len && send_all(s->fd, &iov[1], 1, false, e) < 0) ? -1 : 0;
 	r.count = 0;
 	if (add_records(s->fd, &r, header, len, e) < 0 || add_records(s->fd, &r, data, data_len, e) < 0)
 		return -1;
@@ -141,7 +145,7 @@ static int receive(int fd, void *buf, size_t len, int timeout_ms)
 
 		if (rc <= 0)
 			return rc < 0 ? rc : -ETIMEDOUT;
-		n = recv(fd, (char *)buf + have, len - have, MSG_DONTWAIT);
+		n = tls_recv(fd, (char *)buf + have, len - have, MSG_DONTWAIT);
 		if (n == 0)
 			return -EPIPE;
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -363,7 +367,9 @@ static int sink_finish(struct page_sink *sink, struct err *e)
 
 	if (ask(s, &c, PS_STATUS_ANSWER, &status, ps_status_patience_ms(s->pages, s->hears_alive), e) < 0)
 		return err_wrap(e, "close the session");
-	if (!s->inherited)
+	if (s->tls)
+		tls_link_shut(s->tls);
+	else if (!s->inherited)
 		shutdown(s->fd, SHUT_WR);
 	if (status)
 		return err_set(e, ERR_PEER, 0, "the page server could not keep what it was sent: status %" PRId32, (int32_t)status);
@@ -433,9 +439,9 @@ static int become_native(struct ps_sink *s, enum compress_mode mode, struct err 
 	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE,
 			   .max_frame_pages = PS_FRAME_PAGES };
 	unsigned char no_more[TLS_CUT_HEAD] = { 0 }, bytes[HELLO_SIZE];
-	struct iovec iov[] = { { no_more, s->cut ? sizeof(no_more) : 0 }, { bytes, sizeof(bytes) } };
+	struct iovec iov[] = { { no_more, s->cut == TLS_CUT_BY_LENGTH ? sizeof(no_more) : 0 }, { bytes, sizeof(bytes) } };
 
-	s->cut = false;
+	s->cut = TLS_CUT_NOT;
 	hello_encode(&h, bytes);
 	if (send_all(s->fd, iov, 2, false, e) < 0 || answer(s, bytes, sizeof(bytes), ANSWER_MS, e) < 0)
 		return -1;
@@ -470,8 +476,9 @@ struct page_sink *ps_sink_open(const struct ps_sink_config *c, struct err *e)
 		err_sys(e, "memory for a page sink");
 		return NULL;
 	}
-	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = c->fd, .inherited = c->inherited, .cut = c->cut, .layout = c->choice.layout };
-	if (!c->inherited && !c->cut)
+	*s = (struct ps_sink){ .sink.ops = &ps_sink_ops, .fd = c->fd, .inherited = c->inherited, .tls = c->tls,
+			       .cut = c->tls ? c->tls->cut : TLS_CUT_NOT, .layout = c->choice.layout };
+	if (!c->inherited && !c->tls)
 		sock_tune(c->fd, &tuning, e);
 	if (find_out(s, c->choice.protocol, c->mode, e) == 0)
 		return &s->sink;

@@ -14,6 +14,7 @@
 
 #include "migrate/send/sender.h"
 #include "pageserver/images/page_sink.h"
+#include "proto/base/tls_relay.h"
 #include "proto/wire/ps_command.h"
 
 /* Connects to a server. address: a name or an address, without a port. The descriptor is the caller's. */
@@ -31,8 +32,8 @@ int ps_choice_parse(const char *protocol, int layout, struct ps_choice *c, struc
 struct ps_sink_config {
 	int fd;         /* borrowed, must outlive the sink */
 	bool inherited; /* it goes on to serve somebody else, who finds it where the session ends; else its sending side is shut when the sink is finished */
-	bool cut;       /* it is of a TLS link whose records are cut by its user (tls_relay.h): a stock server can read a header, and pages, only where records
-			   begin with them, and none has both. In a native session no more is cut */
+	const struct tls_link *tls; /* whose fd it is, made with `stock` and `cut` (tls_relay.h): a stock server can read a header, and pages, only where records
+				       begin with them, and none has both. In a native session no more is cut. Borrowed; NULL: plain text */
 	struct ps_choice choice;
 	enum compress_mode mode; /* in a native session, which also sends no pages of zeros */
 };

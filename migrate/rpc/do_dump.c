@@ -65,7 +65,7 @@ static int shake_hands(const struct rpc_applied *a, struct elsewhere *x, struct 
 {
 	const struct tls_config c = rpc_tls_config(a->opts);
 	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(a->opts, a->opts->ps->address), .timeout_ms = TLS_STOCK_HANDSHAKE_MS,
-				       .stock = true, .cut = true };
+				       .kernel = true, .stock = true, .cut = true };
 	const struct sock_tuning tuning = { .congestion = "auto" };
 	struct tls_gate *g = tls_gate_start(&c, e);
 	int fd = x->fd, rc;
@@ -80,15 +80,27 @@ static int shake_hands(const struct rpc_applied *a, struct elsewhere *x, struct 
 	return rc;
 }
 
+static void log_server(const struct elsewhere *x)
+{
+	uint32_t features;
+	bool ours = ps_sink_is_ours(x->sink, &features);
+
+	log_event(LOG_INFO, "page-server", "ours=%d header=%d tls=%s name=\"%s\"", ours, (int)ps_sink_layout(x->sink),
+		  x->tls.fd < 0 ? "none" : x->tls.in_kernel ? "kernel" : "relay", x->tls.peer);
+}
+
 static int make_sink(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
-	struct ps_sink_config c = { .inherited = x->inherited, .cut = a->opts->tls, .choice = a->choice, .mode = COMPRESS_AUTO };
+	struct ps_sink_config c = { .inherited = x->inherited, .tls = a->opts->tls ? &x->tls : NULL, .choice = a->choice, .mode = COMPRESS_AUTO };
 
 	if (a->opts->tls && shake_hands(a, x, e) < 0)
 		return explained(x, e);
 	c.fd = x->fd;
 	x->sink = ps_sink_open(&c, e);
-	return x->sink ? 0 : explained(x, e);
+	if (!x->sink)
+		return explained(x, e);
+	log_server(x);
+	return 0;
 }
 
 static int connect_to_server(const struct rpc_applied *a, struct elsewhere *x, struct err *e)

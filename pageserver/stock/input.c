@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "proto/base/io.h"
+#include "proto/base/tls_control.h"
 #include "proto/wire/runs.h"
 
 /* Read along behind what is received into its place: the next header, and little of what follows it. */
@@ -59,7 +60,7 @@ static ssize_t read_pieces(const struct ps_input *in, struct iovec *iov, size_t 
 
 		if (wait == 0)
 			return -ETIMEDOUT;
-		n = recvmsg(in->fd, &m, MSG_DONTWAIT);
+		n = tls_recvmsg(in->fd, &m, MSG_DONTWAIT);
 		if (n >= 0)
 			return n;
 		if (errno != EAGAIN && errno != EINTR)

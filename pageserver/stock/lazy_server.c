@@ -20,7 +20,7 @@ struct client {
 	const struct lazy_pages *from;
 	const struct lazy_rules *rules;
 	int fd; /* plain bytes */
-	bool cut; /* what is written goes in records */
+	enum tls_cutting cut; /* what is written goes in records */
 	enum ps_layout layout;
 	struct ps_input in;
 	unsigned char *data;  /* LAZY_SERVE_PAGES */
@@ -114,8 +114,10 @@ static int say(struct client *c, const void *header, size_t len, const void *dat
 	struct tls_cut cut = { .count = 0 };
 
 	static_assert(LAZY_SERVE_PAGES * DRAY_PAGE_SIZE <= (TLS_CUT_RECORDS - 1) * (uint64_t)TLS_CUT_MAX, "a header, and pages");
-	if (!c->cut)
+	if (c->cut == TLS_CUT_NOT)
 		return send_all(c, iov, 2, e);
+	if (c->cut == TLS_CUT_BY_SEND)
+		return (len && send_all(c, &iov[0], 1, e) < 0) || (data_len && send_all(c, &iov[1], 1, e) < 0) ? -1 : 0;
 	tls_cut_add(&cut, header, len);
 	tls_cut_add(&cut, data, data_len);
 	return send_all(c, cut.iov, cut.count, e);
@@ -185,7 +187,7 @@ static int serve(struct client *c, struct err *e)
 
 /* ---- the session ---- */
 
-static int serve_plain(int fd, bool cut, const struct lazy_pages *from, const struct lazy_rules *rules, struct lazy_report *out, struct err *e)
+static int serve_plain(int fd, enum tls_cutting cut, const struct lazy_pages *from, const struct lazy_rules *rules, struct lazy_report *out, struct err *e)
 {
 	struct client c = { .from = from, .rules = rules, .fd = fd, .cut = cut, .out = out };
 	uint64_t deadline_us = rules->time_ms ? clock_us() + rules->time_ms * 1000 : 0;
@@ -204,7 +206,8 @@ static int serve_plain(int fd, bool cut, const struct lazy_pages *from, const st
 
 static int serve_by_tls(int fd, const struct lazy_pages *from, const struct lazy_rules *rules, struct lazy_report *out, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_SERVER, .name = rules->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .stock = true, .cut = true };
+	const struct tls_wish wish = { .role = TLS_SERVER, .name = rules->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .kernel = true,
+				       .stock = true, .cut = true };
 	struct tls_link l = TLS_LINK_NONE;
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
 
@@ -213,7 +216,7 @@ static int serve_by_tls(int fd, const struct lazy_pages *from, const struct lazy
 	if (tls_gate_wrap(rules->tls, copy, &wish, &l, e) < 0)
 		return -1;
 	memcpy(out->name, l.peer, sizeof(out->name));
-	rc = serve_plain(l.fd, true, from, rules, out, e);
+	rc = serve_plain(l.fd, l.cut, from, rules, out, e);
 	if (rc < 0)
 		tls_link_failed(&l, e);
 	tls_link_close(&l);
@@ -229,5 +232,5 @@ int lazy_serve(int fd, const struct lazy_pages *from, const struct lazy_rules *r
 		return err_set(e, ERR_USAGE, 0, "no TLS on an inherited socket: it goes on to serve somebody who does not know the keys");
 	if (!rules->inherited && sock_tune(fd, &tuning, e) < 0)
 		return -1;
-	return rules->tls ? serve_by_tls(fd, from, rules, out, e) : serve_plain(fd, false, from, rules, out, e);
+	return rules->tls ? serve_by_tls(fd, from, rules, out, e) : serve_plain(fd, TLS_CUT_NOT, from, rules, out, e);
 }

@@ -41,10 +41,10 @@ static int receive(int fd, bool inherited, const struct page_server_config *c, s
 	return rc;
 }
 
-/* What is still to come is said in records, which criu's readers and writers count: the kernel's TLS, which makes its own, is not asked for. */
 static int receive_by_tls(int fd, const struct page_server_config *c, struct page_server_report *out, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_SERVER, .name = c->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .stock = true };
+	const struct tls_wish wish = { .role = TLS_SERVER, .name = c->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .kernel = true,
+				       .stock = true };
 	struct tls_link l = TLS_LINK_NONE;
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
 
@@ -54,6 +54,7 @@ static int receive_by_tls(int fd, const struct page_server_config *c, struct pag
 		return -1;
 	rc = receive(l.fd, false, c, out, e);
 	memcpy(out->name, l.peer, sizeof(out->name));
+	out->tls = l.in_kernel ? "kernel" : "relay";
 	if (rc < 0)
 		tls_link_failed(&l, e);
 	tls_link_close(&l);

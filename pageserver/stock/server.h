@@ -33,6 +33,7 @@ struct page_server_report {
 	uint64_t received;    /* bytes, of everything */
 	bool let_in;          /* there was a session: the sender is who it has to be */
 	char name[TLS_NAME_MAX]; /* in the sender's certificate; "" without TLS */
+	const char *tls;         /* who decrypts: "kernel", "relay"; NULL: nobody */
 };
 
 struct ps_meter;

@@ -397,7 +397,8 @@ static void *pass_answers(void *arg)
 static void session_in_records(enum ps_layout layout)
 {
 	static const char many[37 * 4096] = { 2 };
-	struct ps_sink_config config = { .cut = true, .mode = COMPRESS_AUTO };
+	struct tls_link link = TLS_LINK_NONE;
+	struct ps_sink_config config = { .tls = &link, .mode = COMPRESS_AUTO };
 	struct records r = { .layout = layout };
 	pthread_t there, back;
 	struct page_sink *s;
@@ -406,6 +407,8 @@ static void session_in_records(enum ps_layout layout)
 	struct err e;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	link.fd = pair[1];
+	link.cut = TLS_CUT_BY_LENGTH;
 	r.on = stock_start(&server, layout);
 	r.fd = pair[0];
 	stock_go(&server);

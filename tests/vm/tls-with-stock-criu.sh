@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # By TLS, mutual: Debian's criu pre-dumps twice and dumps into our page server and restores from there; and we pre-dump and dump into page servers of
-# Debian's criu, which restores from what they wrote. The process that moves finds its memory right each time.
+# Debian's criu, which restores from what they wrote. The process that moves finds its memory right each time. On our side the kernel encrypts and decrypts.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu openssl
 in_vm 560
@@ -12,6 +12,14 @@ mkdir "$t/certs" && tests/lib/make-certs "$t/certs"
 creds() { echo "--tls --tls-cacert $t/certs/ca.pem --tls-cert $t/certs/$1.pem --tls-key $t/certs/$1.key"; }
 ln -s "$BUILD/dray" "$t/criu"
 stock=$(command -v criu)
+
+# What the kernel has seen of TLS: connections that it encrypts, that it decrypts, and records that it could not decrypt.
+tls_stat() { awk -v name="$1" '$1 == name { print $2 }' /proc/net/tls_stat; }
+modprobe tls
+kernel_took() { # CONNECTIONS since the boot
+	[ "$(tls_stat TlsTxSw):$(tls_stat TlsRxSw):$(tls_stat TlsDecryptError)" = "$1:$1:0" ] ||
+		fail "the kernel has not done $1 connections: $(tr '\n' ' ' < /proc/net/tls_stat)"
+}
 
 echo 20000 > /proc/sys/kernel/ns_last_pid
 subject_start() {
@@ -50,7 +58,8 @@ theirs pre-dump 2 --prev-images-dir ../r1
 theirs dump 3 --prev-images-dir ../r2
 kill "$server"
 wait "$server" || fail "the page server ended with $?"
-grep -c 'session-published .*name="host-b"' "$t/server.err" | grep -qx 3 || fail "not three sessions were published"
+grep -c 'session-published .*tls=kernel .*name="host-b"' "$t/server.err" | grep -qx 3 || fail "not three sessions were published"
+kernel_took 3
 cp "$t"/r3/*.img "$t/server/3/"
 restored "$t/server/3"
 kill "$subject"
@@ -69,6 +78,7 @@ ours() { # VERB ROUND [OPTION...]: a stock server for it, then our sender
 subject_start # another: what criu restored is in a time namespace, which we leave to it
 ours pre-dump 1
 ours dump 2 parent
+kernel_took 5
 cp -n "$t"/sent-2/*.img "$t/got-2/"
 restored "$t/got-2"
 kill "$subject"

@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Where the kernel does TLS, it does a page server's: a native session of ours is encrypted and decrypted by it, not by relays, goes on with words on
+# errors and refusals, and what it published is restored with its memory right. Forbidden on either side, that side has a relay and the other doesn't care. What is not data
+# on such a socket is understood, seen from an OpenSSL peer (tests/unit/tls_kernel.c).
+. "$(dirname "$0")/../lib/vm.sh"
+needs criu openssl
+[ -z "${SAN:-}" ] || { echo "under a sanitizer it takes too long in an emulated machine"; exit 77; }
+in_vm 560
+
+t=$(mktemp -d)
+fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.out "$t"/*.err "$t"/*/log 2> /dev/null; exit 1; }
+mkdir "$t/certs" "$t/home" && tests/lib/make-certs "$t/certs"
+export HOME=$t/home DRAY_ENGINE=native
+creds() { echo "--tls-cacert $t/certs/ca.pem --tls-cert $t/certs/$1.pem --tls-key $t/certs/$1.key"; }
+ln -s "$BUILD/dray" "$t/criu"
+stock=$(command -v criu)
+modprobe tls
+kernel_does() { # what the kernel encrypts and decrypts of what COMMAND... does, as "connections:connections"
+	local tx rx
+	tx=$(awk '$1 == "TlsTxSw" { print $2 }' /proc/net/tls_stat)
+	rx=$(awk '$1 == "TlsRxSw" { print $2 }' /proc/net/tls_stat)
+	"$@" || return
+	did=$(awk -v tx="$tx" -v rx="$rx" '$1 == "TlsTxSw" { a = $2 - tx } $1 == "TlsRxSw" { b = $2 - rx } END { print a ":" b }' /proc/net/tls_stat)
+}
+
+"$BUILD/tests/unit/tls_kernel" > "$t/unit.out" 2>&1 || fail "tls_kernel"
+! grep -q SKIPPED "$t/unit.out" || fail "the kernel took none of its connections"
+echo "ok: what is no data is understood"
+
+server_start() { # NUMBER OPTION...: publishes in s-NUMBER
+	mkdir "$t/s$1"
+	: > "$t/server.out"
+	"$BUILD/dray" page-server -D "$t/s$1" $(creds host-a) "${@:2}" > "$t/server.out" 2>> "$t/server.err" &
+	server=$!
+	await grep -q listening "$t/server.out"
+	port=$(sed 's/.*://' "$t/server.out")
+}
+server_stop() { kill "$server"; wait "$server" || fail "the page server ended with $?"; }
+send() { # VERB ROUND OPTION...
+	mkdir -p "$t/r$2"
+	"$t/criu" "$1" -t "$subject" -D "$t/r$2" -o log -v4 --shell-job --track-mem --page-server --address 127.0.0.1 --port "$port" --tls "${@:3}"
+}
+session() { grep 'session-published' "$t/server.err" | tail -n 1; }
+
+echo 20000 > /proc/sys/kernel/ns_last_pid
+setsid "$BUILD/subjects/workload" --size 4M --rate 0.2 --pattern uniform --data heap --threads 2 --verify --ready "$t/ready" \
+	--report "$t/report" > "$t/subject.out" 2>&1 < /dev/null &
+subject=$!
+disown
+await test -e "$t/ready"
+right() {
+	rm -f "$t/report"
+	kill -USR1 "$subject"
+	await test -s "$t/report"
+	grep -q '"verdict":"right"' "$t/report" || fail "its memory is wrong: $(cat "$t/report")"
+}
+# round NUMBER WHO-DECRYPTS WHO-ENCRYPTS CONNECTIONS VERB OPTION...
+round() {
+	kernel_does send "$5" "$1" $(creds host-b) "${@:6}" || fail "round $1"
+	[ "$did" = "$4:$4" ] || fail "round $1: the kernel did $did connections, not $4"
+	await sh -c "[ \$(grep -c session-published '$t/server.err') = $1 ]"
+	session | grep -q "native=1 tls=$2 " || fail "round $1: $(session)"
+	grep -q "page-server ours=1 header=32 tls=$3 name=\"host-a\"" "$t/r$1/log" || fail "round $1: $(grep page-server "$t/r$1/log")"
+}
+last() { ls -d "$t/s$1"/* | sort -V | tail -n 1; }
+
+server_start 1 --chain
+round 1 kernel kernel 2 pre-dump
+! send dump no --tls $(creds stranger) > /dev/null 2> "$t/refused.err" || fail "a stranger was let in"
+grep -q 'its CA did not sign it' "$t/refused.err" || fail "a stranger is not told why: $(cat "$t/refused.err")"
+DRAY_KTLS=0 round 2 kernel relay 1 pre-dump --prev-images-dir ../r1
+server_stop
+server_start 2 --session-bytes 64K
+! send dump no $(creds host-b) > /dev/null 2> "$t/refused.err" || fail "more was taken than is allowed"
+grep -q "the session's pages exceed the 65536 bytes allowed" "$t/refused.err" || fail "the server's words are lost: $(cat "$t/refused.err")"
+right
+server_stop
+export DRAY_KTLS=0
+server_start 3 --prev-images-dir "../../s1/$(basename "$(last 1)")"
+unset DRAY_KTLS
+round 3 relay kernel 1 pre-dump --prev-images-dir ../r2
+server_stop
+echo "ok: who may not encrypt does not"
+
+server_start 4 --prev-images-dir ../../s3/1
+round 4 kernel kernel 2 dump --prev-images-dir ../r3
+server_stop
+cp -n "$t"/r4/*.img "$(last 4)/"
+await sh -c "! kill -0 $subject 2> /dev/null"
+"$stock" restore -D "$(last 4)" -o "$t/restore.err" -v4 --shell-job -d || fail "restore"
+right
+kill "$subject"
+echo "ok: a native session by the kernel's TLS, restored"
