@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Pages that come after a restore, between Debian's criu and us: criu's lazy-pages daemon fetches from our page server, which has them stored; and by TLS
-# from our lazy dump, our daemon from criu's lazy dump. The program checks all its memory.
+# from our lazy dump, our daemon from criu's lazy dump, with the kernel encrypting on our side. The program checks all its memory.
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu openssl
 in_vm 560
@@ -45,4 +45,5 @@ await listens 9004
 "$t/criu" lazy-pages -D "$t/d" --page-server --address 127.0.0.1 --port 9004 $(creds host-b) > "$t/feeder.out" 2> "$t/feeder.err" &
 daemon=$!
 fed d "our daemon" "criu dump"
+grep -q "^TlsTxSw[[:space:]]*2$" /proc/net/tls_stat || fail "the kernel did not encrypt our two ends: $(tr '\n' ' ' < /proc/net/tls_stat)"
 echo "ok"
