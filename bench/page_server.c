@@ -15,7 +15,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -28,7 +27,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +40,7 @@
 #include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
+#include "tests/lib/bench_server.h"
 #include "tests/lib/bench_warm.h"
 
 enum { PAGE = 4096, RANGE_PAGES = 256, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000,
@@ -65,60 +64,11 @@ static void die(const char *what)
 
 /* --- the server ----------------------------------------------------------------------------------------------------------------- */
 
-struct server { pid_t pid; uint16_t port; };
-
-static struct server server_start(const struct options *o)
+static struct bench_server server_start(const struct options *o)
 {
-	struct page_server_options p = { .images_dir = o->dir, .address = "127.0.0.1" };
-	struct server s = { .port = (uint16_t)o->port };
-	char line[128] = "", *colon;
-	struct err e = { 0 };
-	int out[2];
+	const struct page_server_options p = { .images_dir = o->dir, .address = "127.0.0.1" };
 
-	if (s.port)
-		return s;
-	if (pipe(out) < 0 || (s.pid = fork()) < 0)
-		die("start the server");
-	if (s.pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		close(out[0]);
-		dup2(out[1], STDOUT_FILENO);
-		close(out[1]);
-		if (page_server_run(&p, &e) < 0)
-			fprintf(stderr, "page_server: %s\n", e.text);
-		_exit(err_is_set(&e));
-	}
-	close(out[1]);
-	for (size_t n = 0; n < sizeof(line) - 1 && read(out[0], line + n, 1) == 1 && line[n] != '\n'; n++)
-		;
-	close(out[0]);
-	colon = strrchr(line, ':');
-	if (!colon)
-		die("the server did not start");
-	s.port = (uint16_t)strtoul(colon + 1, NULL, 10);
-	return s;
-}
-
-static void server_stop(const struct server *s)
-{
-	if (!s->pid)
-		return;
-	kill(s->pid, SIGTERM);
-	for (uint64_t end = clock_us() + STOP_MS * 1000ull; waitpid(s->pid, NULL, WNOHANG) == 0; usleep(1000))
-		if (clock_us() > end)
-			kill(s->pid, SIGTERM); /* asked again it waits for no session */
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st;
-	(void)type;
-	return where->level ? remove(path) : 0;
-}
-
-static void empty(const char *dir)
-{
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return o->port ? (struct bench_server){ .port = (uint16_t)o->port } : bench_server_start(&p);
 }
 
 /* --- a sender ------------------------------------------------------------------------------------------------------------------- */
@@ -241,7 +191,7 @@ static void row(const struct options *o, const char *which, double gbps)
 }
 
 /* The largest resident size that a child of the server had. */
-static void memory_of_sessions(const struct server *s)
+static void memory_of_sessions(const struct bench_server *s)
 {
 	char path[64], value[32];
 	unsigned long largest = 0;
@@ -274,7 +224,7 @@ static void memory_of_sessions(const struct server *s)
 static void measure_sessions(const struct options *o, const char *which, unsigned sessions, enum ps_layout layout, const uint8_t *memory)
 {
 	struct share share[MOST];
-	struct server s;
+	struct bench_server s;
 	pid_t pid[MOST];
 	uint64_t start;
 	pid_t warm = bench_warm_start(o->size + WARM);
@@ -301,8 +251,8 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 	row(o, which, bad ? 0 : (double)o->size / 1e3 / (double)(clock_us() - start));
 	bench_warm_stop(warm);
 	close(gate[0]);
-	server_stop(&s);
-	empty(o->dir);
+	bench_server_stop(&s);
+	bench_server_forget(o->dir);
 }
 
 /* --- a native session without files --------------------------------------------------------------------------------------------- */
@@ -478,7 +428,7 @@ static void measure_plain(const struct options *o, const char *which, unsigned c
 	row(o, which, bad ? 0 : (double)o->size / 1e3 / (double)(clock_us() - start));
 	bench_warm_stop(warm);
 	close(gate[0]);
-	empty(o->dir);
+	bench_server_forget(o->dir);
 }
 
 /* --- how soon it answers -------------------------------------------------------------------------------------------------------- */
@@ -532,7 +482,7 @@ static void before_all(bool on)
 static void measure_answers(const struct options *o, unsigned streaming, const char *when, const uint8_t *memory)
 {
 	struct share share = { .layout = PS_LAYOUT_32, .memory = memory };
-	struct server server = server_start(o);
+	struct bench_server server = server_start(o);
 	pid_t pid[STREAMING];
 	struct sender s;
 	int gate[2];
@@ -556,8 +506,8 @@ static void measure_answers(const struct options *o, unsigned streaming, const c
 		waitpid(pid[i], NULL, 0);
 	}
 	close(gate[0]);
-	server_stop(&server);
-	empty(o->dir);
+	bench_server_stop(&server);
+	bench_server_forget(o->dir);
 }
 
 /* --- the program ---------------------------------------------------------------------------------------------------------------- */
