@@ -7,6 +7,10 @@
  *   spliced      into the sender's relay by vmsplice and splice of 1 MiB
  *   in-process   sender and receiver do TLS themselves, a thread each
  *   kernel       the same as plain on sockets that the kernel encrypts; left out where it can't
+ * and into a page server of ours, by one connection, half as many MiB, into /dev/shm:
+ *   stock session    the sender does TLS itself, in records as criu does it; its in-process pair above is what can be reached without files
+ *   native session   as our own dumps send, uncompressed, with checksums, by a relay
+ *   ... by the kernel  the same where the kernel encrypts: of a stock session the server's side, of a native one both
  * Encrypting and decrypting share the machine's processors here, as they would not on two hosts. */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,13 +25,18 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "migrate/pagesink/ps_sink.h"
 #include "proto/base/io.h"
 #include "proto/base/tls_relay.h"
+#include "proto/wire/ps_command.h"
+#include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
+#include "tests/lib/bench_server.h"
+#include "tests/lib/bench_warm.h"
 #include "tests/lib/certs.h"
 
-enum { MIB = 1 << 20, BUFFER = 256 * 1024, MAX_CONNECTIONS = 8, HANDSHAKE_MS = 10000 };
+enum { MIB = 1 << 20, BUFFER = 256 * 1024, MAX_CONNECTIONS = 8, HANDSHAKE_MS = 10000, RANGE_PAGES = 256, WARM = 320 << 20 };
 enum how { PLAIN, RELAY, SPLICED, IN_PROCESS, KERNEL };
 static const char *const names[] = { "plain", "relay", "spliced", "in-process", "kernel" };
 
@@ -66,6 +75,22 @@ static void splice_all(const struct lane *l, char *mem)
 	close(pipes[1]);
 }
 
+/* Some of it, once there is room or it is there. */
+static size_t tls_some(struct tls_session *s, int fd, bool sending, char *mem, size_t len)
+{
+	ssize_t n;
+
+	while ((n = sending ? tls_write(s, mem, len) : tls_read(s, mem, len)) == -EAGAIN)
+		poll(&(struct pollfd){ .fd = fd, .events = tls_events(s) }, 1, -1);
+	return n > 0 ? (size_t)n : 0;
+}
+
+static void flush(struct tls_session *s, int fd)
+{
+	while (tls_flush(s) == -EAGAIN)
+		poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
+}
+
 static void tls_both(struct lane *l, bool sending, char *mem)
 {
 	struct err e = { 0 };
@@ -74,21 +99,10 @@ static void tls_both(struct lane *l, bool sending, char *mem)
 
 	if (s && !sending)
 		tls_read_ahead(s);
-	for (size_t left = l->bytes; s && left > 0;) {
-		size_t part = left < BUFFER ? left : BUFFER;
-		ssize_t n = sending ? tls_write(s, mem, part) : tls_read(s, mem, part);
-		struct pollfd p = { .fd = fd, .events = n == -EAGAIN ? tls_events(s) : 0 };
-
-		if (n == -EAGAIN)
-			poll(&p, 1, -1);
-		else if (n <= 0)
-			break;
-		else
-			left -= (size_t)n;
-		if (sending && left == 0)
-			while (tls_flush(s) == -EAGAIN)
-				poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
-	}
+	for (size_t left = l->bytes, n = 1; s && left > 0 && n > 0; left -= n)
+		n = tls_some(s, fd, sending, mem, left < BUFFER ? left : BUFFER);
+	if (s && sending)
+		flush(s, fd);
 	l->failed = !s;
 	tls_close(s);
 }
@@ -186,6 +200,144 @@ static void run_case(struct tls_gate *g, struct tls_context *x, enum how how, un
 		bench_json("tls", which, "GB/s", (double)bytes / (double)(clock_us() - begin) / 1e3, "connections", text, NULL);
 }
 
+/* --- into a page server --------------------------------------------------------------------------------------------------------- */
+
+static void fail(const struct err *e)
+{
+	fprintf(stderr, "tls: %s\n", e->text);
+	exit(1);
+}
+
+static void ask(struct tls_session *s, int fd, uint16_t code, size_t answer)
+{
+	const struct ps_command c = { .code = code, .dst = code == PS_CLOSE ? 0 : ps_dst_encode(PS_TASK, 100) };
+	char header[PS_HEADER_MAX], status[4];
+
+	ps_encode(PS_LAYOUT_24, &c, (unsigned char *)header);
+	tls_some(s, fd, true, header, PS_HEADER_MIN);
+	flush(s, fd);
+	for (size_t n = 1; answer > 0 && n > 0; answer -= n)
+		n = tls_some(s, fd, false, status, answer);
+	if (answer > 0)
+		fail(&(struct err){ .text = "the page server does not answer" });
+}
+
+/* Which address the at-th MiB has: a page lies between each two, so that they stay ranges. */
+static uint64_t address(size_t at)
+{
+	return 0x10000000 + (uint64_t)at * (MIB + 4096);
+}
+
+static uint64_t stock_session(struct tls_context *x, int fd, char *mem, size_t mib)
+{
+	struct err e = { 0 };
+	struct tls_session *s = tls_open(x, fd, TLS_CLIENT, NULL, HANDSHAKE_MS, &e);
+	uint64_t begin = clock_us();
+
+	if (!s)
+		fail(&e);
+	ask(s, fd, PS_OPEN2, PS_OPEN2_ANSWER);
+	for (size_t at = 0; at < mib; at++) {
+		const struct ps_command c = { .code = PS_ADD_F, .flags = PS_PRESENT, .nr = RANGE_PAGES, .vaddr = address(at),
+					      .dst = ps_dst_encode(PS_TASK, 100) };
+		char header[PS_HEADER_MAX];
+
+		ps_encode(PS_LAYOUT_24, &c, (unsigned char *)header);
+		tls_some(s, fd, true, header, PS_HEADER_MIN);
+		for (size_t n = 1, done = 0; done < MIB && n > 0; done += n)
+			n = tls_some(s, fd, true, mem + done, MIB - done);
+	}
+	ask(s, fd, PS_CLOSE, PS_STATUS_ANSWER);
+	begin = clock_us() - begin;
+	while (tls_bye(s) == -EAGAIN)
+		poll(&(struct pollfd){ .fd = fd, .events = tls_events(s) }, 1, -1);
+	tls_close(s);
+	close(fd);
+	return begin;
+}
+
+static uint64_t native_session(struct tls_gate *g, int fd, const char *mem, size_t mib, bool kernel)
+{
+	const struct tls_wish wish = { .role = TLS_CLIENT, .timeout_ms = HANDSHAKE_MS, .kernel = kernel, .stock = true, .cut = true };
+	struct tls_link l;
+	struct ps_sink_config config = { .tls = &l, .choice.protocol = PS_NATIVE, .mode = COMPRESS_NONE };
+	struct page_sink *s;
+	struct err e = { 0 };
+	uint64_t begin;
+	bool parent, good;
+
+	if (tls_gate_wrap(g, fd, &wish, &l, &e) < 0)
+		fail(&e);
+	begin = clock_us();
+	config.fd = l.fd;
+	s = ps_sink_open(&config, &e);
+	good = s && s->ops->open(s, PAGEMAP_TASK, 100, &parent, &e) == 0;
+	for (size_t at = 0; good && at < mib; at++)
+		good = s->ops->pages(s, address(at), RANGE_PAGES, PAGE_PRESENT, mem, &e) == 0;
+	if (!good || s->ops->finish(s, &e) < 0)
+		fail(&e);
+	begin = clock_us() - begin;
+	s->ops->destroy(s);
+	tls_link_close(&l);
+	return begin;
+}
+
+/* The server reads the variable when it starts. */
+static void run_session(struct tls_gate *g, struct tls_context *x, const struct page_server_options *o, bool native, bool kernel, size_t mib)
+{
+	char which[48];
+	char *mem = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	struct bench_server server;
+	struct err e = { 0 };
+	pid_t warm;
+	uint64_t us;
+	int fd;
+
+	memset(mem, 7, MIB); /* zeros would not be sent */
+	warm = bench_warm_start(mib * MIB + WARM);
+	if (!kernel)
+		setenv(TLS_KERNEL_VARIABLE, "0", 1);
+	server = bench_server_start(o);
+	unsetenv(TLS_KERNEL_VARIABLE);
+	fd = ps_connect("127.0.0.1", server.port, &e);
+	if (fd < 0)
+		fail(&e);
+	bench_congestion(fd);
+	us = native ? native_session(g, fd, mem, mib, kernel) : stock_session(x, fd, mem, mib);
+	snprintf(which, sizeof(which), "%s session%s", native ? "native" : "stock", kernel ? " by the kernel" : "");
+	bench_json("tls", which, "GB/s", (double)(mib * MIB) / (double)us / 1e3, NULL);
+	bench_server_stop(&server);
+	bench_warm_stop(warm);
+	munmap(mem, MIB);
+	bench_server_forget(o->images_dir);
+}
+
+static void run_sessions(struct tls_gate *g, struct tls_context *x, const struct tls_config *config, bool kernel, size_t mib)
+{
+	char dir[] = "/dev/shm/tls-XXXXXX";
+	const struct page_server_options o = { .images_dir = dir, .address = "127.0.0.1", .tls = *config };
+
+	bench_dir_make(dir);
+	for (int by_kernel = 0; by_kernel <= kernel; by_kernel++)
+		for (int native = 0; native <= 1; native++)
+			run_session(g, x, &o, native, by_kernel, mib);
+	bench_dir_remove(dir);
+}
+
+/* Whether the kernel takes the keys of a connection here. */
+static bool kernel_can(struct tls_gate *g)
+{
+	struct lane l = { .how = KERNEL };
+	bool can;
+
+	if (bench_tcp_pair(l.fd) < 0)
+		exit(1);
+	can = wrap(g, &l);
+	close(l.fd[0]);
+	close(l.fd[1]);
+	return can;
+}
+
 int main(int argc, char **argv)
 {
 	struct tls_config config = certs_of("host-a", "ca");
@@ -212,6 +364,7 @@ int main(int argc, char **argv)
 	for (unsigned n = connections ? connections : 1; n <= (connections ? connections : 2); n++)
 		for (enum how how = PLAIN; how <= KERNEL; how++)
 			run_case(g, x, how, n, mib * MIB);
+	run_sessions(g, x, &config, kernel_can(g), mib / 2);
 	tls_context_destroy(x);
 	tls_gate_stop(g);
 	return 0;
