@@ -116,6 +116,14 @@ int aside_open(struct aside *a, int home, struct err *e)
 	return rc;
 }
 
+/* What has the name already takes the place of what gets it, unless it is a directory, which is no page map of anybody's. */
+static bool swap(int from, int to, const char *name)
+{
+	struct stat st;
+
+	return fstatat(to, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode) && renameat2(from, name, to, name, RENAME_EXCHANGE) == 0;
+}
+
 /* Filesystems that can't keep from replacing say EINVAL; there the name was free when it was chosen. */
 static int move(const struct aside *a, const char *name, bool replace)
 {
@@ -128,11 +136,17 @@ static int move(const struct aside *a, const char *name, bool replace)
 
 int aside_publish(const struct aside *a, const char *name, bool replace, struct err *e)
 {
-	if (move(a, name, replace) == 0)
+	if ((replace && swap(a->dir, a->home, name)) || move(a, name, replace) == 0)
 		return 0;
 	if (errno == EEXIST)
 		return err_set(e, ERR_CONFLICT, 0, "publish %s: somebody else published a file of that name meanwhile", name);
 	return err_sys(e, "publish %s", name);
+}
+
+void aside_take_back(const struct aside *a, const char *name)
+{
+	if (!swap(a->home, a->dir, name))
+		renameat(a->home, name, a->dir, name);
 }
 
 void aside_close(struct aside *a)

@@ -15,8 +15,10 @@ struct aside {
 	char name[32];
 };
 int aside_open(struct aside *a, int home, struct err *e);
-/* Moves a file of it into the image directory, over one that has the name or not (then ERR_CONFLICT). */
+/* Moves a file of it into the image directory, in the place of one that has the name, which comes aside, or not (then ERR_CONFLICT). */
 int aside_publish(const struct aside *a, const char *name, bool replace, struct err *e);
+/* As if it had not been published: it is aside again, and what came aside for it is in its place. */
+void aside_take_back(const struct aside *a, const char *name);
 /* Removes the directory and what is still in it. */
 void aside_close(struct aside *a);
 /* A file, or a directory with what is in it; what can't be removed stays. */

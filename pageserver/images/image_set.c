@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "pageserver/images/pagemap_table.h"
 #include "pageserver/images/pagemap_walk.h"
 #include "pageserver/images/pages_file.h"
+#include "pageserver/images/publish.h"
 #include "pageserver/images/set_maps.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/log.h"
@@ -351,43 +351,11 @@ static int set_hole(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_
 
 /* ---- publication ---- */
 
-/* The pages file of a page map that lies there already, which is about to be replaced; 0 none. */
-static uint32_t replaced_pages(const struct image_set *s, const struct set_map *m)
+static int publish(struct image_set *s, struct err *e)
 {
-	struct err ignored = { 0 };
-	uint32_t id;
+	struct publish_options o = { .aside = &s->aside, .maps = &s->maps, .parent = s->flat ? NULL : s->parent_path, .durable = s->durable };
 
-	return set_map_pages_id(s->home, m, &id, &ignored) < 0 ? 0 : id;
-}
-
-static int publish_map(const struct image_set *s, const struct set_map *m, struct err *e)
-{
-	char name[IMAGE_NAME_MAX];
-	uint32_t old = replaced_pages(s, m);
-
-	image_name(IMAGE_PAGES, m->pages_id, name);
-	if (aside_publish(&s->aside, name, false, e) < 0)
-		return -1;
-	set_map_name(m, name);
-	if (aside_publish(&s->aside, name, true, e) < 0)
-		return -1;
-	if (old && old != m->pages_id) {
-		image_name(IMAGE_PAGES, old, name);
-		unlinkat(s->home, name, 0);
-	}
-	return 0;
-}
-
-static int publish(const struct image_set *s, struct err *e)
-{
-	if (s->parent_path && !s->flat && symlinkat(s->parent_path, s->home, "parent") < 0 && errno != EEXIST)
-		return err_sys(e, "link the parent");
-	for (size_t i = 0; i < s->maps.count; i++)
-		if (publish_map(s, s->maps.v[i], e) < 0)
-			return -1;
-	if (s->durable && fsync(s->home) < 0)
-		return err_sys(e, "write the image directory to disk");
-	return 0;
+	return publish_set(&o, e);
 }
 
 /* Not before the set is whole, and not while somebody waits for an answer. What can't be punched costs space, nothing else. */

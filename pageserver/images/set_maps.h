@@ -18,6 +18,7 @@ struct set_map {
 	uint64_t id;
 	uint64_t end;    /* of its last range, bytes */
 	uint64_t stored; /* pages in its pages file */
+	uint32_t replaced; /* while it is published: the pages file of the page map in its place; 0: none */
 };
 
 struct set_maps {
