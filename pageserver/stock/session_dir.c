@@ -124,6 +124,32 @@ int session_dir_make(const char *template, struct session_name *n, struct sessio
 	return 0;
 }
 
+/* Components that the template makes. */
+static unsigned depth_of(const char *template)
+{
+	size_t base = base_length(template);
+	unsigned depth = 0;
+
+	for (const char *p = template + base; *p; p++)
+		depth += *p != '/' && (p == template || p[-1] == '/');
+	return depth;
+}
+
+int session_dir_sync(const char *template, const struct session_dir *d, struct err *e)
+{
+	cleanup_fd int at = fcntl(d->fd, F_DUPFD_CLOEXEC, 0);
+
+	for (unsigned depth = depth_of(template); depth > 0 && at >= 0; depth--) {
+		int above = openat(at, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		close(at);
+		at = above;
+		if (at >= 0 && fsync(at) < 0)
+			return err_sys(e, "write the directory that %s is in to disk", d->path);
+	}
+	return at < 0 ? err_sys(e, "open the directory that %s is in", d->path) : 0;
+}
+
 void session_dir_close(struct session_dir *d, bool remove)
 {
 	if (d->fd < 0)

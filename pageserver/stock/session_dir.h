@@ -35,6 +35,8 @@ int session_template_check(const char *template, struct err *e);
 int session_path(const char *template, const struct session_name *n, char path[PATH_MAX], struct err *e);
 /* Makes a directory that was not there before, counting n->number on as long as there is one. */
 int session_dir_make(const char *template, struct session_name *n, struct session_dir *d, struct err *e);
+/* Has the names on the disk by which it is found, its own and those of the directories that may have been made for it. */
+int session_dir_sync(const char *template, const struct session_dir *d, struct err *e);
 /* Closes it. remove: and takes it away if nothing is in it. Accepts one with fd -1. */
 void session_dir_close(struct session_dir *d, bool remove);
 /* How a directory of the same template names `to`, another one of it: "../../10.0.0.2/7". */

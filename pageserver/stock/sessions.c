@@ -55,7 +55,7 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 
 	sock_name(fd, true, peer);
 	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" parent=\"%s\"", peer, d->path, parent ? parent : "");
-	if (page_server_serve_one(fd, false, &c, &r, e) < 0) {
+	if ((o->durable && session_dir_sync(s->template, d, e) < 0) || page_server_serve_one(fd, false, &c, &r, e) < 0) {
 		err_wrap(e, "sender %s", peer);
 		log_report(LOG_ERROR, "session-failed", &r, e->text);
 		return r.let_in ? STOCK_FAILED : STOCK_KEPT_OUT;

@@ -3,20 +3,26 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <cmocka.h>
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "pageserver/images/store.h"
+#include "pageserver/stock/page_server.h"
+#include "pageserver/stock/session_dir.h"
+#include "pageserver/stock/sessions.h"
+#include "proto/wire/ps_command.h"
 #include "tests/lib/page_sets.h"
 
 static const int *const set = page_sets.set;
-/* What happened, a letter each: s a file synced, D a directory synced, m a file moved into its place. */
+/* What happened, a letter each: s a file synced, D a directory synced, m a file moved into its place, t a sender told its status. */
 static char happened[64];
 
 static void note(char what)
@@ -44,6 +50,13 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
 	*(void **)&real = dlsym(RTLD_NEXT, "renameat2");
 	note('m');
 	return real(from_dir, from, to_dir, to, flags);
+}
+
+ssize_t send(int fd, const void *bytes, size_t len, int flags)
+{
+	if (len == PS_STATUS_ANSWER)
+		note('t');
+	return sendto(fd, bytes, len, flags, NULL, 0);
 }
 
 static int make_sets(void **state)
@@ -103,6 +116,59 @@ static void a_store_syncs_what_it_publishes(void **state)
 	page_store_destroy(s);
 }
 
+static void say(int fd, struct ps_command c)
+{
+	unsigned char header[PS_HEADER_MAX];
+
+	ps_encode(PS_LAYOUT_32, &c, header);
+	assert_int_equal(write(fd, header, sizeof(header)), sizeof(header));
+}
+
+/* One page map with a page, by the page server. */
+static void run_session(bool durable)
+{
+	char template[128];
+	struct page_server_options o = { .images_dir = template, .durable = durable };
+	struct sessions sessions = { .options = &o };
+	struct session_name n = { .number = 1, .peer = "unix" };
+	struct session_dir d;
+	unsigned char page[4096] = { 1 };
+	struct err e = { 0 };
+	int pair[2];
+
+	snprintf(template, sizeof(template), "%s/0/%%p/%%n", page_sets.root);
+	strcpy(sessions.template, template);
+	assert_int_equal(session_dir_make(template, &n, &d, &e), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	say(pair[1], (struct ps_command){ .code = PS_OPEN2, .dst = 41 << 8 | 1 });
+	say(pair[1], (struct ps_command){ .code = PS_ADD_F, .flags = PS_PRESENT, .nr = 1, .vaddr = 0x1000, .dst = 41 << 8 | 1 });
+	assert_int_equal(write(pair[1], page, sizeof(page)), sizeof(page));
+	say(pair[1], (struct ps_command){ .code = PS_CLOSE });
+	shutdown(pair[1], SHUT_WR);
+	assert_int_equal(stock_session_run(&sessions, pair[0], &d, NULL, -1, NULL, &e), STOCK_PUBLISHED);
+	close(pair[0]);
+	close(pair[1]);
+	unlinkat(d.fd, "pagemap-41.img", 0);
+	unlinkat(d.fd, "pages-65537.img", 0);
+	session_dir_close(&d, true);
+	assert_int_equal(unlinkat(set[0], "unix", AT_REMOVEDIR), 0);
+}
+
+/* Files, their names, and the directories that were made for them. */
+static void a_status_means_that_all_is_on_the_disk(void **state)
+{
+	(void)state;
+	run_session(true);
+	assert_string_equal(happened, "DDssmmDt");
+}
+
+static void a_session_syncs_nothing_unasked(void **state)
+{
+	(void)state;
+	run_session(false);
+	assert_string_equal(happened, "mmt");
+}
+
 #define NOTED(f) cmocka_unit_test_setup_teardown(f, make_sets, page_sets_remove)
 
 int main(void)
@@ -111,6 +177,8 @@ int main(void)
 		NOTED(files_are_synced_before_they_have_their_names),
 		NOTED(nothing_is_synced_unasked),
 		NOTED(a_store_syncs_what_it_publishes),
+		NOTED(a_status_means_that_all_is_on_the_disk),
+		NOTED(a_session_syncs_nothing_unasked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
