@@ -73,6 +73,7 @@ static void on_connection(struct server *s)
 	}
 }
 
+/* Who comes now is refused at once, or waits for the next server where the service manager has the socket too: nobody's tasks stand still for us. */
 static void start_draining(struct server *s)
 {
 	uint64_t patience = s->options->drain_timeout_ms;
@@ -82,6 +83,7 @@ static void start_draining(struct server *s)
 		return;
 	}
 	s->draining = true;
+	close(steal_fd(&s->sessions.listener));
 	s->drain_deadline_us = patience ? clock_us() + patience * 1000 : 0;
 	notify_manager("STOPPING=1");
 	log_event(LOG_INFO, "draining", "sessions=%zu", s->sessions.running);
@@ -123,9 +125,8 @@ enum { POLL_LISTENER, POLL_SIGNALS };
 static void serve_many(struct server *s)
 {
 	while (!s->draining || s->sessions.running > 0) {
-		bool open = !s->draining && !s->resting;
 		struct pollfd others[SESSIONS_OTHERS] = {
-			[POLL_LISTENER] = { .fd = open ? s->sessions.listener : -1, .events = POLLIN },
+			[POLL_LISTENER] = { .fd = s->resting ? -1 : s->sessions.listener, .events = POLLIN },
 			[POLL_SIGNALS] = { .fd = s->sessions.signals, .events = POLLIN },
 		};
 		int n = sessions_poll(&s->sessions, others, patience_ms(s));
@@ -134,7 +135,7 @@ static void serve_many(struct server *s)
 		s->resting = false;
 		if (n > 0 && s->sessions.polled[POLL_SIGNALS].revents)
 			on_signal(s);
-		if (came)
+		if (came && !s->draining)
 			on_connection(s);
 		check_drain_deadline(s);
 	}
