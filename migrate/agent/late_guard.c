@@ -2,75 +2,60 @@
 #include "migrate/agent/late_guard.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-enum { KEPT_UFFD = 3, KEPT_LINE = 4 };
-
-/* Keeps nothing of the session's but the two: its connections would stay open through us. */
-static int keep_only(int uffd, int line)
+static _Noreturn void guard_main(int session, int release, late_guard_deed *deed, void *arg)
 {
-	int high_uffd = fcntl(uffd, F_DUPFD_CLOEXEC, 16), high_line = fcntl(line, F_DUPFD_CLOEXEC, 16);
-
-	if (high_uffd < 0 || high_line < 0 || dup2(high_uffd, KEPT_UFFD) < 0 || dup2(high_line, KEPT_LINE) < 0)
-		return -1;
-	return close_range(KEPT_LINE + 1, ~0u, 0);
-}
-
-static _Noreturn void guard_main(int uffd, int line, struct freezer *freezer)
-{
-	struct err e;
-	char go;
+	struct pollfd p[2] = { { .fd = release, .events = POLLIN }, { .fd = session, .events = POLLIN } };
 
 	prctl(PR_SET_NAME, "dray-guard");
 	log_set_role("guard");
 	setsid(); /* a signal to the session's group is not meant for us */
-	if (keep_only(uffd, line) < 0 || read_full(KEPT_LINE, &go, 1) == 0)
-		_exit(0);
-	log_event(LOG_ERROR, "session-killed", "pid=%d its pages are not all there, it is ended", (int)freezer->pid);
-	if (freezer_kill(freezer, &e) < 0 && e.kind != ERR_GONE)
-		log_event(LOG_ERROR, "kill", "pid=%d error=\"%s\"", (int)freezer->pid, e.text);
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (!p[0].revents)
+		deed(arg);
 	_exit(0);
 }
 
-int late_guard_start(struct late_guard *g, int uffd, const struct freezer *freezer, struct err *e)
+int late_guard_start(struct late_guard *g, late_guard_deed *deed, void *arg, struct err *e)
 {
-	struct freezer f = *freezer;
-	int pair[2];
+	cleanup_fd int session = pidfd_open_(getpid(), 0), release = eventfd(0, EFD_CLOEXEC);
+	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_sys(e, "socketpair");
-	g->pid = fork();
-	if (g->pid == 0) {
-		close(pair[0]);
-		guard_main(uffd, pair[1], &f);
-	}
-	close(pair[1]);
-	if (g->pid < 0) {
-		close(pair[0]);
-		g->pid = 0;
-		return err_sys(e, "fork the guard");
-	}
-	g->line = pair[0];
+	if (session < 0 || release < 0)
+		return err_sys(e, "post-copy: guard");
+	pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+	if (pid == 0)
+		guard_main(session, release, deed, arg);
+	if (pid < 0)
+		return err_sys(e, "post-copy: fork the guard");
+	/* Open for the guard, in the table that is ours too. */
+	*g = (struct late_guard){ .pid = pid, .release = steal_fd(&release), .session = steal_fd(&session) };
 	return 0;
 }
 
 void late_guard_release(struct late_guard *g)
 {
-	char go = 1;
+	const uint64_t go = 1;
 
 	if (!g->pid)
 		return;
-	write_full(g->line, &go, 1); /* one that is gone needs no word */
-	close(g->line);
+	write_full(g->release, &go, sizeof(go)); /* one that is gone needs no word */
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	*g = (struct late_guard){ .line = -1 };
+	close(g->release);
+	close(g->session);
+	*g = (struct late_guard){ .release = -1, .session = -1 };
 }

@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "migrate/agent/late_guard.h"
 #include "migrate/remote/remote.h"
 #include "migrate/track/pagemap.h"
 #include "pageserver/late/late_waits.h"
@@ -75,7 +74,7 @@ struct late_session *late_session_create(Drayage__Range *const *range, size_t co
 		return NULL;
 	}
 	s->uffd = uffd;
-	s->guard.line = -1;
+	s->guard.release = -1;
 	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
 		s->conn[i].fd = -1;
 	for (size_t i = 0; i < LATE_CONNECTIONS; i++) {
@@ -302,14 +301,14 @@ static int await_touched(struct late_session *s, struct err *e)
 	return 0;
 }
 
-int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, const struct freezer *freezer, struct err *e)
+int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, late_guard_deed *deed, void *arg, struct err *e)
 {
 	uint64_t watched = 0;
 	int rc = 0;
 
 	if (s->conn[LATE_FAULTS].fd < 0 || s->conn[LATE_PUSH].fd < 0)
 		return err_set(e, ERR_PROTOCOL, 0, "post-copy without its connections");
-	if (late_guard_start(&s->guard, s->uffd, freezer, e) < 0)
+	if (late_guard_start(&s->guard, deed, arg, e) < 0)
 		return -1;
 	s->late = late_create(s->uffd, want, s, e);
 	s->uffd = -1;

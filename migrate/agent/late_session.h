@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "control.pb-c.h"
-#include "migrate/freeze/freezer.h"
+#include "migrate/agent/late_guard.h"
 #include "proto/wire/late.h"
 #include "pageserver/late/late_memory.h"
 #include "state.pb-c.h"
@@ -27,14 +27,14 @@ void late_session_destroy(struct late_session *s); /* accepts NULL */
 void late_session_connect(struct late_session *s, enum late_connection which, int fd);
 
 /* The process is rebuilt and held by ptrace. Its mappings are watched from here on; pages that the rebuild itself made the kernel touch are fetched
- * and written now. freezer: what ends the process if this one is killed before all its pages are there. */
-int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, const struct freezer *freezer, struct err *e);
+ * and written now. deed: what ends the process if this one is killed before all its pages are there (late_guard.h). */
+int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, late_guard_deed *deed, void *arg, struct err *e);
 
 uint64_t late_session_missing(const struct late_session *s);
 void late_session_poll(const struct late_session *s, struct pollfd p[LATE_POLL]); /* what to poll */
 /* Takes what is there. -1: the process can't be given its pages. */
 int late_session_serve(struct late_session *s, struct err *e);
-/* Says to the source that every page is there, and releases the guard. */
+/* Says to the source that every page is there, and releases the guard. The copy of the source is nobody's any more then. */
 void late_session_finish(struct late_session *s);
 /* The pages that are missing, for an Outcome (range_list_make). */
 int late_session_list(const struct late_session *s, Drayage__Range ***range, size_t *count, struct err *e);

@@ -3,6 +3,7 @@
 
 #include "control.pb-c.h"
 #include "migrate/agent/session_priv.h"
+#include "migrate/agent/settled.h"
 #include "migrate/native/rebuild.h"
 #include "migrate/remote/remote.h"
 #include "proto/base/fault.h"
@@ -12,6 +13,15 @@
 
 /* --- prepared --- */
 
+/* The guard's, when the session was killed: what an agent would do that finds its record. It has the session's lock. */
+static void end_unfed(void *arg)
+{
+	struct session *s = arg;
+
+	log_event(LOG_ERROR, "session-killed", "pid=%d its pages are not all there, it is ended", (int)s->husk.pid);
+	settled_end(s->journal);
+}
+
 /* The outer half of the rebuild, up to a tree that stands frozen without us; the record of it was written with its cgroup. */
 static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree, const struct rebuild_handover *h, struct err *e)
 {
@@ -20,7 +30,7 @@ static int rebuild_and_freeze(struct session *s, const Drayage__TreeState *tree,
 
 	if (husk_rebuild(&s->husk, &r, tree, h, NULL, e) < 0)
 		return -1;
-	rc = s->late ? late_session_arm(s->late, s->husk.pid, tree->tasks[0]->mm, &s->freezer, e) : 0;
+	rc = s->late ? late_session_arm(s->late, s->husk.pid, tree->tasks[0]->mm, end_unfed, s, e) : 0;
 	if (rc == 0)
 		rc = freezer_freeze(&s->freezer, e);
 	if (rc < 0)

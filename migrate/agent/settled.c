@@ -40,6 +40,18 @@ static void settle(struct journal *j, struct journal_record *r)
 		journal_remove(j);
 }
 
+void settled_end(struct journal *j)
+{
+	struct journal_record r;
+	struct err e;
+
+	if (journal_read(j, &r, &e) == 0)
+		settle(j, &r);
+	else if (e.kind != ERR_GONE)
+		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+	journal_close(j);
+}
+
 static bool recover_one(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg)
 {
 	const char *state_dir = arg;

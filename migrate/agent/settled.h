@@ -3,12 +3,16 @@
 #ifndef DRAY_MIGRATE_SETTLED_H
 #define DRAY_MIGRATE_SETTLED_H
 
+#include "migrate/conduct/journal.h"
 #include "proto/base/err.h"
 #include "proto/wire/hello.h"
 
 /* At an agent's start: trees that a killed session left prepared are ended (they were never committed), those left committed are thawed.
  * Records whose session lives are left alone. A committed one's record stays until its source has learnt the outcome. */
 int settled_recover(const char *state_dir, struct err *e);
+
+/* The same for one, by who has its lock; takes j. */
+void settled_end(struct journal *j);
 
 /* Serves a QUERY connection whose hello is exchanged (borrowed): decides for good where nothing was decided. Blocks up to seconds:
  * run it in a process of its own. */
