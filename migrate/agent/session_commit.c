@@ -81,15 +81,20 @@ int session_on_state(struct session *s, const ProtobufCMessage *base)
 
 /* --- commit, and after it --- */
 
-/* It is on its own: whoever recovers has nothing to thaw, and its cgroup goes. */
-static void leave_alone(struct session *s)
+static void write_record(struct session *s)
 {
 	struct err e;
 
-	freezer_remove(&s->freezer);
-	s->record.freezer.kind = FREEZER_NONE;
 	if (journal_write(s->journal, &s->record, &e) < 0)
 		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+}
+
+/* It is on its own: whoever recovers has nothing to thaw, and its cgroup goes. */
+static void leave_alone(struct session *s)
+{
+	freezer_remove(&s->freezer);
+	s->record.freezer.kind = FREEZER_NONE;
+	write_record(s);
 }
 
 int session_on_commit(struct session *s, const ProtobufCMessage *base)
@@ -127,13 +132,16 @@ int session_on_commit(struct session *s, const ProtobufCMessage *base)
 	return 0;
 }
 
-/* Every page is there: from here on it is as if it had come before the commit. */
+/* Every page is there: from here on it is as if it had come before the commit. The record first: the source ends its original when it hears it,
+ * and whoever finds the record then must not end this one. */
 static void late_pages_done(struct session *s)
 {
+	s->record.late = false;
+	write_record(s);
 	late_session_finish(s->late);
+	fault_point("destination.late-told", s->control);
 	late_session_destroy(s->late);
 	s->late = NULL;
-	s->record.late = false;
 	leave_alone(s);
 	log_event(LOG_INFO, "late-pages-done", "pid=%d", (int)s->husk.pid);
 	session_change_state(s, RUNNING, "all-pages");

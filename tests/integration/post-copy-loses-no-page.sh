@@ -39,6 +39,14 @@ on a "$DRAY" recover --state-dir "$T/state-a" > "$T/recover.out" 2>&1 || fail "r
 settled b
 report "program and keeper killed: dray recover went on"
 
+# It has every page and says so, upon which the original is ended: from then on its end takes nothing along.
+agent_stop b || fail "the agent did not drain"
+DRAY_FAULT=destination.late-told agent_start b
+late_subject
+migrate --postcopy || fail "killed with every page there: $(tail -n 3 "$T/migrate.err")"
+settled b
+report "session killed with every page there: the copy runs on"
+
 # The session is what feeds the process; without it nobody may read zeros: its copy is ended, the original goes on from where it was frozen. What the
 # copy did in between, a beat or two, is not undone.
 agent_stop b || fail "the agent did not drain"
