@@ -16,7 +16,12 @@
 #include "proto/image/vma_status.h"
 #include "proto/wire/range_list.h"
 
-enum { FETCH_MS = 20 * 1000, BURST = 16 /* messages of one connection before the others have their turn */ };
+enum {
+	FETCH_MS = 20 * 1000, /* without an answer, before the process runs */
+	FETCH_AHEAD = 32,     /* questions on their way then: the answers fill the link, the questions no socket */
+	BURST = 16,           /* messages of one connection before the others have their turn */
+	LOOK_PAGES = 512,     /* of a page map at a time */
+};
 
 /* A connection, as far as its next message has come. */
 struct late_conn {
@@ -27,6 +32,8 @@ struct late_conn {
 	unsigned char *data; /* LATE_MAX_PAGES */
 };
 
+struct touched { uint64_t addr; bool written; };
+
 struct late_session {
 	int uffd; /* until late_session_arm hands it on */
 	struct run_list runs;
@@ -36,8 +43,9 @@ struct late_session {
 	struct late_waits waits; /* of the running process */
 	/* While the process is held: pages that something has touched already, written from outside as they come. */
 	pid_t held;
-	uint64_t *touched; /* addresses; UINT64_MAX: done */
+	struct touched *touched; /* ascending */
 	size_t touched_count, touched_capacity;
+	size_t touched_left, asked; /* not written yet; questions without an answer */
 };
 
 static void lose(struct late_conn *c, const char *why)
@@ -122,20 +130,52 @@ void late_session_connect(struct late_session *s, enum late_connection which, in
 
 /* ---- pages that come ---- */
 
-/* Of a held process: what the kernel touched is there already and is written over. */
+/* The first that is not below addr. */
+static size_t find_touched(const struct late_session *s, uint64_t addr)
+{
+	size_t low = 0, high = s->touched_count;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (s->touched[mid].addr < addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static int write_stretch(struct late_session *s, size_t from, size_t end, const unsigned char *data, struct err *e)
+{
+	uint64_t at = s->touched[from].addr;
+
+	if (remote_write(s->held, at, data, pages_to_bytes(end - from), e) < 0)
+		return -1;
+	late_forget(s->late, at, end - from);
+	for (size_t i = from; i < end; i++)
+		s->touched[i].written = true;
+	s->touched_left -= end - from;
+	return 0;
+}
+
+/* Of a held process: what something touched is there already and is written over. */
 static int write_touched(struct late_session *s, const struct late_message *m, const unsigned char *data, struct err *e)
 {
 	static const unsigned char zeros[DRAY_PAGE_SIZE];
+	uint64_t end = m->addr + pages_to_bytes(m->pages);
+	size_t i = find_touched(s, m->addr);
 
-	for (size_t i = 0; i < s->touched_count; i++) {
-		uint64_t at = s->touched[i];
+	while (i < s->touched_count && s->touched[i].addr < end) {
+		size_t from = i++;
 
-		if (at < m->addr || at - m->addr >= pages_to_bytes(m->pages))
+		if (s->touched[from].written)
 			continue;
-		if (remote_write(s->held, at, data ? data + (at - m->addr) : zeros, DRAY_PAGE_SIZE, e) < 0)
+		while (data && i < s->touched_count && s->touched[i].addr < end && !s->touched[i].written &&
+		       s->touched[i].addr == s->touched[i - 1].addr + DRAY_PAGE_SIZE)
+			i++;
+		if (write_stretch(s, from, i, data ? data + (s->touched[from].addr - m->addr) : zeros, e) < 0)
 			return -1;
-		late_forget(s->late, at);
-		s->touched[i] = UINT64_MAX;
 	}
 	return 0;
 }
@@ -148,8 +188,11 @@ static int take(struct late_session *s, struct late_conn *c, struct err *e)
 		lose(c, "contents whose checksum is another");
 		return 0;
 	}
-	if (s->held && write_touched(s, &c->m, data, e) < 0)
-		return -1;
+	if (s->held) {
+		s->asked -= s->asked > 0;
+		if (write_touched(s, &c->m, data, e) < 0)
+			return -1;
+	}
 	if (late_place(s->late, c->m.addr, c->m.pages, data, e) < 0)
 		return -1;
 	late_waits_placed(&s->waits, c->m.addr, c->m.addr + pages_to_bytes(c->m.pages), clock_us());
@@ -250,53 +293,91 @@ static int note_touched(struct late_session *s, uint64_t at)
 {
 	if (s->touched_count == s->touched_capacity) {
 		size_t more = s->touched_capacity ? s->touched_capacity * 2 : 64;
-		uint64_t *v = realloc(s->touched, more * sizeof(*v));
+		struct touched *v = realloc(s->touched, more * sizeof(*v));
 
 		if (!v)
 			return -ENOMEM;
 		s->touched = v;
 		s->touched_capacity = more;
 	}
-	s->touched[s->touched_count++] = at;
+	s->touched[s->touched_count++] = (struct touched){ .addr = at };
+	s->touched_left++;
 	return 0;
 }
 
-/* Pages of what should be absent that are there: the kernel wrote to what threads have registered with it, or made a huge page around a hole. */
-static int find_touched(struct late_session *s, pid_t pid, struct err *e)
+/* The touched pages of [at, end), no more than LOOK_PAGES. */
+static int note_all_touched(struct late_session *s, int fd, uint64_t at, uint64_t end)
+{
+	uint64_t words[LOOK_PAGES];
+	int rc = proc_pagemap_read(fd, at, end, words);
+
+	for (uint64_t i = 0; i < bytes_to_pages(end - at) && rc == 0; i++)
+		if (words[i] & (PM_PRESENT | PM_SWAP))
+			rc = note_touched(s, at + pages_to_bytes(i));
+	return rc;
+}
+
+/* Pages of what should be absent that are there: the kernel wrote to what threads have registered with it, made a huge page around a hole, or holds
+ * locked memory. */
+static int look_for_touched(struct late_session *s, pid_t pid, struct err *e)
 {
 	cleanup_fd int fd = proc_pagemap_open(pid);
+	int rc = fd < 0 ? fd : 0;
 
-	if (fd < 0)
-		return err_set(e, ERR_SYSTEM, -fd, "pages of process %d", (int)pid);
-	for (size_t i = 0; i < s->runs.count; i++) {
-		uint64_t end = run_end(&s->runs.run[i]);
+	for (size_t i = 0; i < s->runs.count && rc == 0; i++) {
+		uint64_t end = run_end(&s->runs.run[i]), at = s->runs.run[i].addr;
 
-		for (uint64_t at = s->runs.run[i].addr; (at = pagemap_first(fd, at, end)) < end; at += DRAY_PAGE_SIZE) {
-			if (note_touched(s, at) < 0)
-				return err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
-			want(s, at);
+		while (rc == 0 && (at = pagemap_first(fd, at, end)) < end) {
+			uint64_t to = end - at < pages_to_bytes(LOOK_PAGES) ? end : at + pages_to_bytes(LOOK_PAGES);
+
+			rc = note_all_touched(s, fd, at, to);
+			at = to;
 		}
+	}
+	return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "pages of process %d", (int)pid) : 0;
+}
+
+/* Takes answers until at most so many questions have none. */
+static int await_answers(struct late_session *s, size_t most, struct err *e)
+{
+	struct late_conn *c = &s->conn[LATE_FAULTS];
+
+	while (s->asked > most) {
+		int rc = c->fd < 0 ? 0 : wait_readable(c->fd, FETCH_MS);
+
+		if (rc > 0 && receive_all(s, c, e) < 0)
+			return -1;
+		if (c->fd < 0)
+			return err_set(e, ERR_PEER, 0, "post-copy: the source's connection is lost before the process runs");
+		if (rc == 0)
+			return err_set(e, ERR_TIMEOUT, 0, "post-copy: the source sends no page that it is asked for");
+		if (rc < 0)
+			return err_set(e, ERR_SYSTEM, -rc, "post-copy: await a page");
 	}
 	return 0;
 }
 
-static int await_touched(struct late_session *s, struct err *e)
+/* An answer brings along what is missing right behind the page, so the next question is about what lies behind that. What did not come along is
+ * found when one goes through it again: each question is answered with its page at least. */
+static int fetch_touched(struct late_session *s, struct err *e)
 {
-	uint64_t end = clock_us() + FETCH_MS * 1000ull;
+	while (s->touched_left > 0) {
+		size_t left = s->touched_left;
+		uint64_t from = 0;
 
-	for (size_t i = 0; i < s->touched_count; i++) {
-		while (s->touched[i] != UINT64_MAX) {
-			struct late_conn *c = &s->conn[LATE_FAULTS];
-			int left = (int)((int64_t)(end - clock_us()) / 1000);
-
-			if (c->fd < 0)
-				return err_set(e, ERR_PEER, 0, "post-copy: the source's connection is lost before the process runs");
-			if (left <= 0 || wait_readable(c->fd, left) == 0)
-				return err_set(e, ERR_TIMEOUT, 0, "post-copy: the source does not send page %llx",
-					       (unsigned long long)s->touched[i]);
-			if (receive_all(s, c, e) < 0)
+		for (size_t i = 0; i < s->touched_count; i++) {
+			if (s->touched[i].written || s->touched[i].addr < from)
+				continue;
+			want(s, s->touched[i].addr);
+			s->asked++;
+			from = s->touched[i].addr + pages_to_bytes(LATE_AROUND_PAGES);
+			if (await_answers(s, FETCH_AHEAD, e) < 0)
 				return -1;
 		}
+		if (await_answers(s, 0, e) < 0)
+			return -1;
+		if (s->touched_left == left)
+			return err_set(e, ERR_PROTOCOL, 0, "post-copy: the source answers with other pages than it is asked for");
 	}
 	return 0;
 }
@@ -323,10 +404,12 @@ int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, late_
 	if (rc < 0)
 		return -1;
 	s->held = pid;
-	rc = find_touched(s, pid, e);
+	rc = look_for_touched(s, pid, e);
 	if (rc == 0)
-		rc = await_touched(s, e);
+		rc = fetch_touched(s, e);
 	s->held = 0;
+	if (rc == 0 && s->touched_count > 0)
+		log_event(LOG_INFO, "late-fetched", "pages=%zu", s->touched_count);
 	return rc;
 }
 

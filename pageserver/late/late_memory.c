@@ -168,9 +168,9 @@ int late_register(struct late *l, uint64_t start, uint64_t end, const struct pag
 	return late_expect(l, runs, count, e);
 }
 
-void late_forget(struct late *l, uint64_t addr)
+void late_forget(struct late *l, uint64_t addr, uint64_t pages)
 {
-	late_map_clear(&l->process[0]->map, addr, 1);
+	late_map_clear(&l->process[0]->map, addr, pages);
 }
 
 uint64_t late_missing(const struct late *l)

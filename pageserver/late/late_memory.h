@@ -45,8 +45,8 @@ int late_uffd_watch(int uffd, uint64_t start, uint64_t end, struct err *e);
 int late_uffd_unwatch(int uffd, uint64_t start, uint64_t end, struct err *e); /* what is absent afterwards is zeros */
 /* The bookkeeping of that alone: the ranges are registered by somebody else. */
 int late_expect(struct late *l, const struct page_run *runs, size_t count, struct err *e);
-/* The page is there by other means. */
-void late_forget(struct late *l, uint64_t addr);
+/* Pages that are there by other means. */
+void late_forget(struct late *l, uint64_t addr, uint64_t pages);
 
 uint64_t late_missing(const struct late *l); /* pages, over all processes */
 /* Every page that the process or a child of it misses, ascending; out: zeroed. 0 or -ENOMEM. */
