@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What can be said about the source without running it. Each part stands alone: `make lint-includes`. Tools that are missing are skipped aloud.
 
-LINT     := lint-includes lint-headers lint-text lint-names lint-functions lint-shell lint-man lint-units lint-cppcheck lint-clang
+LINT     := lint-includes lint-headers lint-text lint-names lint-functions lint-docs lint-shell lint-man lint-units lint-cppcheck lint-clang
 OWN_H    := $(sort $(wildcard proto/*/*.h pageserver/*.h pageserver/*/*.h migrate/*/*.h bench/*.h tests/lib/*.h))
 SHELLS   := $(sort $(wildcard scripts/* .ci/run tests/*/*.sh))
 need      = command -v $(1) >/dev/null || { echo "skipped: $(1) is not installed"; exit 0; }
@@ -20,6 +20,8 @@ lint-names: $(LIB) ## no two objects or symbols of the library may share a name,
 	$(Q)! nm --defined-only -g $(LIB) | awk 'NF == 3 { print $$3 }' | sort | uniq -d | grep . || { echo "defined twice"; exit 1; }
 lint-functions: ## functions above 100 lines are listed
 	$(Q)scripts/lint-functions $(LIB_SRC) migrate/main.c
+lint-docs: ## files, headings, options and targets that documents and comments name are there
+	$(Q)$(call need,python3); scripts/lint-docs
 lint-shell:
 	$(Q)$(call need,shellcheck); grep -lE '^#!/bin/(ba)?sh' $(SHELLS) | xargs shellcheck -S warning -x -P tests/lib -e SC1010,SC1090,SC1091,SC2046
 lint-man:

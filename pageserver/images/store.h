@@ -5,7 +5,7 @@
  *                             /2    second          punched out of the earlier, so that all of them together hold each page once
  *   DIR/pagemap-41.img ...         after page_store_publish: one level, no parent
  *
- * Why so, and what it costs: docs/decisions/007-the-store-is-a-chain.md. Memory of ours: a few hundred bytes a page map. The pages are where DIR is: in
+ * Why so, and what it costs: docs/decisions/008-the-store-is-a-chain.md. Memory of ours: a few hundred bytes a page map. The pages are where DIR is: in
  * memory on a tmpfs, else in the page cache, which the kernel writes to disk as it needs to. At most the tree, one round, and while publishing one page
  * map more than that. Nothing of the store outlives its process; only what is published is made durable.
  * Threads: one. Fails: err. */
