@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* remote_priv.h - what remote.c (stopping), run.c (running calls inside) and memory.c share. */
+/* remote_priv.h - what remote.c (stopping), run.c (running calls inside), scratch.c (where their code lies) and memory.c share. */
 #ifndef DRAY_MIGRATE_REMOTE_PRIV_H
 #define DRAY_MIGRATE_REMOTE_PRIV_H
 
