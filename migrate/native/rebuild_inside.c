@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,71 +17,6 @@
 #include "proto/base/cleanup.h"
 
 enum { SIGNALS = 64, SIGACTIONS = 62, SPARE_FDS = 64, MAX_FD = 1 << 24 };
-
-int rebuild_fail(struct rebuild *r, const struct built *b, enum err_kind kind, int num, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	if (b && b->first >= 0)
-		return err_set(r->e, kind, num, "task %u fd %d: %s", r->task->ps->pid, b->first, text);
-	return err_set(r->e, kind, num, "task %u: %s", r->task->ps->pid, text);
-}
-
-int rebuild_fail_sys(struct rebuild *r, const struct built *b, const char *what)
-{
-	return rebuild_fail(r, b, ERR_SYSTEM, errno, "%s", what);
-}
-
-static int by_id(const void *a, const void *b)
-{
-	uint32_t x = ((const struct built *)a)->f->id, y = ((const struct built *)b)->f->id;
-
-	return x < y ? -1 : x > y;
-}
-
-struct built *rebuild_find(const struct rebuild *r, uint32_t id)
-{
-	FileEntry key = FILE_ENTRY__INIT;
-	struct built b = { .f = &key };
-
-	key.id = id;
-	return bsearch(&b, r->file, r->files, sizeof(b), by_id);
-}
-
-static int raise_fd(struct rebuild *r, int fd, const char *what)
-{
-	int high;
-
-	if (fd < 0)
-		return err_sys(r->e, "task %u: %s", r->task->ps->pid, what);
-	if (fd >= r->base)
-		return fd;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, r->base);
-	if (high < 0)
-		err_sys(r->e, "task %u: %s: descriptor above %d", r->task->ps->pid, what, r->base);
-	close(fd);
-	return high;
-}
-
-int rebuild_take(struct rebuild *r, struct built *b, int fd, const char *what)
-{
-	if (fd < 0)
-		return rebuild_fail_sys(r, b, what);
-	b->fd = raise_fd(r, fd, what);
-	return b->fd < 0 ? -1 : 0;
-}
-
-int rebuild_reopen(int fd, uint32_t flags)
-{
-	char path[40];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, (int)(flags & (O_ACCMODE | O_NONBLOCK | O_APPEND | O_DIRECT)) | O_CLOEXEC | O_NOCTTY);
-}
 
 static int (*builder(FdTypes type))(struct rebuild *, struct built *)
 {
@@ -114,12 +48,6 @@ static bool has_body(const FileEntry *f, const Drayage__FileExt *x)
 	return body != NULL;
 }
 
-const FownEntry *rebuild_fown(const FileEntry *f)
-{
-	return f->reg ? f->reg->fown : f->pipe ? f->pipe->fown : f->isk ? f->isk->fown : f->usk ? f->usk->fown : f->efd ? f->efd->fown :
-	       f->epfd ? f->epfd->fown : f->sgfd ? f->sgfd->fown : f->tfd ? f->tfd->fown : f->memfd ? f->memfd->fown : NULL;
-}
-
 static uint32_t flags_of(const FileEntry *f)
 {
 	return f->reg ? f->reg->flags : f->pipe ? f->pipe->flags : f->isk ? f->isk->flags : f->usk ? f->usk->flags : f->efd ? f->efd->flags :
@@ -138,7 +66,7 @@ static int index_files(struct rebuild *r)
 	r->files = tree->n_files;
 	for (size_t i = 0; i < tree->n_files; i++)
 		r->file[i] = (struct built){ .f = tree->files[i], .fd = -1, .first = -1 };
-	qsort(r->file, r->files, sizeof(*r->file), by_id);
+	rebuild_sort(r);
 	for (size_t i = 1; i < r->files; i++)
 		if (r->file[i].f->id == r->file[i - 1].f->id)
 			return err_set(r->e, ERR_PROTOCOL, 0, "open file %u is described twice", r->file[i].f->id);
@@ -324,7 +252,7 @@ static int open_named(struct rebuild *r, uint32_t id, uint32_t flags, bool same_
 	fd = rebuild_open_path(r, b->f->reg, flags, same_size);
 	if (fd < 0)
 		return err_wrap(r->e, "%s", what);
-	return raise_fd(r, fd, what);
+	return rebuild_raise(r, fd, what);
 }
 
 /* Paths of the tree are from the root that we have now: the target's own root last. */

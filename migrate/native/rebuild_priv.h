@@ -34,8 +34,12 @@ struct rebuild {
 	struct err *e;
 };
 
+/* rebuild_table.c */
+void rebuild_sort(struct rebuild *r); /* by id, as rebuild_find needs it */
 struct built *rebuild_find(const struct rebuild *r, uint32_t id);
 const FownEntry *rebuild_fown(const FileEntry *f);
+/* Moves fd (-1: a failed call, errno tells) above base, where nothing of the target is in its way; -1. */
+int rebuild_raise(struct rebuild *r, int fd, const char *what);
 /* Takes fd (-1: a failed call, errno tells): moves it above base and makes it b's. what: for the error. */
 int rebuild_take(struct rebuild *r, struct built *b, int fd, const char *what);
 /* One more description of what fd has open. Returns a plain descriptor or -1 with errno. */
