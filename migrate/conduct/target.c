@@ -15,24 +15,22 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
+#include "proto/base/proc_text.h"
 
 enum { DYING_MS = 10 * 1000 };
 
 /* The number of a task in its own PID namespace: the last of its NSpid line. */
-static int own_number(const char *status_path, uint32_t *number, struct err *e)
+static int own_number(pid_t pid, pid_t tid, uint32_t *number, struct err *e)
 {
-	cleanup_free char *text = file_read(AT_FDCWD, status_path, 65536, NULL, e);
-	const char *line, *end, *last;
+	cleanup_free char *text = status_text(pid, tid, e);
+	int last;
 
 	if (!text)
 		return -1;
-	line = strstr(text, "\nNSpid:");
-	end = line ? strchr(line + 1, '\n') : NULL;
-	if (!end)
-		return err_set(e, ERR_UNSUPPORTED, 0, "%s has no NSpid line", status_path);
-	for (last = end; last > line && last[-1] != '\t' && last[-1] != ' '; last--)
-		;
-	*number = (uint32_t)strtoul(last, NULL, 10);
+	last = text_last_number(text, "NSpid");
+	if (last <= 0)
+		return err_set(e, ERR_UNSUPPORTED, 0, "the kernel tells no NSpid of task %d", (int)tid);
+	*number = (uint32_t)last;
 	return 0;
 }
 
@@ -65,8 +63,7 @@ static int read_threads(struct target_facts *t, pid_t pid, struct err *e)
 
 		if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int)pid)
 			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", (int)pid, entry->d_name);
-		if (own_number(path, &number, &gone) == 0 && add_tid(t, number, e) < 0) /* a thread may end meanwhile */
+		if (own_number(pid, atoi(entry->d_name), &number, &gone) == 0 && add_tid(t, number, e) < 0) /* a thread may end meanwhile */
 			return -1;
 	}
 	return 0;
@@ -102,8 +99,7 @@ int target_read(struct target_facts *t, pid_t pid, struct err *e)
 		return err_wrap(e, "process %d", (int)pid);
 	comm[strcspn(comm, "\n")] = '\0';
 	snprintf(t->comm, sizeof(t->comm), "%s", comm);
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	if (own_number(path, &t->tree_pid, e) < 0 || read_threads(t, pid, e) < 0 || read_memory(t, pid, e) < 0) {
+	if (own_number(pid, pid, &t->tree_pid, e) < 0 || read_threads(t, pid, e) < 0 || read_memory(t, pid, e) < 0) {
 		if (e->kind == ERR_PERMISSION)
 			err_wrap(e, "process %d belongs to somebody else; root may move it", (int)pid);
 		target_finish(t);
@@ -152,16 +148,10 @@ void target_end_connections(pid_t pid)
 /* Its end is decided: it is on its way out, or was killed and has not yet noticed. */
 static bool is_dying(pid_t pid, const struct proc_stat *s)
 {
-	static const char field[] = "\nSigPnd:";
 	struct err ignored = { 0 };
-	cleanup_free char *text = NULL;
-	const char *line;
-	char path[64];
+	cleanup_free char *text = status_text(pid, pid, &ignored);
 
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	text = file_read(AT_FDCWD, path, 65536, NULL, &ignored);
-	line = text ? strstr(text, field) : NULL;
-	return s->exiting || (line && strtoull(line + strlen(field), NULL, 16) & 1u << (SIGKILL - 1));
+	return s->exiting || (text && text_number(text, "SigPnd", 16, 0) & 1u << (SIGKILL - 1));
 }
 
 bool target_lives(pid_t pid)

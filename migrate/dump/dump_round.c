@@ -11,8 +11,9 @@
 #include "migrate/dump/tracker_holder.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_text.h"
 
-enum { STATUS_MAX = 1 << 16, FIRST_PAGES_ID = 1, STOP_S = 10 };
+enum { FIRST_PAGES_ID = 1, STOP_S = 10 };
 
 static int gone(pid_t pid, struct err *e)
 {
@@ -22,20 +23,13 @@ static int gone(pid_t pid, struct err *e)
 /* The last number behind NSpid is the task's own for itself. */
 static int own_number(pid_t pid, uint32_t *inside, struct err *e)
 {
-	char path[32];
 	struct err missing;
-	cleanup_free char *text = NULL;
-	const char *line, *last;
+	cleanup_free char *text = status_text(pid, pid, &missing);
+	int last = text ? text_last_number(text, "NSpid") : -1;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	text = file_read(AT_FDCWD, path, STATUS_MAX, NULL, &missing);
-	line = text ? strstr(text, "\nNSpid:") : NULL;
-	if (!line)
+	if (last <= 0)
 		return gone(pid, e);
-	last = line = strchr(line, '\t');
-	for (const char *end = strchrnul(line, '\n'); line && line < end; line = strchr(line + 1, '\t'))
-		last = line;
-	*inside = (uint32_t)strtoul(last, NULL, 10);
+	*inside = (uint32_t)last;
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 
 #include "migrate/images/tree_images.h"
 #include "proto/image/image.h"
+#include "proto/wire/message_list.h"
 
 struct tree_read {
 	int dirfd;
@@ -21,9 +22,8 @@ struct tree_read {
 /* Every entry of a file, appended to *array of *n (malloc'd as protobuf-c does). A file that is not there has none. */
 int tree_read_list(struct tree_read *r, enum image_type type, uint64_t id, const ProtobufCMessageDescriptor *d, void *array, size_t *n);
 /* Appends msg (taken, also on failure; NULL is one) to an array that starts empty. */
-int tree_push(struct tree_read *r, void *array, size_t *n, void *msg);
-void *tree_new(struct tree_read *r, const ProtobufCMessageDescriptor *d);
-#define TREE_NEW(r, type) tree_new(r, &type##__descriptor)
+static inline int tree_push(struct tree_read *r, void *array, size_t *n, void *msg) { return message_push(array, n, msg, r->e); }
+#define TREE_NEW(r, type) message_new(&type##__descriptor, (r)->e)
 FileEntry *tree_file(const struct tree_read *r, uint64_t id);
 /* "fd 7", "mapping 7f00-7f10", "executable" ...: what of the task an open file is known by. */
 void tree_file_name(const struct tree_read *r, uint32_t id, char out[64]);

@@ -3,94 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "migrate/native/capture_priv.h"
 #include "proto/base/io.h"
-
-enum { MAX_PROC_TEXT = 16 << 20 };
+#include "proto/base/proc_text.h"
 
 void obstacles_finish(struct obstacles *o)
 {
 	free(o->v);
 	*o = (struct obstacles){ 0 };
-}
-
-void capture_obstacle(struct capture *c, const char *way_out, const char *fmt, ...)
-{
-	struct obstacles *o = c->found;
-	va_list ap;
-
-	if (o->count == o->capacity) {
-		size_t capacity = o->capacity ? o->capacity * 2 : 8;
-		struct obstacle *grown = realloc(o->v, capacity * sizeof(*grown));
-
-		if (!grown) {
-			/* A list that can't grow must not look complete or empty. */
-			err_set(c->e, ERR_SYSTEM, ENOMEM, "list of obstacles");
-			return;
-		}
-		o->v = grown;
-		o->capacity = capacity;
-	}
-	va_start(ap, fmt);
-	vsnprintf(o->v[o->count].what, sizeof(o->v[0].what), fmt, ap);
-	va_end(ap);
-	snprintf(o->v[o->count].way_out, sizeof(o->v[0].way_out), "%s", way_out ? way_out : "");
-	o->count++;
-}
-
-void *capture_new(struct capture *c, const ProtobufCMessageDescriptor *type)
-{
-	void *msg = malloc(type->sizeof_message);
-
-	if (msg)
-		protobuf_c_message_init(type, msg);
-	else
-		err_set(c->e, ERR_SYSTEM, ENOMEM, "%s", type->name);
-	return msg;
-}
-
-/* Arrays double at each power of two, so their capacity needs no place. */
-int capture_push(struct capture *c, void *array, size_t *count, void *msg)
-{
-	void **at = *(void ***)array;
-
-	if (!msg)
-		return -1;
-	if ((*count & (*count - 1)) == 0) {
-		at = realloc(at, (*count ? *count * 2 : 1) * sizeof(*at));
-		if (!at) {
-			protobuf_c_message_free_unpacked(msg, NULL);
-			return err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
-		}
-		*(void ***)array = at;
-	}
-	at[(*count)++] = msg;
-	return 0;
-}
-
-int capture_bytes(struct capture *c, ProtobufCBinaryData *out, const void *data, size_t len)
-{
-	out->data = malloc(len ? len : 1);
-	if (!out->data)
-		return err_set(c->e, ERR_SYSTEM, ENOMEM, "description");
-	memcpy(out->data, data, len);
-	out->len = len;
-	return 0;
-}
-
-char *capture_text(struct capture *c, const char *name, struct err *e)
-{
-	size_t len;
-	char *text = file_read(c->procfd, name, MAX_PROC_TEXT, &len, e);
-
-	if (!text && (e->num == ESRCH || e->num == ENOENT) && faccessat(c->procfd, "status", F_OK, 0) < 0)
-		err_set(e, ERR_GONE, 0, "process %d is gone", c->pid);
-	return text;
 }
 
 static int capture_open(struct capture *c)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/proc_text.h"
 
 static const char *next_line(const char *at)
 {

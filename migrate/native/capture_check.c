@@ -14,6 +14,8 @@
 
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_stat.h"
+#include "proto/base/proc_text.h"
 
 #ifndef SCHED_DEADLINE
 #define SCHED_DEADLINE 6
@@ -24,14 +26,13 @@ static long kcmp(pid_t a, pid_t b, int type, unsigned long x, unsigned long y)
 	return syscall(SYS_kcmp, a, b, type, x, y);
 }
 
-enum { FLAG_EXITING = 0x4 }; /* PF_EXITING of the kernel's task flags */
-
 bool capture_is_ending(struct capture *c)
 {
 	struct err missing;
 	cleanup_free char *stat = capture_text(c, "stat", &missing);
+	struct proc_stat s;
 
-	return !stat || (text_stat_number(stat, 9) & FLAG_EXITING);
+	return !stat || proc_stat_parse(stat, &s) < 0 || s.exiting;
 }
 
 /* Zombies and kernel threads have nothing else to look at. True: it can be looked at. */
@@ -110,15 +111,12 @@ static int check_namespaces(struct capture *c)
 /* The mover's own helpers are children too while it holds the process: they are traced by this very thread. */
 static bool is_ours(struct capture *c, pid_t child)
 {
-	char path[40];
-	size_t len;
-	struct err ignored;
 	cleanup_free char *text = NULL;
+	struct err ignored;
 
 	if (!c->r)
 		return false;
-	snprintf(path, sizeof(path), "/proc/%d/status", child);
-	text = file_read(AT_FDCWD, path, 1 << 16, &len, &ignored);
+	text = status_text(child, child, &ignored);
 	return text && (pid_t)text_number(text, "TracerPid", 10, 0) == (pid_t)syscall(SYS_gettid);
 }
 
@@ -126,15 +124,9 @@ static bool is_ours(struct capture *c, pid_t child)
  * left to carry but an exit status that nobody reads. */
 static bool is_helper(const struct capture *c, pid_t child)
 {
-	cleanup_free char *text = NULL;
-	struct err ignored;
-	char path[64];
+	struct proc_stat s;
 
-	if (!c->opt->service_socket)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/status", child);
-	text = file_read(AT_FDCWD, path, 1 << 16, NULL, &ignored);
-	return text && strstr(text, "\nState:\tZ");
+	return c->opt->service_socket && proc_stat_read(child, child, &s) == 0 && s.state == 'Z';
 }
 
 static int check_children_of(struct capture *c, const char *tid)

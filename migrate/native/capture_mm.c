@@ -12,6 +12,7 @@
 #include "migrate/track/pagemap.h"
 #include "proto/base/cleanup.h"
 #include "proto/image/vma_status.h"
+#include "proto/base/proc_text.h"
 
 /* Resident memory in 4 KiB pages up to which reading flags costs little: some 3 ms. */
 #define WALK_SHORT (64ull << 20)

@@ -13,6 +13,7 @@
 
 #include "migrate/native/capture.h"
 #include "proto/base/cleanup.h"
+#include "proto/wire/message_list.h"
 
 struct fd_kind;
 struct capture;
@@ -99,19 +100,19 @@ struct capture {
 	char *status;       /* /proc/PID/status */
 };
 
-/* capture.c */
+/* capture_tools.c */
 void capture_obstacle(struct capture *c, const char *way_out, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void *capture_new(struct capture *c, const ProtobufCMessageDescriptor *type); /* initialised; NULL with the error set */
-int capture_push(struct capture *c, void *array, size_t *count, void *msg); /* takes msg; NULL is passed on as failure */
+#define CAPTURE_NEW(c, type) message_new(&type##__descriptor, (c)->e)
+static inline int capture_push(struct capture *c, void *array, size_t *count, void *msg) { return message_push(array, count, msg, c->e); }
 int capture_bytes(struct capture *c, ProtobufCBinaryData *out, const void *data, size_t len);
 char *capture_text(struct capture *c, const char *name, struct err *e); /* a file below /proc/PID; owned */
-#define CAPTURE_NEW(c, type) capture_new(c, &type##__descriptor)
-
-/* capture_text.c: procfs texts */
-const char *text_field(const char *text, const char *key); /* the value behind "key:" at the start of a line, or NULL */
-uint64_t text_number(const char *text, const char *key, int base, uint64_t missing);
-int text_last_number(const char *text, const char *key); /* the last of a list ("NSpid:"), -1 missing */
-uint64_t text_stat_number(const char *stat, int field); /* of /proc/PID/stat, counted from 1 as proc(5) does; from 3 */
+pid_t capture_tid_inside(const struct capture *c, pid_t tid); /* -1: not a thread of the target */
+int capture_fd_open(struct capture *c, const struct fd_desc *d); /* our own descriptor of the same description, or -1 with the error */
+void capture_fd_obstacle(struct capture *c, const struct fd_desc *d, const char *way_out, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+FownEntry *capture_fown(struct capture *c, const struct fd_desc *d, int local); /* local: our copy, or -1 */
+FileEntry *capture_file(struct capture *c, FdTypes type, uint32_t id); /* appended to the tree */
+Drayage__FileExt *capture_file_ext(struct capture *c, uint32_t id); /* appended, or the one that is last if it has that id */
+const struct fd_desc *capture_fd_find(const struct capture *c, int fd);
 
 /* capture_check.c */
 int capture_task_check(struct capture *c);
@@ -120,7 +121,6 @@ bool capture_is_ending(struct capture *c); /* its memory may be gone already, th
 /* capture_task.c, capture_thread.c */
 int capture_task_save(struct capture *c);
 int capture_thread_save(struct capture *c, size_t index);
-pid_t capture_tid_inside(const struct capture *c, pid_t tid); /* -1: not a thread of the target */
 int capture_signals(struct capture *c, pid_t tid, bool shared, SignalQueueEntry **out);
 
 /* capture_timers.c: POSIX timers; settle once all threads' signals are saved. */
@@ -139,12 +139,6 @@ int capture_shm_rest(struct capture *c); /* what no mapping covers */
 int capture_fds_read(struct capture *c);
 int capture_fds_check(struct capture *c);
 int capture_fds_save(struct capture *c);
-int capture_fd_open(struct capture *c, const struct fd_desc *d); /* our own descriptor of the same description, or -1 with the error */
-void capture_fd_obstacle(struct capture *c, const struct fd_desc *d, const char *way_out, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-FownEntry *capture_fown(struct capture *c, const struct fd_desc *d, int local); /* local: our copy, or -1 */
-FileEntry *capture_file(struct capture *c, FdTypes type, uint32_t id); /* appended to the tree */
-Drayage__FileExt *capture_file_ext(struct capture *c, uint32_t id); /* appended, or the one that is last if it has that id */
-const struct fd_desc *capture_fd_find(const struct capture *c, int fd);
 
 /* The kinds. */
 int reg_check(struct capture *c, struct fd_desc *d);
@@ -173,7 +167,7 @@ int unix_read(struct capture *c, struct fd_desc *d);
 int unix_check(struct capture *c, struct fd_desc *d, int local);
 int unix_save(struct capture *c, struct fd_desc *d, FileEntry *f, int local);
 SkOptsEntry *socket_options(struct capture *c, int local, bool let_go);
+int socket_get(int fd, int level, int name, int missing);
 int socket_extra_options(struct capture *c, const struct fd_desc *d, int local, uint32_t id);
-
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "proto/base/build_id.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/proc_text.h"
 
 
 /* /proc/123/... of another process means nothing elsewhere. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/proc_text.h"
 
 #ifndef PR_GET_MDWE
 #define PR_GET_MDWE 66
@@ -41,17 +42,6 @@ enum { ASK_PERSONALITY, ASK_BRK, ASK_DUMPABLE, ASK_THP, ASK_MDWE, ASK_MEMBARRIER
 static bool settable(int signo)
 {
 	return signo != SIGKILL && signo != SIGSTOP;
-}
-
-/* ---- threads ---- */
-
-pid_t capture_tid_inside(const struct capture *c, pid_t tid)
-{
-	for (size_t i = 0; i < c->r->threads; i++) {
-		if (c->r->thread[i].tid == tid)
-			return c->nstid[i];
-	}
-	return -1;
 }
 
 static int name_threads(struct capture *c)

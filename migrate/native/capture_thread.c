@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/proc_text.h"
 
 enum { XSAVE_MAX = 64 * 1024, AFFINITY_BYTES = 1024, PEEK_BATCH = 16, KERNEL_SIGINFO = 128 };
 

@@ -14,6 +14,7 @@
 
 #include "proto/base/cleanup.h"
 #include "proto/base/fault.h"
+#include "proto/base/proc_text.h"
 
 enum { TIMERS_AT_ONCE = 64, TIMERS_MAX = 4096 };
 

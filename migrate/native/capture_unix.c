@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/proc_text.h"
 
 enum { QUEUE_MAX = 8 << 20, PACKETS_MAX = 65536 };
 enum { UNIX_SERVICE = 2 }; /* unix_sk_entry.uflags: the connection to who made the images */

@@ -18,6 +18,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
+#include "proto/base/proc_text.h"
 
 /* Results of interrupted system calls that the kernel keeps to itself (linux/errno.h, not exported). */
 enum { KERNEL_ERESTARTNOHAND = 514, KERNEL_ERESTART_RESTARTBLOCK = 516 };
@@ -186,27 +187,22 @@ static bool holds(const struct remote *r, pid_t tid)
 /* A field of /proc/PID/task/TID/status as a number; -1 when the task is gone or has no such line. */
 static long status_field(pid_t pid, pid_t tid, const char *name)
 {
-	char path[64];
 	struct err ignored = { 0 };
-	cleanup_free char *text = NULL;
-	const char *at;
+	cleanup_free char *text = status_text(pid, tid, &ignored);
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
-	text = file_read(AT_FDCWD, path, 65536, NULL, &ignored);
-	at = text ? strstr(text, name) : NULL;
-	return at ? strtol(at + strlen(name), NULL, 10) : -1;
+	return text ? (long)text_number(text, name, 10, (uint64_t)-1) : -1;
 }
 
 /* Why a task that should be there could not be seized. */
 static int explain_seize(pid_t pid, pid_t tid, int error, struct err *e)
 {
-	long tracer = status_field(pid, tid, "\nTracerPid:");
+	long tracer = status_field(pid, tid, "TracerPid");
 
 	if (error == ESRCH || tracer < 0)
 		return err_set(e, ERR_GONE, 0, "no process %d", pid);
 	if (tracer > 0)
 		return err_set(e, ERR_PERMISSION, 0, "task %d is traced by process %ld", tid, tracer);
-	if (error == EPERM && status_field(pid, tid, "\nThreads:") > 1 && pid == tid && geteuid() == 0)
+	if (error == EPERM && status_field(pid, tid, "Threads") > 1 && pid == tid && geteuid() == 0)
 		return err_set(e, ERR_UNSUPPORTED, 0, "task %d: the first thread has ended while others run", tid);
 	if (error == EPERM)
 		return err_set(e, ERR_PERMISSION, EPERM, "may not trace task %d", tid);
@@ -289,7 +285,7 @@ int remote_seize_within(struct remote *r, pid_t pid, unsigned flags, int stop_ms
 	long leader;
 
 	*r = (struct remote){ .pid = pid, .exitkill = flags & REMOTE_EXITKILL, .stop_ms = stop_ms };
-	leader = pid > 0 ? status_field(pid, pid, "\nTgid:") : -1;
+	leader = pid > 0 ? status_field(pid, pid, "Tgid") : -1;
 	if (leader < 0)
 		return err_set(e, ERR_GONE, 0, "no process %d", pid);
 	if (leader != pid)

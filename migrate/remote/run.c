@@ -15,6 +15,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/fault.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_text.h"
 
 #ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
 #define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
@@ -69,15 +70,10 @@ static int call_failed(const struct remote_call *c, const char *what, struct err
 
 static bool filtered(pid_t pid, pid_t tid)
 {
-	char path[64];
 	struct err ignored = { 0 };
-	cleanup_free char *text = NULL;
-	const char *at;
+	cleanup_free char *text = status_text(pid, tid, &ignored);
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
-	text = file_read(AT_FDCWD, path, 65536, NULL, &ignored);
-	at = text ? strstr(text, "\nSeccomp:") : NULL;
-	return !at || strtol(at + 9, NULL, 10) != 0;
+	return !text || text_number(text, "Seccomp", 10, 1) != 0;
 }
 
 /* A system call that a filter or a dispatcher of the target catches would change it, or end it. The suspension holds only for a stopped

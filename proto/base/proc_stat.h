@@ -16,6 +16,7 @@ struct proc_stat {
 
 /* Of a thread of a process; of the process itself where tid is pid. 0, or -1 when there is none. */
 int proc_stat_read(pid_t pid, pid_t tid, struct proc_stat *s);
+int proc_stat_parse(const char *text, struct proc_stat *s); /* of its text; -1: it is none */
 
 static inline bool proc_stat_ended(const struct proc_stat *s)
 {

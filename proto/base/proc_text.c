@@ -1,8 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "migrate/native/capture_priv.h"
+#include "proto/base/proc_text.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "proto/base/io.h"
+
+enum { STATUS_MAX = 1 << 16 };
+
+char *status_text(pid_t pid, pid_t tid, struct err *e)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)tid);
+	return file_read(AT_FDCWD, path, STATUS_MAX, NULL, e);
+}
 
 const char *text_field(const char *text, const char *key)
 {
