@@ -40,20 +40,6 @@ struct target {
 	size_t size;
 };
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static void check(int rc, const struct err *e)
-{
-	if (rc == 0)
-		return;
-	fprintf(stderr, "dump: %s\n", e->text);
-	exit(1);
-}
-
 /* ---- the target ---- */
 
 _Noreturn static void be_target(const struct target *t, int line)
@@ -87,7 +73,7 @@ static void ask(const struct target *t, char what, off_t turn)
 	char c;
 
 	if (pwrite(t->line, &what, 1, turn) != 1)
-		die("line");
+		bench_die("line");
 	while (pread(t->line, &c, 1, turn + 4096) != 1 || c != 'd')
 		usleep(100);
 }
@@ -99,11 +85,11 @@ static struct target start_target(int dir, size_t size)
 	t.memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	t.line = openat(dir, "line", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (t.memory == MAP_FAILED || t.line < 0)
-		die("target");
+		bench_die("target");
 	fflush(NULL);
 	t.pid = fork();
 	if (t.pid < 0)
-		die("fork");
+		bench_die("fork");
 	if (t.pid == 0)
 		be_target(&t, t.line);
 	ask(&t, 'n', 0);
@@ -132,12 +118,12 @@ static double plain_copy(const struct target *t, int dir)
 	uint64_t began = clock_us(), us;
 
 	if (fd < 0 || buffer == MAP_FAILED)
-		die("plain copy");
+		bench_die("plain copy");
 	for (size_t at = 0; at < t->size; at += PIECE) {
 		struct iovec to = { buffer, PIECE }, from = { t->memory + at, PIECE };
 
 		if (process_vm_readv(t->pid, &to, 1, &from, 1, 0) != PIECE || write(fd, buffer, PIECE) != PIECE)
-			die("plain copy");
+			bench_die("plain copy");
 	}
 	us = clock_us() - began;
 	unlinkat(dir, "plain", 0);
@@ -165,10 +151,10 @@ static double take(struct dumper *d, const struct target *t, int dir, const char
 
 	empty(dir, name);
 	if (mkdirat(dir, name, 0700) < 0)
-		die(name);
+		bench_die(name);
 	q.images_dir = q.work_dir = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bench_prewarm(t->size);
-	check((final ? dumper_dump : dumper_pre_dump)(d, &q, &stats, &e), &e);
+	bench_check((final ? dumper_dump : dumper_pre_dump)(d, &q, &stats, &e), &e);
 	close(q.images_dir);
 	return (double)stats.frozen_us;
 }
@@ -178,7 +164,7 @@ static struct dumper *new_dumper(void)
 	struct err e = { 0 };
 	struct dumper *d = dumper_create(&e);
 
-	check(d ? 0 : -1, &e);
+	bench_check(d ? 0 : -1, &e);
 	return d;
 }
 
@@ -233,7 +219,7 @@ int main(int argc, char **argv)
 	snprintf(dir, sizeof(dir), "%s/dump-XXXXXX", place);
 	bench_dir_make(dir);
 	if ((fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-		die(dir);
+		bench_die(dir);
 	setenv("DRAY_TRACKERS_DIR", dir, 1);
 	for (unsigned i = 0; i < repeats; i++)
 		once(fd, size);

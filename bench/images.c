@@ -47,26 +47,12 @@ struct images {
 	uint64_t began;
 };
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static void check(int rc, const struct err *e)
-{
-	if (rc == 0)
-		return;
-	fprintf(stderr, "images: %s\n", e->text);
-	exit(1);
-}
-
 static char *memory(size_t len)
 {
 	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 	if (p == MAP_FAILED)
-		die("mmap");
+		bench_die("mmap");
 	for (size_t i = 0; i < len; i += 8)
 		*(uint64_t *)(void *)(p + i) = i * 0x9e3779b97f4a7c15ull;
 	return p;
@@ -107,7 +93,7 @@ static int plain_file(const struct images *b)
 	int fd = openat(b->dir, "plain", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	if (fd < 0)
-		die("create a file");
+		bench_die("create a file");
 	unlinkat(b->dir, "plain", 0);
 	return fd;
 }
@@ -119,7 +105,7 @@ static double plain_pwrite(struct images *b, size_t piece)
 	start_clock(b);
 	for (size_t at = 0; at < b->size; at += piece)
 		if (pwrite(fd, source_at(b, at), piece, (off_t)at) != (ssize_t)piece)
-			die("pwrite");
+			bench_die("pwrite");
 	return per_us(b, (double)b->size / 1e3);
 }
 
@@ -129,11 +115,11 @@ static double plain_pread(struct images *b, size_t piece)
 
 	for (size_t at = 0; at < b->size; at += SOURCE)
 		if (pwrite(fd, b->source, SOURCE, (off_t)at) != SOURCE)
-			die("pwrite");
+			bench_die("pwrite");
 	start_clock(b);
 	for (size_t at = 0; at < b->size; at += piece)
 		if (pread(fd, b->buffer, piece, (off_t)at) != (ssize_t)piece)
-			die("pread");
+			bench_die("pread");
 	return per_us(b, (double)b->size / 1e3);
 }
 
@@ -156,7 +142,7 @@ static void *feed_main(void *arg)
 		ssize_t n = f->is_pipe ? vmsplice(f->to, &iov, 1, 0) : write(f->to, iov.iov_base, part);
 
 		if (n <= 0)
-			die("feed");
+			bench_die("feed");
 		at += (size_t)n;
 	}
 	return NULL;
@@ -169,13 +155,13 @@ static void feed_begin(struct feed *f, const struct images *b, bool is_pipe)
 	f->b = b;
 	f->is_pipe = is_pipe;
 	if ((is_pipe ? pipe2(fd, O_CLOEXEC) : bench_tcp_pair(fd)) < 0)
-		die("pipe or socket");
+		bench_die("pipe or socket");
 	if (is_pipe)
 		fcntl(fd[1], F_SETPIPE_SZ, PIECE);
 	f->from = fd[0];
 	f->to = fd[1];
 	if (pthread_create(&f->thread, NULL, feed_main, f) != 0)
-		die("pthread_create");
+		bench_die("pthread_create");
 }
 
 static void feed_end(struct feed *f)
@@ -196,7 +182,7 @@ static double discard(struct images *b, size_t piece)
 		ssize_t n = recv(f.from, b->buffer, piece, 0);
 
 		if (n <= 0)
-			die("recv");
+			bench_die("recv");
 		at += (size_t)n;
 	}
 	v = per_us(b, (double)b->size / 1e3);
@@ -209,7 +195,7 @@ static size_t splice_some(int from, int to, loff_t *at)
 	ssize_t n = splice(from, NULL, to, at, PIECE, SPLICE_F_MOVE);
 
 	if (n <= 0)
-		die("splice");
+		bench_die("splice");
 	return (size_t)n;
 }
 
@@ -222,7 +208,7 @@ static double plain_splice(struct images *b, bool is_pipe)
 	double v;
 
 	if (pipe2(via, O_CLOEXEC) < 0)
-		die("pipe");
+		bench_die("pipe");
 	fcntl(via[1], F_SETPIPE_SZ, PIECE);
 	start_clock(b);
 	feed_begin(&f, b, is_pipe);
@@ -262,8 +248,8 @@ static struct page_sink *set_begin(const struct images *b)
 	struct page_sink *s = image_set_create(&o, &e);
 	bool parent;
 
-	check(s ? 0 : -1, &e);
-	check(s->ops->open(s, PAGEMAP_TASK, 41, &parent, &e), &e);
+	bench_check(s ? 0 : -1, &e);
+	bench_check(s->ops->open(s, PAGEMAP_TASK, 41, &parent, &e), &e);
 	return s;
 }
 
@@ -271,7 +257,7 @@ static void set_end(struct page_sink *s)
 {
 	struct err e = { 0 };
 
-	check(s->ops->finish(s, &e), &e);
+	bench_check(s->ops->finish(s, &e), &e);
 	s->ops->destroy(s);
 }
 
@@ -287,7 +273,7 @@ static void set_fill(const struct images *b, struct page_sink *s, size_t piece, 
 	struct err e = { 0 };
 
 	for (size_t at = 0; at < b->size; at += step)
-		check(s->ops->pages(s, BASE + at, piece / PAGE, PAGE_PRESENT, source_at(b, at), &e), &e);
+		bench_check(s->ops->pages(s, BASE + at, piece / PAGE, PAGE_PRESENT, source_at(b, at), &e), &e);
 }
 
 static double set_dense(struct images *b, size_t piece)
@@ -326,7 +312,7 @@ static double set_fed(struct images *b, bool is_pipe)
 	start_clock(b);
 	feed_begin(&f, b, is_pipe);
 	for (size_t at = 0; at < b->size; at += PIECE)
-		check(image_set_pages_from(s, BASE + at, PIECE / PAGE, PAGE_PRESENT, f.from, 10000, &e), &e);
+		bench_check(image_set_pages_from(s, BASE + at, PIECE / PAGE, PAGE_PRESENT, f.from, 10000, &e), &e);
 	set_end(s);
 	v = per_us(b, (double)b->size / 1e3);
 	feed_end(&f);
@@ -356,10 +342,10 @@ static double map_read(struct images *b, size_t piece, size_t step)
 	set_fill(b, s, step == piece ? PIECE : piece, step == piece ? PIECE : step);
 	set_end(s);
 	r = pagemap_open(b->dir, PAGEMAP_TASK, 41, &e);
-	check(r ? 0 : -1, &e);
+	bench_check(r ? 0 : -1, &e);
 	start_clock(b);
 	for (size_t at = 0; at < b->size; at += step)
-		check(pagemap_read(r, BASE + at, piece / PAGE, b->buffer, &e), &e);
+		bench_check(pagemap_read(r, BASE + at, piece / PAGE, b->buffer, &e), &e);
 	v = per_us(b, (double)b->size / (1e3 * (double)step / (double)piece));
 	pagemap_close(r);
 	set_remove(b);
@@ -388,7 +374,7 @@ static double map_open(struct images *b, size_t piece)
 	start_clock(b);
 	r = pagemap_open(b->dir, PAGEMAP_TASK, 41, &e);
 	v = per_us(b, (double)b->size / (2.0 * (double)piece));
-	check(r ? 0 : -1, &e);
+	bench_check(r ? 0 : -1, &e);
 	pagemap_close(r);
 	set_remove(b);
 	return v;
@@ -402,15 +388,15 @@ static void two_levels(const struct images *b, struct images *below)
 
 	*below = *b;
 	if (mkdirat(b->dir, "parent", 0700) < 0)
-		die("make a directory");
+		bench_die("make a directory");
 	below->dir = openat(b->dir, "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	s = set_begin(below);
 	set_fill(below, s, PIECE, PIECE);
 	set_end(s);
 	s = set_begin(b);
 	for (size_t at = 0; at < b->size; at += 2 * PAGE) {
-		check(s->ops->pages(s, BASE + at, 1, PAGE_PRESENT, source_at(b, at), &e), &e);
-		check(s->ops->hole(s, BASE + at + PAGE, 1, PAGE_IN_PARENT, &e), &e);
+		bench_check(s->ops->pages(s, BASE + at, 1, PAGE_PRESENT, source_at(b, at), &e), &e);
+		bench_check(s->ops->hole(s, BASE + at + PAGE, 1, PAGE_IN_PARENT, &e), &e);
 	}
 	set_end(s);
 }
@@ -425,7 +411,7 @@ static double fold(struct images *b, size_t piece)
 	(void)piece;
 	two_levels(b, &below);
 	start_clock(b);
-	check(image_set_flatten(&o, NULL, &e), &e);
+	bench_check(image_set_flatten(&o, NULL, &e), &e);
 	v = per_us(b, (double)b->size / 1e3);
 	set_remove(&below);
 	close(below.dir);

@@ -31,12 +31,6 @@
 enum { PIECE = 4 << 20, THREADS = 2 };
 #define HUGE_SIZE (2ul << 20)
 
-static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 static void say(const char *which, size_t size, uint64_t us)
 {
 	char bytes[24];
@@ -57,7 +51,7 @@ static void *read_part(void *arg)
 
 	for (size_t at = r->from; at < r->until; at += PIECE)
 		if (pread(r->fd, r->to + at, PIECE, (off_t)at) != PIECE)
-			die("pread");
+			bench_die("pread");
 	return NULL;
 }
 
@@ -71,12 +65,12 @@ static void read_plain(int fd, size_t size, const char *which, unsigned threads,
 	begin = clock_us();
 	room = mmap(NULL, size + HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (room == MAP_FAILED || madvise(room, size + HUGE_SIZE, advice) < 0)
-		die("memory");
+		bench_die("memory");
 	for (unsigned i = 0; i < threads; i++) {
 		r[i] = (struct reader){ .fd = fd, .to = (char *)(((uintptr_t)room + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1)), .from = size / threads * i,
 					.until = size / threads * (i + 1) };
 		if (pthread_create(&r[i].thread, NULL, read_part, &r[i]) != 0)
-			die("thread");
+			bench_die("thread");
 	}
 	for (unsigned i = 0; i < threads; i++)
 		pthread_join(r[i].thread, NULL);
@@ -111,14 +105,14 @@ static pid_t start_subject(size_t size)
 	char c;
 
 	if (pipe(line) < 0)
-		die("pipe");
+		bench_die("pipe");
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0)
 		be_subject(size, line[1]);
 	close(line[1]);
 	if (pid < 0 || read(line[0], &c, 1) != 1 || read(line[0], &c, 1) != 0)
-		die("subject");
+		bench_die("subject");
 	close(line[0]);
 	return pid;
 }
@@ -155,7 +149,7 @@ static void measure(const char *dir, size_t size, int repeats)
 	image_rig_dump(&small, pid);
 	fd = openat(large.fd, "pages-1.img", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		die("pages-1.img");
+		bench_die("pages-1.img");
 	for (int i = 0; i < repeats; i++) {
 		read_plain(fd, size, "pread huge x2", 2, MADV_HUGEPAGE);
 		read_plain(fd, size, "pread huge x1", 1, MADV_HUGEPAGE);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +15,20 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+_Noreturn void bench_die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+void bench_check(int rc, const struct err *e)
+{
+	if (rc == 0)
+		return;
+	fprintf(stderr, "%s: %s\n", program_invocation_short_name, e->text);
+	exit(1);
+}
 
 void bench_prewarm(size_t bytes)
 {

@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/base/err.h"
+
+_Noreturn void bench_die(const char *what); /* errno, on standard error */
+void bench_check(int rc, const struct err *e); /* the same with e's words, where rc is not 0 */
 /* Touches and frees that much memory, so that what the run allocates next is backed already: on a virtual machine memory that was
  * free for some seconds may have gone back to the host, and faulting it in costs ten times as much as a warm page. */
 void bench_prewarm(size_t bytes);
