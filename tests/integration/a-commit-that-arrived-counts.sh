@@ -12,8 +12,7 @@ session_of_b() { processes_of b | while read -r p _; do ! grep -qs '^PPid:[[:spa
 is_asked() { [ "$(on b ss -Htn state established "( sport = :$PORT )" | awk '$1 > 0' | wc -l)" = 1 ]; }
 
 subject_start
-FAULT=source.prepared:stop migrate_start
-await 30 is_stopped_on a
+stopped_at source.prepared
 session=$(session_of_b)
 [ -n "$session" ] || fail "no session"
 kill -STOP $session

@@ -10,8 +10,7 @@ go_on() { local p; for p in $(stopped_on "$1"); do kill -CONT "$p"; done; }
 goes_on() { go_on "$1"; gone "${pid[migrate]}"; }
 for p in $source_points; do
 	subject_start
-	FAULT=${p%:*}:stop migrate_start
-	await 20 is_stopped_on a
+	stopped_at "${p%:*}"
 	await 60 goes_on a
 	rc=0; finish migrate || rc=$?
 	told_right "$rc" b

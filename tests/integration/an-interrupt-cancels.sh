@@ -7,8 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 faults_begin
 for point in source.connected source.armed source.round source.frozen source.prepared; do
 	subject_start
-	FAULT=$point:stop migrate_start
-	await 20 is_stopped_on a
+	stopped_at "$point"
 	kill -INT "${pid[migrate]}"
 	kill -CONT $(stopped_on a)
 	rc=0; finish migrate || rc=$?

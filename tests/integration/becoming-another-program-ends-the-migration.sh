@@ -14,8 +14,7 @@ while not os.path.exists(go): time.sleep(0.01)
 os.execv(sys.executable, [sys.executable, "-c", "import sys, time\nopen(sys.argv[1], \"w\").close()\nwhile True: time.sleep(0.05)", became])
 ' "$T/ready" "$T/go" "$T/became"
 await 20 test -e "$T/ready"
-FAULT=source.round:stop migrate_start
-await 20 is_stopped_on a
+stopped_at source.round
 touch "$T/go"
 await 20 test -e "$T/became"
 go_on() { local p; for p in $(stopped_on a); do kill -CONT "$p"; done; gone "${pid[migrate]}"; }

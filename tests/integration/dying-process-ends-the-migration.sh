@@ -7,8 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 faults_begin
 for point in source.armed source.round source.frozen; do
 	subject_start
-	FAULT=$point:stop migrate_start
-	await 20 is_stopped_on a
+	stopped_at "$point"
 	kill -KILL "${pid[subject]}"
 	kill -CONT $(stopped_on a)
 	rc=0; finish migrate || rc=$?

@@ -15,8 +15,7 @@ forked_and_done() { [ "$(copies a | wc -l)" = 1 ]; }
 start a subject "$BUILD/tests/programs/forker" "$T" 32 "$CHILDREN"
 await 60 test -e "$T/ready"
 # The source's program stands still once it runs there: no page comes that is asked for.
-FAULT=source.late:stop migrate_start --postcopy --tracker none
-await 30 is_stopped_on a
+stopped_at source.late --postcopy --tracker none
 touch "$T/go"
 await 60 waiting
 session=$(child_of "${pid[agent-b]}")

@@ -28,8 +28,7 @@ report "program killed: its keeper went on"
 
 # Both of the source's processes: the original stays frozen, whole, until somebody goes on with it.
 late_subject
-FAULT=source.late:stop migrate_start --postcopy
-await 30 is_stopped_on a
+stopped_at source.late --postcopy
 program=$(stopped_on a)
 keeper=$(child_of "$program")
 kill -KILL "$keeper"

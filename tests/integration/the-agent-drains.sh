@@ -6,8 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
 faults_begin
 subject_start
-FAULT=source.round:stop migrate_start
-await 20 is_stopped_on a
+stopped_at source.round
 kill -TERM "${pid[agent-b]}"
 kill -CONT $(stopped_on a)
 rc=0; finish migrate || rc=$?

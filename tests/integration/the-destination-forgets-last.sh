@@ -10,8 +10,7 @@ has_record() { compgen -G "$T/state-$1/*.$2" > /dev/null; }
 forgotten() { ! has_record b destination; }
 
 subject_start
-FAULT=source.done:stop migrate_start
-await 60 is_stopped_on a
+stopped_at source.done
 await 20 forgotten
 subject_absent a || fail "the destination has forgotten, and the original is still there"
 kill -KILL "$(stopped_on a)"

@@ -5,6 +5,7 @@
 #   subject_start [OPTION...]     the workload (bench/workload.c), on a; counts its heartbeats in $T/beat and knows its own data
 #   migrate [OPTION...]           in the foreground; output in $T/migrate.out and .err; returns its exit code
 #   migrate_start [OPTION...]     in the background (finish migrate)
+#   stopped_at POINT [OPTION...]  likewise, and it has come to that point of the source's, where its program stands still (stopped_on a)
 #   runs_only_on HOST             exactly one copy, on HOST, and it is right
 #   said WORD                     the last migrate's standard error has WORD
 #   field NAME                    of the last JSON object on its standard output
@@ -73,4 +74,10 @@ stopped_on() {
 	done
 }
 is_stopped_on() { [ -n "$(stopped_on "$1")" ]; }
+stopped_at() {
+	local point=$1
+	shift
+	FAULT=$point:stop migrate_start "$@"
+	await 30 is_stopped_on a
+}
 agent_again() { agent_alive b || agent_start b "$@"; }
