@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "migrate/freeze/cgroup_find.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
@@ -59,71 +60,6 @@ static int send_signal(const struct freezer *f, int sig, struct err *e)
 }
 
 /* ---- the cgroup ---- */
-
-/* Undoes the octal escapes of mountinfo in place. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	while (*s) {
-		if (s[0] == '\\' && isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) && isdigit((unsigned char)s[3])) {
-			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = '\0';
-}
-
-/* The first cgroup2 mount that shows `path` of the hierarchy: its directory there. */
-static bool place_of(const char *mountinfo, const char *path, char *dir, size_t len)
-{
-	for (const char *line = mountinfo; *line;) {
-		const char *end = strchrnul(line, '\n'), *type = strstr(line, " - cgroup2 ");
-		char root[512], at[512];
-
-		if (type && type < end && sscanf(line, "%*s %*s %*s %511s %511s", root, at) == 2) {
-			size_t skip;
-
-			unescape(root);
-			unescape(at);
-			skip = strcmp(root, "/") == 0 ? 0 : strlen(root);
-			if (strncmp(path, root, skip) == 0 && (path[skip] == '/' || path[skip] == '\0')) {
-				const char *rest = strcmp(path + skip, "/") == 0 ? "" : path + skip;
-
-				return (size_t)snprintf(dir, len, "%s%s", at, rest) < len;
-			}
-		}
-		line = *end ? end + 1 : end;
-	}
-	return false;
-}
-
-/* The directory of the cgroup that the process is in. */
-static bool find_cgroup(pid_t pid, char *dir, size_t len)
-{
-	char file[32], path[560];
-	struct err ignored = { 0 };
-	cleanup_free char *mounts = file_read(AT_FDCWD, "/proc/self/mountinfo", SMALL_FILE * 16, NULL, &ignored);
-	cleanup_free char *groups = NULL;
-	char *line;
-
-	snprintf(file, sizeof(file), "/proc/%d/cgroup", pid);
-	groups = file_read(AT_FDCWD, file, SMALL_FILE, NULL, &ignored);
-	if (!mounts || !groups)
-		return false;
-	line = strncmp(groups, "0::", 3) == 0 ? groups : strstr(groups, "\n0::");
-	if (!line)
-		return false;
-	line += line == groups ? 3 : 4;
-	*strchrnul(line, '\n') = '\0';
-	/* Outside of our cgroup namespace: there is no directory for it. */
-	if (strlen(line) >= sizeof(path) || strncmp(line, "/..", 3) == 0)
-		return false;
-	snprintf(path, sizeof(path), "%s", line);
-	return place_of(mounts, path, dir, len);
-}
 
 static int write_in(const char *dir, const char *file, const char *text, struct err *e)
 {
@@ -196,7 +132,7 @@ static bool enter_cgroup(struct freezer *f, const char *id)
 {
 	struct err refused = { 0 };
 
-	if (!find_cgroup(f->pid, f->home, sizeof(f->home)) || (size_t)snprintf(f->cgroup, sizeof(f->cgroup), "%s/dray-%s", f->home, id) >= sizeof(f->cgroup))
+	if (!cgroup_find(f->pid, f->home, sizeof(f->home)) || (size_t)snprintf(f->cgroup, sizeof(f->cgroup), "%s/dray-%s", f->home, id) >= sizeof(f->cgroup))
 		return false;
 	if (mkdir(f->cgroup, 0755) < 0 && errno != EEXIST)
 		return false;
@@ -292,7 +228,7 @@ static int check_inside(const struct freezer *f, struct err *e)
 	char dir[640];
 	size_t len = strlen(f->cgroup);
 
-	if (find_cgroup(f->pid, dir, sizeof(dir)) && strncmp(dir, f->cgroup, len) == 0 && (dir[len] == '\0' || dir[len] == '/'))
+	if (cgroup_find(f->pid, dir, sizeof(dir)) && strncmp(dir, f->cgroup, len) == 0 && (dir[len] == '\0' || dir[len] == '/'))
 		return 0;
 	return lives(f) ? err_set(e, ERR_CONFLICT, 0, "somebody moved it out of %s", f->cgroup) : gone(f, e);
 }
