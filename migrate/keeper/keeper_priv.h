@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keeper_priv.h - what the two sides of the socketpair agree on, and the keeper's own side: hold.c does it, serve.c is asked for it. */
+/* keeper_priv.h - what the two sides of the socketpair agree on. The migrating process's: keeper.c asks, keeper_fork.c makes who is asked. The keeper's
+ * own: hold.c does it, serve.c is asked for it. */
 #ifndef DRAY_MIGRATE_KEEPER_PRIV_H
 #define DRAY_MIGRATE_KEEPER_PRIV_H
 
@@ -30,6 +31,20 @@ struct keeper_reply {
 	struct freezer freezer;
 };
 enum { PAIRS_A_PACKET = 8, TWINS_MAX = 16 };
+
+/* The keeper as the migrating process has it. */
+struct keeper {
+	pid_t pid;
+	int sock;
+	int event;       /* epoll over the two: */
+	int target_fd, keeper_fd;
+	pid_t target;
+	struct freezer freezer; /* the target's, as the keeper told it last */
+	bool kept;              /* and it stands still in it */
+};
+/* keeper_fork.c. Waits for a keeper that has nothing to do any more, or is dead already. */
+void keeper_reap(struct keeper *k);
+void keeper_release(struct keeper *k); /* closes and frees */
 
 /* The target as the keeper holds it. */
 struct hold {
