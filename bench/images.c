@@ -7,7 +7,7 @@
  *   set 1M, 4K             pages() of one range, in such pieces
  *   set scattered          pages() of every second page: each a range of its own
  *   splice pipe, tcp       vmspliced memory, or a socket's sender, spliced into a plain file
- *   set pipe, set tcp      the same by image_set_pages_from, 1 MiB a range
+ *   set tcp                the socket's sender into a set by its pull(), 1 MiB a range
  *   discard tcp            the sender alone
  *   fold                   image_set_flatten of a set whose every second page is in its parent
  *   pread 1M               a plain file
@@ -302,34 +302,37 @@ static double set_scattered(struct images *b, size_t piece)
 	return v;
 }
 
-static double set_fed(struct images *b, bool is_pipe)
+struct socket_source { struct page_source source; int from; };
+
+static ssize_t move_from_socket(struct page_source *s, int pipe, size_t max, struct err *e)
 {
+	const int from = ((struct socket_source *)s)->from;
+	ssize_t n = -1;
+
+	if (wait_readable(from, -1) == 1)
+		n = splice(from, NULL, pipe, NULL, max, SPLICE_F_MOVE);
+	return n > 0 ? n : err_set(e, ERR_PEER, 0, "the source ended");
+}
+
+static double set_tcp(struct images *b, size_t piece)
+{
+	struct socket_source from = { .source.move = move_from_socket };
 	struct page_sink *s = set_begin(b);
 	struct err e = { 0 };
 	struct feed f;
 	double v;
 
+	(void)piece;
 	start_clock(b);
-	feed_begin(&f, b, is_pipe);
+	feed_begin(&f, b, false);
+	from.from = f.from;
 	for (size_t at = 0; at < b->size; at += PIECE)
-		bench_check(image_set_pages_from(s, BASE + at, PIECE / PAGE, PAGE_PRESENT, f.from, 10000, &e), &e);
+		bench_check(s->ops->pull(s, BASE + at, PIECE / PAGE, PAGE_PRESENT, &from.source, &e), &e);
 	set_end(s);
 	v = per_us(b, (double)b->size / 1e3);
 	feed_end(&f);
 	set_remove(b);
 	return v;
-}
-
-static double set_pipe(struct images *b, size_t piece)
-{
-	(void)piece;
-	return set_fed(b, true);
-}
-
-static double set_tcp(struct images *b, size_t piece)
-{
-	(void)piece;
-	return set_fed(b, false);
 }
 
 static double map_read(struct images *b, size_t piece, size_t step)
@@ -435,7 +438,6 @@ static const struct {
 	{ "images_write", "set 4K", "GB/s", set_dense, PAGE },
 	{ "images_write", "set scattered", "GB/s", set_scattered, PAGE },
 	{ "images_write", "splice pipe", "GB/s", splice_pipe, 0 },
-	{ "images_write", "set pipe", "GB/s", set_pipe, 0 },
 	{ "images_write", "discard tcp", "GB/s", discard, PIECE },
 	{ "images_write", "splice tcp", "GB/s", splice_tcp, 0 },
 	{ "images_write", "set tcp", "GB/s", set_tcp, 0 },

@@ -295,22 +295,27 @@ int image_set_copy(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t
 	return copy_pages_of(s, vaddr, nr, flags, fd, offset, e) < 0 ? range_failed(s, e) : 0;
 }
 
-static int pull_pages(struct image_set *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, int timeout_ms, struct err *e)
+static int pull_pages(struct image_set *s, uint64_t vaddr, uint64_t nr, uint32_t flags, struct page_source *from, struct err *e)
 {
 	uint64_t end;
+	int rc;
 
 	if (check_present(flags, e) < 0 || check_range(s, vaddr, nr, &end, e) < 0)
 		return -1;
-	if (pages_writer_receive(&s->pages, fd, end - vaddr, timeout_ms, e) < 0)
-		return -1;
-	return record_pages(s, vaddr, end, flags, e);
+	rc = pages_writer_pull(&s->pages, from, end - vaddr, e);
+	if (rc < 0)
+		return pages_failed(s, rc, e);
+	return rc == 0 ? record_pages(s, vaddr, end, flags, e) : rc;
 }
 
-int image_set_pages_from(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, int timeout_ms, struct err *e)
+/* Its source speaks for itself. */
+static int set_pull(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_t flags, struct page_source *from, struct err *e)
 {
 	struct image_set *s = set_of(sink);
+	int rc = pull_pages(s, vaddr, nr, flags, from, e);
 
-	return pull_pages(s, vaddr, nr, flags, fd, timeout_ms, e) < 0 ? range_failed(s, e) : 0;
+	s->broken |= rc != 0;
+	return rc > 0 ? -1 : rc < 0 ? range_failed(s, e) : 0;
 }
 
 static int check_filled(struct image_set *s, uint64_t vaddr, uint64_t nr, struct err *e)
@@ -418,6 +423,7 @@ static const struct page_sink_ops set_ops = {
 	.resume = set_resume,
 	.pages = set_pages,
 	.room = set_room,
+	.pull = set_pull,
 	.hole = set_hole,
 	.finish = set_finish,
 	.destroy = set_destroy,

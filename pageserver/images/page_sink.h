@@ -6,13 +6,21 @@
 #define DRAY_PAGESERVER_PAGE_SINK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "proto/base/err.h"
 
 /* The numbers are those of a page server's dst_id (docs/page-server.md). */
 enum pagemap_kind { PAGEMAP_TASK = 1, PAGEMAP_SHMEM = 2 };
 enum page_flags { PAGE_IN_PARENT = 1, PAGE_LAZY = 2, PAGE_PRESENT = 4 };
+
+/* Where bytes come from that nobody needs to look at. */
+struct page_source {
+	/* Moves up to max bytes into the pipe, which is empty and does not block, and waits for the first. How many; -1 with e set, also at an early end. */
+	ssize_t (*move)(struct page_source *s, int pipe, size_t max, struct err *e);
+};
 
 struct page_sink;
 struct page_sink_ops {
@@ -27,6 +35,8 @@ struct page_sink_ops {
 	/* Where the contents of the next pages may be put before they are given to pages(), *bytes at most, which copies them no more then. NULL: they
 	 * are best given from elsewhere. Good until the next call. The function may be NULL too. */
 	uint8_t *(*room)(struct page_sink *s, uint64_t *bytes);
+	/* As pages(), their contents out of a source, not a byte more than they are. For many at a time; the function may be NULL. */
+	int (*pull)(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, struct page_source *from, struct err *e);
 	/* flags PAGE_IN_PARENT or PAGE_LAZY: no contents. */
 	int (*hole)(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, struct err *e);
 	/* Everything is safe where it belongs (files closed, the server's status read). The sink is only good to be destroyed then. */

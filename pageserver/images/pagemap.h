@@ -65,9 +65,6 @@ struct image_set_options {
 /* A sink that writes into an image directory. Its ranges must ascend within a page map and not overlap; a page map that is opened again
  * begins anew. */
 struct page_sink *image_set_create(const struct image_set_options *o, struct err *e);
-/* For receivers: nr pages follow on a pipe or stream socket; spliced or copied into the pages file. timeout_ms: between two bytes; -1 none.
- * Fails with ERR_PEER when it ends early, ERR_TIMEOUT. */
-int image_set_pages_from(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, int timeout_ms, struct err *e);
 /* nr pages out of another file, from offset on. */
 int image_set_copy(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, uint64_t offset, struct err *e);
 uint64_t image_set_pages_written(const struct page_sink *s);

@@ -5,11 +5,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/base/cleanup.h"
-#include "proto/base/io.h"
 #include "proto/image/image.h"
 #include "proto/wire/runs.h"
 
@@ -163,114 +161,69 @@ void pages_writer_finish(struct pages_writer *w)
 	w->gathered = NULL;
 }
 
-static int source_failed(int rc, struct err *e)
+/* On a filesystem that can't be spliced to: through the buffer, which is empty. */
+static int drain_by_copies(struct pages_writer *w, size_t len)
 {
-	if (rc == 0)
-		return err_set(e, ERR_PEER, 0, "the sender ended within its pages");
-	if (rc == -ETIMEDOUT)
-		return err_set(e, ERR_TIMEOUT, 0, "the sender is silent within its pages");
-	return err_set(e, ERR_PEER, -rc, "receive pages");
-}
-
-static int wait_for(int source, int timeout_ms)
-{
-	int rc = wait_readable(source, timeout_ms);
-
-	return rc == 0 ? -ETIMEDOUT : rc;
-}
-
-/* Up to len bytes out of source, waiting for it. Bytes, 0 at its end, negative errno. */
-static ssize_t splice_some(int source, int to, loff_t *offset, size_t len, int timeout_ms)
-{
-	for (;;) {
-		ssize_t n = splice(source, NULL, to, offset, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (len > 0) {
+		ssize_t n = read(w->pipe[0], w->gathered, len < GATHER ? len : GATHER);
 		int rc;
-
-		if (n >= 0)
-			return n;
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return -errno;
-		rc = wait_for(source, timeout_ms);
-		if (rc < 0)
-			return rc;
-	}
-}
-
-/* A pipe has no errors of its own but those of wrong use. */
-static int receive_pipe(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
-{
-	loff_t at = (loff_t)w->offset;
-
-	while (len > 0) {
-		ssize_t n;
-
-		huge_room_make(&w->room, w->fd, (uint64_t)at + piece(len));
-		n = splice_some(source, w->fd, &at, piece(len), timeout_ms);
-
-		if (n == 0 || n == -ETIMEDOUT)
-			return source_failed((int)n, e);
-		if (n < 0)
-			return err_set(e, ERR_SYSTEM, (int)-n, "write a pages file");
-		len -= (uint64_t)n;
-	}
-	w->offset = (uint64_t)at;
-	return 0;
-}
-
-static int drain(const struct pages_writer *w, size_t len, loff_t *at, struct err *e)
-{
-	while (len > 0) {
-		ssize_t n = splice(w->pipe[0], NULL, w->fd, at, len, SPLICE_F_MOVE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_set(e, ERR_SYSTEM, n < 0 ? errno : EIO, "write a pages file");
+			return n < 0 ? -errno : -EIO;
+		rc = write_through(w, w->gathered, (uint64_t)n);
+		if (rc < 0)
+			return rc;
 		len -= (size_t)n;
 	}
 	return 0;
 }
 
-static int receive_socket(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
+/* The pipe, which holds so much, into the file. */
+static int drain(struct pages_writer *w, size_t len)
 {
-	loff_t at = (loff_t)w->offset;
-
 	while (len > 0) {
-		ssize_t n = splice_some(source, w->pipe[1], NULL, piece(len), timeout_ms);
+		loff_t at = (loff_t)w->offset;
+		ssize_t n = splice(w->pipe[0], NULL, w->fd, &at, len, SPLICE_F_MOVE);
 
+		if (n < 0 && errno == EINVAL)
+			return drain_by_copies(w, len);
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n <= 0)
-			return source_failed((int)n, e);
-		huge_room_make(&w->room, w->fd, (uint64_t)at + (size_t)n);
-		if (drain(w, (size_t)n, &at, e) < 0)
-			return -1;
-		len -= (uint64_t)n;
+			return n < 0 ? -errno : -EIO;
+		w->offset += (uint64_t)n;
+		len -= (size_t)n;
 	}
-	w->offset = (uint64_t)at;
 	return 0;
 }
 
-static int make_pipe(struct pages_writer *w, struct err *e)
+/* Empty each time that a source moves something into it, and nobody waits for room in it. */
+static int make_pipe(struct pages_writer *w)
 {
 	if (w->pipe[0] >= 0)
 		return 0;
-	if (pipe2(w->pipe, O_CLOEXEC) < 0)
-		return err_sys(e, "make a pipe");
+	if (pipe2(w->pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
 	fcntl(w->pipe[0], F_SETPIPE_SZ, PIECE); /* smaller is slower, no more */
 	return 0;
 }
 
-int pages_writer_receive(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e)
+int pages_writer_pull(struct pages_writer *w, struct page_source *from, uint64_t len, struct err *e)
 {
-	struct stat st;
+	const uint64_t end = w->offset + w->used + len;
 	int rc = flush(w);
 
-	if (rc < 0)
-		return err_set(e, ERR_SYSTEM, -rc, "write a pages file");
-	if (fstat(source, &st) < 0)
-		return err_sys(e, "stat the source of pages");
-	if (S_ISFIFO(st.st_mode))
-		return receive_pipe(w, source, len, timeout_ms, e);
-	return make_pipe(w, e) < 0 ? -1 : receive_socket(w, source, len, timeout_ms, e);
+	if (rc == 0)
+		rc = make_pipe(w);
+	while (rc == 0 && w->offset < end) {
+		ssize_t n = from->move(from, w->pipe[1], piece(end - w->offset), e);
+
+		if (n < 0)
+			return 1;
+		huge_room_make(&w->room, w->fd, w->offset + (uint64_t)n);
+		rc = drain(w, (size_t)n);
+	}
+	return rc;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pages_file.h - filling a pages-N.img from its end: from memory, and from a pipe or stream socket without a copy in user space.
+/* pages_file.h - filling a pages-N.img from its end: from memory, and through a pipe without a copy in user space.
  * On tmpfs it is written into huge pages where there are any (huge_room.h).
  * Small pieces are gathered, so that scattered pages don't cost a system call each: what can't be written may show at a later call.
  * Threads: a writer belongs to one. Lifetime: init, then open/close for each file, finish; buffer and pipe are kept in between.
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "pageserver/images/huge_room.h"
+#include "pageserver/images/page_sink.h"
 #include "proto/base/err.h"
 
 struct pages_writer {
@@ -33,9 +34,8 @@ int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool
 uint8_t *pages_writer_room(struct pages_writer *w, uint64_t *len);
 int pages_writer_put(struct pages_writer *w, const void *data, uint64_t len);
 int pages_writer_copy(struct pages_writer *w, int from, uint64_t offset, uint64_t len); /* out of another file; -EPIPE: it is shorter */
-/* Exactly len bytes of source, a pipe or stream socket, never one more, whatever its O_NONBLOCK says. timeout_ms: between two bytes; -1 none.
- * ERR_PEER when it ends before, ERR_TIMEOUT; what went wrong with the file is ERR_SYSTEM. */
-int pages_writer_receive(struct pages_writer *w, int source, uint64_t len, int timeout_ms, struct err *e);
+/* Exactly len bytes out of a source. 1: it was the source that failed, and e is what it says. */
+int pages_writer_pull(struct pages_writer *w, struct page_source *from, uint64_t len, struct err *e);
 int pages_writer_close(struct pages_writer *w, bool durable);
 void pages_writer_drop(struct pages_writer *w); /* closes the file without a word; accepts that none is open */
 

@@ -2,11 +2,13 @@
 #include "pageserver/stock/input.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "proto/base/io.h"
 #include "proto/base/tls_control.h"
@@ -49,18 +51,36 @@ bool ps_input_late(const struct ps_input *in)
 	return in->deadline_us && clock_us() >= in->deadline_us;
 }
 
-/* Bytes, 0 at the end, -errno. The deadline is looked at every time: a sender that never stops, or trickles, is never waited for. */
-static ssize_t read_pieces(const struct ps_input *in, struct iovec *iov, size_t count)
-{
-	struct msghdr m = { .msg_iov = iov, .msg_iovlen = count };
+/* Where bytes go: by recvmsg into memory, or where there is none by splice into a pipe. */
+struct destination {
+	struct msghdr memory;
+	int pipe;
+	size_t max;
+};
 
+/* A record of the kernel's TLS that is no data can't be spliced (EINVAL): who receives hears it. */
+static ssize_t take_some(int fd, struct destination *d)
+{
+	ssize_t n;
+
+	if (d->memory.msg_iov)
+		return tls_recvmsg(fd, &d->memory, MSG_DONTWAIT);
+	n = splice(fd, NULL, d->pipe, NULL, d->max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	if (n < 0 && errno == EBADMSG)
+		errno = EIO; /* as tls_recvmsg */
+	return n;
+}
+
+/* Bytes, 0 at the end, -errno. The deadline is looked at every time: a sender that never stops, or trickles, is never waited for. */
+static ssize_t take_or_wait(const struct ps_input *in, struct destination *d)
+{
 	for (;;) {
 		int wait = ps_input_patience_ms(in), rc;
 		ssize_t n;
 
 		if (wait == 0)
 			return -ETIMEDOUT;
-		n = tls_recvmsg(in->fd, &m, MSG_DONTWAIT);
+		n = take_some(in->fd, d);
 		if (n >= 0)
 			return n;
 		if (errno != EAGAIN && errno != EINTR)
@@ -69,6 +89,13 @@ static ssize_t read_pieces(const struct ps_input *in, struct iovec *iov, size_t 
 		if (rc <= 0)
 			return rc < 0 ? rc : -ETIMEDOUT;
 	}
+}
+
+static ssize_t read_pieces(const struct ps_input *in, struct iovec *iov, size_t count)
+{
+	struct destination d = { .memory = { .msg_iov = iov, .msg_iovlen = count } };
+
+	return take_or_wait(in, &d);
 }
 
 static ssize_t read_some(const struct ps_input *in, void *buf, size_t len)
@@ -90,7 +117,7 @@ static int fill(struct ps_input *in, size_t need, size_t most)
 		size_t room = PS_INPUT_BUFFER - in->to;
 		ssize_t n;
 
-		if (!in->ahead && room > most - (in->to - in->from))
+		if ((!in->ahead || in->sparing) && room > most - (in->to - in->from))
 			room = most - (in->to - in->from);
 		n = read_some(in, in->buf + in->to, room);
 		if (n < 0)
@@ -122,8 +149,10 @@ int ps_input_take(struct ps_input *in, size_t len, const uint8_t **bytes)
 ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages)
 {
 	size_t most = max < PS_INPUT_BUFFER ? (size_t)max : PS_INPUT_BUFFER, have;
-	int rc = fill(in, DRAY_PAGE_SIZE, most);
+	int rc;
 
+	in->sparing = false;
+	rc = fill(in, DRAY_PAGE_SIZE, most);
 	if (rc < 0)
 		return rc == -ENODATA ? -EPIPE : rc;
 	have = in->to - in->from < most ? in->to - in->from : most;
@@ -167,6 +196,57 @@ ssize_t ps_input_pages_into(struct ps_input *in, uint64_t max, uint8_t *into, co
 	}
 	*pages = into;
 	return rc < 0 ? rc : (ssize_t)max;
+}
+
+/* What is in the buffer. A pipe of one page may have no room for all of it. */
+static ssize_t write_buffered(struct ps_input *in, int pipe, size_t max)
+{
+	size_t have = in->to - in->from;
+	ssize_t n;
+
+	do
+		n = write(pipe, in->buf + in->from, have < max ? have : max);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	in->from += (size_t)n;
+	return n;
+}
+
+static ssize_t splice_some(struct ps_input *in, int pipe, size_t max)
+{
+	struct destination d = { .pipe = pipe, .max = max };
+	ssize_t n = take_or_wait(in, &d);
+
+	in->received += n > 0 ? (uint64_t)n : 0;
+	in->splices = n != -EINVAL && n != -EPERM && n != -ENOSYS && n != -EOPNOTSUPP;
+	return n == 0 ? -EPIPE : n;
+}
+
+void ps_input_allow_splice(struct ps_input *in)
+{
+	int flags = fcntl(in->fd, F_GETFL);
+
+	in->splices = flags >= 0 && fcntl(in->fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+ssize_t ps_input_into_pipe(struct ps_input *in, int pipe, size_t max)
+{
+	ssize_t n;
+
+	if (in->from == in->to && in->splices) {
+		in->sparing = true;
+		n = splice_some(in, pipe, max);
+		if (in->splices)
+			return n;
+		in->sparing = false;
+	}
+	if (in->from == in->to) {
+		n = fill(in, 1, max < PS_INPUT_BUFFER ? max : PS_INPUT_BUFFER);
+		if (n < 0)
+			return n == -ENODATA ? -EPIPE : n;
+	}
+	return write_buffered(in, pipe, max);
 }
 
 int ps_input_drain(struct ps_input *in, unsigned timeout_ms)

@@ -30,6 +30,7 @@ static_assert((int)PS_TASK == (int)PAGEMAP_TASK && (int)PS_SHMEM == (int)PAGEMAP
 static_assert((int)PS_IN_PARENT == (int)PAGE_IN_PARENT && (int)PS_LAZY == (int)PAGE_LAZY && (int)PS_PRESENT == (int)PAGE_PRESENT, "flags");
 
 struct receiver {
+	struct page_source source; /* of pages that nobody looks at; first member */
 	struct ps_input in;
 	int fd;
 	bool inherited;
@@ -224,35 +225,57 @@ static int be_in_map(struct receiver *r, const struct ps_command *c, struct err 
 	return r->open && r->kind == kind && r->id == id ? 0 : open_map(r, page_sink_resume, kind, id, &parent, e);
 }
 
-/* direct: into the sink's memory, where it has any. */
-static ssize_t next_pages(struct receiver *r, uint64_t max, bool direct, const uint8_t **pages)
+static ssize_t move_pages(struct page_source *s, int pipe, size_t max, struct err *e)
 {
-	uint64_t room;
-	uint8_t *into = direct && r->sink->ops->room ? r->sink->ops->room(r->sink, &room) : NULL;
+	struct receiver *r = (struct receiver *)s;
+	ssize_t n = ps_input_into_pipe(&r->in, pipe, max);
 
-	if (into && max > PS_INPUT_PIECE)
-		max = PS_INPUT_PIECE;
-	if (into && max > room)
-		max = room;
-	return r->in_frame ? native_frame_pages(r->native, max, into, pages) : ps_input_pages_into(&r->in, max, into, pages);
+	return n < 0 ? input_failed(r, (int)n, e) : n;
+}
+
+static uint64_t at_most(uint64_t bytes, uint64_t most)
+{
+	return bytes < most ? bytes : most;
+}
+
+/* Through our memory, or into that of the sink. Bytes, or -1. */
+static ssize_t put_pages(struct receiver *r, const struct ps_command *c, uint64_t vaddr, uint64_t max, uint8_t *into, struct err *e)
+{
+	const uint8_t *pages;
+	ssize_t n = r->in_frame ? native_frame_pages(r->native, max, into, &pages) : ps_input_pages_into(&r->in, max, into, &pages);
+
+	if (n < 0)
+		return input_failed(r, (int)n, e);
+	return r->sink->ops->pages(r->sink, vaddr, bytes_to_pages((uint64_t)n), c->flags, pages, e) < 0 ? -1 : n;
+}
+
+/* A large range is received where it belongs, where that is in memory; else nobody has to look at it (a frame has a checksum), and it is spliced. Bytes, or -1. */
+static ssize_t some_pages(struct receiver *r, const struct ps_command *c, uint64_t vaddr, uint64_t left, bool large, struct err *e)
+{
+	const struct page_sink_ops *ops = r->sink->ops;
+	uint64_t room, piece = at_most(left, PS_INPUT_PIECE);
+	uint8_t *into = large && ops->room ? ops->room(r->sink, &room) : NULL;
+
+	if (into)
+		return put_pages(r, c, vaddr, at_most(piece, room), into, e);
+	if (!large || r->in_frame || !ops->pull || !r->in.splices)
+		return put_pages(r, c, vaddr, left, NULL, e);
+	return ops->pull(r->sink, vaddr, bytes_to_pages(piece), c->flags, &r->source, e) < 0 ? -1 : (ssize_t)piece;
 }
 
 static int take_pages(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	uint64_t vaddr = c->vaddr, left = pages_to_bytes(c->nr), max = r->config->limits.bytes;
-	bool direct = left >= DIRECT;
+	bool large = left >= DIRECT;
 
 	if (max && pages_to_bytes(r->report->pages) + left > max) {
 		ps_meter_limit(r->config->meter, LIMIT_SESSION_BYTES);
 		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed (--session-bytes)", max);
 	}
 	while (left > 0) {
-		const uint8_t *pages;
-		ssize_t n = next_pages(r, left, direct, &pages);
+		ssize_t n = some_pages(r, c, vaddr, left, large, e);
 
 		if (n < 0)
-			return input_failed(r, (int)n, e);
-		if (r->sink->ops->pages(r->sink, vaddr, bytes_to_pages((uint64_t)n), c->flags, pages, e) < 0)
 			return -1;
 		r->report->pages += bytes_to_pages((uint64_t)n);
 		vaddr += (uint64_t)n;
@@ -517,7 +540,7 @@ static int serve(struct receiver *r, struct err *e)
 int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_config *c, struct page_server_report *report,
 	       struct err *e)
 {
-	struct receiver r = { .fd = fd, .inherited = inherited, .sink = sink, .config = c, .report = report };
+	struct receiver r = { .source.move = move_pages, .fd = fd, .inherited = inherited, .sink = sink, .config = c, .report = report };
 	uint64_t start = clock_us(), handshake = c->limits.handshake_ms ? start + c->limits.handshake_ms * 1000 : 0;
 	int rc;
 
@@ -527,6 +550,8 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 			    handshake && (!r.deadline_us || handshake < r.deadline_us) ? handshake : r.deadline_us);
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
+	if (!inherited)
+		ps_input_allow_splice(&r.in);
 	rc = serve(&r, e);
 	tell(&r);
 	report->us = clock_us() - start;

@@ -609,7 +609,19 @@ static void auto_dedup_waits_for_publication(void **state)
 	}
 }
 
-/* ---- pages that come through a descriptor ---- */
+/* ---- pages that come through a pipe ---- */
+
+struct socket_source { struct page_source source; int from; };
+
+static ssize_t move_from_socket(struct page_source *s, int pipe, size_t max, struct err *e)
+{
+	const int from = ((struct socket_source *)s)->from;
+	ssize_t n = -1;
+
+	if (wait_readable(from, -1) == 1)
+		n = splice(from, NULL, pipe, NULL, max, SPLICE_F_MOVE);
+	return n > 0 ? n : err_set(e, ERR_PEER, 0, "the source ended");
+}
 
 struct filler { int to; size_t pages; const char *behind; pthread_t thread; int rc; };
 
@@ -628,19 +640,23 @@ static void *fill_stream(void *arg)
 	return NULL;
 }
 
-static void pages_come_through(int from, int to)
+static void pages_are_pulled(void **state)
 {
 	enum { MANY = 700 };
-	struct filler f = { .to = to, .pages = MANY, .behind = "behind" };
+	int p[2], made = socketpair(AF_UNIX, SOCK_STREAM, 0, p), from = p[0];
+	struct socket_source source = { .source.move = move_from_socket, .from = from };
+	struct filler f = { .to = p[1], .pages = MANY, .behind = "behind" };
 	struct page_sink *s = set_begin(set[0], NULL);
 	struct err e = { 0 };
 	char behind[8] = "", want[MANY + 1] = "";
 	struct pagemap_reader *r;
 
+	(void)state;
+	assert_int_equal(made, 0);
 	set_open(s, PAGEMAP_TASK, 41);
 	assert_int_equal(pthread_create(&f.thread, NULL, fill_stream, &f), 0);
-	if (image_set_pages_from(s, BASE, 1, PAGE_PRESENT, from, 10000, &e) < 0 ||
-	    image_set_pages_from(s, BASE + PAGE, MANY - 1, PAGE_PRESENT | PAGE_LAZY, from, -1, &e) < 0)
+	if (s->ops->pull(s, BASE, 1, PAGE_PRESENT, &source.source, &e) < 0 ||
+	    s->ops->pull(s, BASE + PAGE, MANY - 1, PAGE_PRESENT | PAGE_LAZY, &source.source, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(read(from, behind, sizeof(behind)), 6);
 	assert_string_equal(behind, "behind");
@@ -655,46 +671,25 @@ static void pages_come_through(int from, int to)
 	pagemap_close(r);
 }
 
-static void pages_from_a_pipe(void **state)
+static void a_source_that_ends_early_breaks_the_set(void **state)
 {
-	int p[2];
-
-	(void)state;
-	assert_int_equal(pipe(p), 0);
-	pages_come_through(p[0], p[1]);
-}
-
-static void pages_from_a_socket(void **state)
-{
+	struct page_sink *s = set_begin(set[0], NULL);
+	struct socket_source source = { .source.move = move_from_socket };
+	struct err e = { 0 };
 	int p[2];
 
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
-	pages_come_through(p[0], p[1]);
-}
-
-static void silence_and_an_early_end_are_told_apart(void **state)
-{
-	(void)state;
-	for (int k = 0; k < 4; k++) {
-		struct page_sink *s = set_begin(set[0], NULL);
-		struct err e = { 0 };
-		int p[2];
-
-		assert_int_equal(k < 2 ? pipe(p) : socketpair(AF_UNIX, SOCK_STREAM, 0, p), 0);
-		set_open(s, PAGEMAP_TASK, 41);
-		assert_int_equal(write(p[1], "some", 4), 4);
-		if (k % 2)
-			close(p[1]);
-		assert_int_equal(image_set_pages_from(s, BASE, 1, PAGE_PRESENT, p[0], 20, &e), -1);
-		assert_int_equal(e.kind, k % 2 ? ERR_PEER : ERR_TIMEOUT);
-		assert_int_equal(s->ops->finish(s, &e), -1);
-		s->ops->destroy(s);
-		close(p[0]);
-		if (k % 2 == 0)
-			close(p[1]);
-		assert_int_equal(files_in(set[0]), 0);
-	}
+	source.from = p[0];
+	set_open(s, PAGEMAP_TASK, 41);
+	assert_int_equal(write(p[1], "some", 4), 4);
+	close(p[1]);
+	assert_int_equal(s->ops->pull(s, BASE, 1, PAGE_PRESENT, &source.source, &e), -1);
+	assert_int_equal(e.kind, ERR_PEER);
+	assert_int_equal(s->ops->finish(s, &e), -1);
+	s->ops->destroy(s);
+	close(p[0]);
+	assert_int_equal(files_in(set[0]), 0);
 }
 
 int main(void)
@@ -722,9 +717,8 @@ int main(void)
 		IN_SETS(a_killed_writers_files_are_swept),
 		IN_SETS(dedup_frees_what_is_written_again),
 		IN_SETS(auto_dedup_waits_for_publication),
-		IN_SETS(pages_from_a_pipe),
-		IN_SETS(pages_from_a_socket),
-		IN_SETS(silence_and_an_early_end_are_told_apart),
+		IN_SETS(pages_are_pulled),
+		IN_SETS(a_source_that_ends_early_breaks_the_set),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
