@@ -147,11 +147,26 @@ static int ring_failed(struct worker *w, int rc)
 	return worker_fail(w, ERR_SYSTEM, -rc, "io_uring");
 }
 
+/* Has the ring send all of it, so that nobody is woken in between. */
+static int send_flags(const struct worker *w)
+{
+	return MSG_NOSIGNAL | (w->sends_short ? 0 : MSG_WAITALL);
+}
+
+/* The kernel's TLS does not know MSG_WAITALL, and sends nothing with it. True: try again, without. */
+static bool knows_no_waitall(struct worker *w, int res)
+{
+	bool first = res == -EOPNOTSUPP && !w->sends_short;
+
+	w->sends_short = w->sends_short || first;
+	return first;
+}
+
 static void submit_msg(struct worker *w)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
 
-	io_uring_prep_sendmsg(sqe, w->sock, &w->msg, MSG_NOSIGNAL | MSG_WAITALL);
+	io_uring_prep_sendmsg(sqe, w->sock, &w->msg, (unsigned)send_flags(w));
 	io_uring_sqe_set_data64(sqe, TAG_SEND);
 	w->pending++;
 }
@@ -184,6 +199,8 @@ int output_wait(struct worker *w)
 
 		if (rc < 0)
 			return ring_failed(w, rc);
+		if (knows_no_waitall(w, res))
+			res = 0;
 		if (res < 0)
 			return output_cut(w, -res);
 		msg_advance(w, (size_t)res);
@@ -218,7 +235,7 @@ static void submit_chain(struct worker *w, struct outgoing *f, unsigned n)
 
 		if (!f[i].head_out) {
 			sqe = io_uring_get_sqe(&w->ring);
-			io_uring_prep_send(sqe, w->sock, f[i].head, f[i].head_len, MSG_NOSIGNAL | MSG_WAITALL | (left ? MSG_MORE : 0));
+			io_uring_prep_send(sqe, w->sock, f[i].head, f[i].head_len, send_flags(w) | (left ? MSG_MORE : 0));
 			io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
 			io_uring_sqe_set_data64(sqe, 2 * i + TAG_SEND);
 			w->pending++;
@@ -247,7 +264,7 @@ static int collect_chain(struct worker *w, struct outgoing *f)
 
 		if (rc < 0)
 			return ring_failed(w, rc);
-		if (res == -ECANCELED)
+		if (res == -ECANCELED || knows_no_waitall(w, res))
 			continue;
 		if (res < 0)
 			failed = output_cut(w, -res);

@@ -50,6 +50,7 @@ struct worker {
 	struct copy_source twin_memory; /* the memory the twin holds, even if the target left it */
 	struct io_uring ring;
 	bool has_ring;
+	bool sends_short;      /* MSG_WAITALL will not do on its socket */
 	unsigned pending;      /* completions to come */
 	uint64_t sequence;
 	uint64_t holes_seen;
