@@ -8,13 +8,14 @@
  *                      "1 native session" (as our own sender does it, uncompressed, with checksums), "native into memory" (its receiver without files:
  *                      pages go into memory that is there)
  *   page_server_answer us: "PARENT idle p50", "PARENT idle p99", "OPEN2 ...", "... 8 streaming p50" ...
- *   page_server_memory KiB: resident size of a session's process, the largest of 64
+ *   page_server_memory KiB: private dirty memory of a session's process, the largest of 64 (--case memory)
  * DIR: a filesystem to receive into (a new directory in /dev/shm). With --port the server is one that runs there already (criu's own, for one
  * session): then "1 session 24" alone makes sense.
  * A sender is a process; it splices ranges of 256 pages from its memory as criu does. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -27,6 +28,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +48,7 @@
 enum { PAGE = 4096, RANGE_PAGES = 256, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000,
        MOST = 64,     /* connections at once */
        WARM = 320 << 20, /* beside what is sent: what lies free meanwhile (bench_warm.h), and buffers */
+       CUT = 2 << 20, KEPT = 64 << 20, /* of a file that streams (cut_behind): more than it grows ahead */
        CASE_S = 120,  /* a case that takes longer ends the program */
        STOP_MS = 10000 };
 
@@ -114,18 +117,24 @@ static void splice_range(const struct sender *s, const uint8_t *p, size_t len)
 		die("splice");
 }
 
-static void send_map(const struct sender *s, uint64_t id, const uint8_t *memory, size_t len)
+/* Of page map id, behind `before` bytes of it. */
+static void send_ranges(const struct sender *s, uint64_t id, uint64_t before, const uint8_t *memory, size_t len)
 {
-	ask(s, PS_OPEN2, id);
 	for (size_t at = 0; at < len; at += (size_t)RANGE_PAGES * PAGE) {
 		size_t part = len - at < (size_t)RANGE_PAGES * PAGE ? len - at : (size_t)RANGE_PAGES * PAGE;
 		/* a page between ranges is not sent: a page map of many entries */
-		struct ps_command c = { .code = PS_ADD_F, .flags = PS_PRESENT, .nr = part / PAGE, .vaddr = 0x10000000 + at + at / RANGE_PAGES,
-					.dst = ps_dst_encode(PS_TASK, id) };
+		struct ps_command c = { .code = PS_ADD_F, .flags = PS_PRESENT, .nr = part / PAGE,
+					.vaddr = 0x10000000 + before + at + (before + at) / RANGE_PAGES, .dst = ps_dst_encode(PS_TASK, id) };
 
 		say(s, c, true);
 		splice_range(s, memory + at, part);
 	}
+}
+
+static void send_map(const struct sender *s, uint64_t id, const uint8_t *memory, size_t len)
+{
+	ask(s, PS_OPEN2, id);
+	send_ranges(s, id, 0, memory, len);
 }
 
 /* --- throughput ----------------------------------------------------------------------------------------------------------------- */
@@ -190,37 +199,42 @@ static void row(const struct options *o, const char *which, double gbps)
 	bench_json("page_server", which, "GB/s", gbps, "bytes", size, NULL);
 }
 
-/* The largest resident size that a child of the server had. */
-static void memory_of_sessions(const struct bench_server *s)
+/* What of a process's memory is dirty and no other's; files that it writes through mappings are the files' memory. */
+static unsigned long private_kib(const char *pid)
 {
-	char path[64], value[32];
-	unsigned long largest = 0;
-	DIR *d = opendir("/proc");
+	unsigned long sum = 0, kib = 0;
+	char path[64], line[512];
+	FILE *in;
 
-	for (struct dirent *f; d && (f = readdir(d));) {
-		unsigned long kib = 0, parent = 0, v;
-		char line[128];
-		FILE *in;
-
-		snprintf(path, sizeof(path), "/proc/%.20s/status", f->d_name);
-		if (f->d_name[0] < '1' || f->d_name[0] > '9' || !(in = fopen(path, "re")))
-			continue;
-		while (fgets(line, sizeof(line), in)) {
-			if (sscanf(line, "PPid: %lu", &v) == 1)
-				parent = v;
-			if (sscanf(line, "RssAnon: %lu", &v) == 1)
-				kib = v;
-		}
+	snprintf(path, sizeof(path), "/proc/%.20s/smaps", pid);
+	in = fopen(path, "re");
+	while (in && fgets(line, sizeof(line), in))
+		if (sscanf(line, "Private_Dirty: %lu", &kib) != 1 && strncmp(line, "VmFlags:", 8) == 0 && !strstr(line, " sh "))
+			sum += kib;
+	if (in)
 		fclose(in);
-		if (parent == (unsigned long)s->pid && kib > largest)
-			largest = kib;
-	}
-	if (d)
-		closedir(d);
-	snprintf(value, sizeof(value), "%lu", largest);
-	bench_json("page_server_memory", "anonymous memory of a session", "KiB", (double)largest, NULL);
+	return sum;
 }
 
+/* The largest of the server's sessions. */
+static void memory_of_sessions(const struct bench_server *s)
+{
+	unsigned long largest = 0, kib;
+	char path[64], pid[24];
+	FILE *children;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", s->pid, s->pid);
+	children = fopen(path, "re");
+	while (children && fscanf(children, "%23s", pid) == 1) {
+		kib = private_kib(pid);
+		largest = kib > largest ? kib : largest;
+	}
+	if (children)
+		fclose(children);
+	bench_json("page_server_memory", "memory of a session", "KiB", (double)largest, NULL);
+}
+
+/* which: NULL to see what memory they take, which disturbs them. */
 static void measure_sessions(const struct options *o, const char *which, unsigned sessions, enum ps_layout layout, const uint8_t *memory)
 {
 	struct share share[MOST];
@@ -241,14 +255,15 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 	}
 	start = clock_us();
 	close(gate[1]);
-	if (sessions == MOST) {
+	if (!which) {
 		usleep((useconds_t)(o->size / 20000)); /* in the middle, at 5 GB/s or less */
 		memory_of_sessions(&s);
 	}
 	for (unsigned i = 0; i < sessions; i++)
 		if (waitpid(pid[i], &status, 0) < 0 || status)
 			bad = 1;
-	row(o, which, bad ? 0 : (double)o->size / 1e3 / (double)(clock_us() - start));
+	if (which)
+		row(o, which, bad ? 0 : (double)o->size / 1e3 / (double)(clock_us() - start));
 	bench_warm_stop(warm);
 	close(gate[0]);
 	bench_server_stop(&s);
@@ -433,14 +448,46 @@ static void measure_plain(const struct options *o, const char *which, unsigned c
 
 /* --- how soon it answers -------------------------------------------------------------------------------------------------------- */
 
-/* Page maps of one id, each in place of the one before: any amount of work in bounded room. */
+/* One page map without an end. */
 static void stream_on(void *arg)
 {
 	const struct share *w = arg;
 	struct sender s = sender_open(w->port, w->layout);
 
-	for (;;)
-		send_map(&s, 1, w->memory, STREAM_BYTES);
+	ask(&s, PS_OPEN2, 1);
+	for (uint64_t at = 0;; at += STREAM_BYTES)
+		send_ranges(&s, 1, at, w->memory, STREAM_BYTES);
+}
+
+/* Takes from a file what lies well behind its end, a little at a time: a long call would hold a processor. */
+static void cut_behind(const char *path, off_t *from)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	while (fd >= 0 && fstat(fd, &st) == 0 && st.st_size - *from >= KEPT + CUT &&
+	       fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, *from, CUT) == 0)
+		*from += CUT;
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Any amount of work in bounded room: what sessions write goes as it comes. */
+static void keep_room(void *arg)
+{
+	const char *dir = arg;
+	off_t from[STREAMING] = { 0 };
+	char pattern[4096];
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "%s/*/.*/pages-*.img", dir);
+	for (;; usleep(5000)) {
+		if (glob(pattern, 0, NULL, &g) != 0)
+			continue;
+		for (size_t i = 0; i < g.gl_pathc && i < STREAMING; i++)
+			cut_behind(g.gl_pathv[i], &from[i]);
+		globfree(&g);
+	}
 }
 
 static int by_value(const void *a, const void *b)
@@ -479,19 +526,21 @@ static void before_all(bool on)
 		perror("sched_setscheduler");
 }
 
-static void measure_answers(const struct options *o, unsigned streaming, const char *when, const uint8_t *memory)
+static void measure_answers(const struct options *o, unsigned others, const char *when, const uint8_t *memory)
 {
 	struct share share = { .layout = PS_LAYOUT_32, .memory = memory };
 	struct bench_server server = server_start(o);
-	pid_t pid[STREAMING];
+	pid_t pid[STREAMING + 1];
 	struct sender s;
 	int gate[2];
 
 	share.port = server.port;
 	if (pipe2(gate, O_CLOEXEC) < 0)
 		die("pipe2");
-	for (unsigned i = 0; i < streaming; i++)
+	for (unsigned i = 0; i < others; i++)
 		pid[i] = runner(gate, stream_on, &share);
+	if (others)
+		pid[others++] = runner(gate, keep_room, (void *)(uintptr_t)o->dir);
 	close(gate[1]);
 	s = sender_open(server.port, PS_LAYOUT_24);
 	before_all(true);
@@ -501,7 +550,7 @@ static void measure_answers(const struct options *o, unsigned streaming, const c
 	before_all(false);
 	ask(&s, PS_CLOSE, 0);
 	close(s.sock);
-	for (unsigned i = 0; i < streaming; i++) {
+	for (unsigned i = 0; i < others; i++) {
 		kill(pid[i], SIGKILL);
 		waitpid(pid[i], NULL, 0);
 	}
@@ -539,6 +588,8 @@ static void all(const struct options *o, const uint8_t *memory)
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (wanted(o, cases[i].which))
 			measure_sessions(o, cases[i].which, cases[i].sessions, cases[i].layout, memory);
+	if (wanted(o, "memory"))
+		measure_sessions(o, NULL, MOST, PS_LAYOUT_32, memory);
 	if (wanted(o, "native into memory"))
 		measure_memory(o, memory);
 	if (wanted(o, "idle"))
