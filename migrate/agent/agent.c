@@ -34,6 +34,8 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 	struct child *session = agent_find_session(a, &h->id);
 	enum hello_status status = HELLO_OK;
 
+	if (!session && h->role != HELLO_CONTROL && h->role != HELLO_IMAGES)
+		session = agent_adopt_session(a, &h->id);
 	if (h->role == HELLO_CONTROL && (a->draining || session))
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
 	if (h->role == HELLO_STREAM)
@@ -136,7 +138,7 @@ static void serve(struct agent *a)
 	p[AT_LISTENER] = (struct pollfd){ .fd = a->draining ? -1 : a->listener, .events = POLLIN };
 	hellos_poll(a->hellos, p + AT_HELLOS);
 	for (size_t i = 0; i < a->children; i++)
-		p[AT_CHILDREN + i] = (struct pollfd){ .fd = a->child[i].pid ? a->child[i].line : -1, .events = POLLIN };
+		p[AT_CHILDREN + i] = (struct pollfd){ .fd = agent_child_in_use(&a->child[i]) ? a->child[i].line : -1, .events = POLLIN };
 	n = poll(p, AT_CHILDREN + a->children, next_timeout_ms(a));
 	if (n < 0)
 		return;

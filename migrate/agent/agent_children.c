@@ -9,16 +9,23 @@
 #include <unistd.h>
 
 #include "migrate/agent/agent_priv.h"
+#include "migrate/agent/session_door.h"
 #include "migrate/agent/settled.h"
+#include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+
+bool agent_child_in_use(const struct child *c)
+{
+	return c->pid || c->adopted;
+}
 
 struct child *agent_find_session(struct agent *a, const struct migration_id *id)
 {
 	for (size_t i = 0; i < a->children; i++) {
 		struct child *c = &a->child[i];
 
-		if (c->pid && c->line >= 0 && memcmp(&c->id, id, sizeof(*id)) == 0)
+		if (agent_child_in_use(c) && c->line >= 0 && memcmp(&c->id, id, sizeof(*id)) == 0)
 			return c;
 	}
 	return NULL;
@@ -31,7 +38,7 @@ struct child *agent_free_child(struct agent *a)
 	struct child *child;
 
 	for (size_t i = 0; i < a->children; i++)
-		if (!a->child[i].pid)
+		if (!agent_child_in_use(&a->child[i]))
 			return &a->child[i];
 	child = realloc(a->child, more * sizeof(*child));
 	if (!child)
@@ -64,7 +71,7 @@ static void close_in_child(struct agent *a, int keep)
 	if (a->tls)
 		close(tls_gate_line(a->tls));
 	for (size_t i = 0; i < a->children; i++)
-		if (a->child[i].pid && a->child[i].line >= 0)
+		if (agent_child_in_use(&a->child[i]) && a->child[i].line >= 0)
 			close(a->child[i].line);
 	close(a->listener);
 	close(a->signals);
@@ -80,6 +87,7 @@ static _Noreturn void session_child(struct agent *a, const struct child *me, con
 				    .metrics = a->metrics, .row = me->row };
 
 	close_in_child(a, caller->fd);
+	close(me->line); /* the agent's end: or its end would go unnoticed */
 	snprintf(c.peer, sizeof(c.peer), "%s", caller->peer);
 	exit(session_run(&c));
 }
@@ -113,6 +121,22 @@ enum hello_status agent_start_session(struct agent *a, const struct hello *h, co
 	metrics_set(a->metrics, METRIC_MIG_RUNNING, ++a->sessions);
 	c->session = true;
 	return HELLO_OK;
+}
+
+struct child *agent_adopt_session(struct agent *a, const struct migration_id *id)
+{
+	int line = session_door_knock(id);
+	struct child *c = line < 0 ? NULL : agent_free_child(a);
+	char hex[33];
+
+	if (!c) {
+		cleanup_fd_(&line);
+		return NULL;
+	}
+	*c = (struct child){ .adopted = true, .line = line, .id = *id };
+	migration_id_format(id, hex);
+	log_event(LOG_INFO, "session-again", "id=%s", hex);
+	return c;
 }
 
 enum hello_status agent_hand_over(struct child *c, enum agent_message_kind kind, const struct hello *h, int fd)
@@ -170,8 +194,9 @@ void agent_on_line(struct agent *a, struct child *c)
 		grant(a, c, m.value);
 		return;
 	}
-	close(c->line); /* it ends; the process is reaped when it has */
+	close(c->line); /* it ends; the process is reaped when it has, if it is ours */
 	c->line = -1;
+	c->adopted = false;
 }
 
 static void count_end(struct agent *a, const struct child *c, int status)

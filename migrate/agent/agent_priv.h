@@ -18,7 +18,8 @@
 enum { AT_SIGNALS, AT_LISTENER, AT_HELLOS, AT_CHILDREN = AT_HELLOS + HELLOS_MAX }; /* in what is polled */
 
 struct child {
-	pid_t pid; /* 0: free */
+	pid_t pid; /* 0: free, or adopted */
+	bool adopted; /* a session of an agent before us; nobody waits for its end */
 	int line;  /* to a session; -1: a process that answers a query */
 	struct migration_id id;
 	uint64_t reserved; /* bytes of --max-memory */
@@ -41,11 +42,14 @@ struct agent {
 	struct pollfd *polled; /* AT_CHILDREN + children */
 };
 
+bool agent_child_in_use(const struct child *c);
 struct child *agent_find_session(struct agent *a, const struct migration_id *id); /* NULL: none under way */
 /* A free slot; NULL without memory. Slots may move: no pointer to another one is good any more. */
 struct child *agent_free_child(struct agent *a);
 unsigned agent_children_left(const struct agent *a);
 enum hello_status agent_start_session(struct agent *a, const struct hello *h, const struct caller *caller);
+/* One that outlived the agent that started it, if somebody comes for it (session_door.h). NULL: there is none. */
+struct child *agent_adopt_session(struct agent *a, const struct migration_id *id);
 /* Passes a copy of fd on to a session. */
 enum hello_status agent_hand_over(struct child *c, enum agent_message_kind kind, const struct hello *h, int fd);
 /* A session that is over speaks through its record. */

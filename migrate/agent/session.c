@@ -100,7 +100,7 @@ static int serve_line(struct session *s)
 
 static int serve_one(struct session *s)
 {
-	struct pollfd p[2 + LATE_POLL] = { { .fd = s->control, .events = POLLIN }, { .fd = s->agent, .events = POLLIN } };
+	struct pollfd p[2 + LATE_POLL] = { { .fd = s->control, .events = POLLIN }, { .fd = session_line_fd(s), .events = POLLIN } };
 	bool late = s->state == LATE_PAGES;
 	int n;
 
@@ -120,7 +120,7 @@ static int serve_one(struct session *s)
 
 int session_run(const struct session_config *c)
 {
-	struct session s = { .config = c, .control = c->control, .agent = c->agent, .husk = { .channel = -1, .init_line = -1 },
+	struct session s = { .config = c, .control = c->control, .agent = c->agent, .door = -1, .husk = { .channel = -1, .init_line = -1 },
 			     .late_fd = { -1, -1 } };
 	char role[48], hex[33];
 	int rc = 0;
@@ -141,6 +141,8 @@ int session_run(const struct session_config *c)
 	for (unsigned i = 0; i < LATE_CONNECTIONS; i++)
 		if (s.late_fd[i] >= 0)
 			close(s.late_fd[i]);
+	if (s.door >= 0)
+		close(s.door);
 	if (s.control >= 0)
 		close(s.control);
 	journal_close(s.journal);

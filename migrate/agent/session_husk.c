@@ -23,7 +23,7 @@ static int await_husk(struct session *s)
 	for (;;) {
 		struct pollfd p[3] = { { .fd = s->husk.channel, .events = POLLIN },
 				       { .fd = s->control, .events = POLLIN | POLLRDHUP },
-				       { .fd = s->agent, .events = POLLIN } };
+				       { .fd = session_line_fd(s), .events = POLLIN } };
 		struct line_message l;
 
 		if (poll(p, 3, -1) < 0) {

@@ -4,6 +4,7 @@
 
 #include "control.pb-c.h"
 #include "migrate/agent/hellos.h"
+#include "migrate/agent/session_door.h"
 #include "migrate/agent/session_priv.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
@@ -107,17 +108,41 @@ static int on_stream(struct session *s, unsigned index, int fd)
 	return 0;
 }
 
+int session_line_fd(const struct session *s)
+{
+	return s->agent >= 0 ? s->agent : s->door;
+}
+
+static void let_agent_in(struct session *s)
+{
+	int line = session_door_accept(s->door);
+
+	if (line < 0)
+		return;
+	close(s->door);
+	s->door = -1;
+	s->agent = line;
+	log_event(LOG_INFO, "agent-again", "state=%s", session_state_name(s));
+}
+
 bool session_line_receive(struct session *s, struct line_message *l)
 {
 	int nfds = 0;
 
 	*l = (struct line_message){ .fd = -1 };
+	if (s->agent < 0) {
+		let_agent_in(s);
+		return false;
+	}
 	if (recv_fds(s->agent, &l->m, sizeof(l->m), &l->fd, 1, &nfds) == (ssize_t)sizeof(l->m))
 		return true;
 	if (l->fd >= 0)
 		close(l->fd);
 	close(s->agent);
 	s->agent = -1;
+	s->door = session_door_open(&s->config->id);
+	if (s->door < 0)
+		log_event(LOG_WARN, "no-door", "error=%d the next agent will not find this session", -s->door);
 	return false;
 }
 

@@ -34,7 +34,8 @@ enum session_state { EXPECT_OFFER, BETWEEN_ROUNDS, IN_ROUND, LAST_PLACED, PREPAR
 struct session {
 	const struct session_config *config;
 	enum session_state state;
-	int control, agent;
+	int control, agent; /* agent: -1 while none is there */
+	int door; /* where the next one finds us (session_door.h); -1 */
 	struct husk husk;
 	struct journal *journal;
 	struct journal_record record;
@@ -60,7 +61,9 @@ struct line_message {
 	struct agent_message m;
 	int fd; /* owned; -1 for none */
 };
-/* False: the agent is gone; the session goes on without it. */
+/* To poll: the agent's line, or where the next agent comes in. */
+int session_line_fd(const struct session *s);
+/* False: the agent is gone, and the session goes on without it; or another one is there. */
 bool session_line_receive(struct session *s, struct line_message *l);
 /* Takes l. */
 int session_line_handle(struct session *s, struct line_message *l);
