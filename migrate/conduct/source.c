@@ -207,21 +207,29 @@ static int probe_contents(struct source *s, struct extract_facts *facts)
 	return 0;
 }
 
+static bool control_ended(const struct source *s)
+{
+	struct pollfd control = { .fd = s->control, .events = POLLRDHUP };
+
+	return poll(&control, 1, 0) > 0 && control.revents;
+}
+
 /* By a stream's thread. A control connection that has ended takes the migration along: there is nothing to come back to. */
 static int reconnect_stream(void *arg, unsigned index, int patience_ms, bool *hopeless, struct err *e)
 {
 	struct source *s = arg;
-	struct pollfd control = { .fd = s->control, .events = POLLRDHUP };
 	struct link_config link = s->link;
+	bool ended;
 	int fd = -1;
 
 	link.patience_ms = patience_ms;
 	pthread_mutex_lock(&s->reconnect_lock);
-	if (poll(&control, 1, 0) > 0 && control.revents)
+	ended = control_ended(s);
+	if (ended)
 		err_set(e, ERR_PEER, 0, "the control connection has ended too");
 	else
 		fd = link_open(&link, HELLO_AGAIN, index, NULL, e);
-	*hopeless = fd < 0 && (control.revents || e->kind == ERR_CONFLICT);
+	*hopeless = fd < 0 && (ended || e->kind == ERR_CONFLICT);
 	pthread_mutex_unlock(&s->reconnect_lock);
 	return fd;
 }
@@ -328,7 +336,8 @@ static void say_done(struct source *s)
 	Drayage__Done done = DRAYAGE__DONE__INIT;
 	struct err ignored;
 
-	if (s->asked || control_send(s->control, CONTROL_DONE, &done.base, &ignored) < 0)
+	/* It waits for half a minute; the end of an original with much memory may take longer. */
+	if (s->asked || control_ended(s) || control_send(s->control, CONTROL_DONE, &done.base, &ignored) < 0)
 		link_forget(&s->link);
 	fault_point("source.done", s->control);
 }
