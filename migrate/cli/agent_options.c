@@ -19,8 +19,7 @@ static const struct opt options[] = {
 	TLS_ALLOW_OPTION(struct agent_config, tls,
 			 "Names of which a source's certificate must bear one: DNS names, addresses, or common names where there are no DNS names. "
 			 "Without it every certificate of the authority is let in."),
-	{ .name = "state-dir", .type = OPT_STRING, .offset = FIELD(state_dir), .argument = "DIR", .preset = DRAY_STATE_DIR,
-	  .help = "Where decisions are recorded." },
+	STATE_DIR_OPTION(struct agent_config, "Where decisions are recorded."),
 	{ .name = "max-memory", .type = OPT_BYTES, .offset = FIELD(max_memory), .argument = "BYTES", .preset = "0",
 	  .help = "Refuse what would make the memory of incoming processes exceed this. 0 means what the host has." },
 	{ .name = "drain-timeout", .type = OPT_MS, .offset = FIELD(drain_timeout_ms), .argument = "MS", .max = 3600000,
@@ -31,10 +30,8 @@ static const struct opt options[] = {
 	{ .name = "rpc-mode", .type = OPT_STRING, .offset = FIELD(rpc_mode), .argument = "MODE", .preset = "0600",
 	  .help = "Who may connect to it: its mode, octal. Clients other than root act with their own rights." },
 	{ .name = "rpc-group", .type = OPT_STRING, .offset = FIELD(rpc_group), .argument = "GROUP", .help = "Its group." },
-	{ .name = "metrics", .type = OPT_STRING, .offset = FIELD(metrics), .argument = "ADDRESS:PORT|unix:PATH",
-	  .help = "Serve metrics over HTTP there, and what dray status shows. Port 0 lets the kernel choose; the log says which." },
-	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
-	  .preset = "info", .help = "What is logged on standard error." },
+	METRICS_OPTION(struct agent_config),
+	LOG_LEVEL_OPTION(struct agent_config, "info"),
 	{ .name = NULL },
 };
 

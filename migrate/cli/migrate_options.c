@@ -89,10 +89,8 @@ static const struct opt options[] = {
 	{ .name = "json", .type = OPT_FLAG, .offset = FIELD(json),
 	  .help = "One JSON object a line on standard output for each event, the last one with the result." },
 	TLS_CLIENT_OPTIONS(struct migrate_config, tls),
-	{ .name = "state-dir", .type = OPT_STRING, .offset = FIELD(state_dir), .argument = "DIR", .preset = DRAY_STATE_DIR,
-	  .help = "Where the decision is recorded, for dray recover." },
-	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
-	  .preset = "warn", .help = "What is logged on standard error." },
+	STATE_DIR_OPTION(struct migrate_config, "Where the decision is recorded, for dray recover."),
+	LOG_LEVEL_OPTION(struct migrate_config, "warn"),
 	{ .name = NULL },
 };
 

@@ -69,10 +69,8 @@ static const struct opt options[] = {
 	  .help = "Write the process id there. It must not exist, and is removed at the end." },
 	{ .name = "status-fd", .type = OPT_NUMBER, .offset = FIELD(status_fd), .argument = "FD", .min = 3, .max = 1 << 20,
 	  .help = "Write a zero byte to this descriptor and close it when ready to serve." },
-	{ .name = "metrics", .type = OPT_STRING, .offset = FIELD(metrics), .argument = "ADDRESS:PORT|unix:PATH",
-	  .help = "Serve metrics over HTTP there, and what dray status shows. Port 0 lets the kernel choose; the log says which." },
-	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
-	  .preset = "info", .help = "What is logged on standard error." },
+	METRICS_OPTION(struct page_server_options),
+	LOG_LEVEL_OPTION(struct page_server_options, "info"),
 	{ .name = NULL },
 };
 

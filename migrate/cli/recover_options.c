@@ -22,10 +22,8 @@ static const struct opt options[] = {
 	  .help = "End the process here without asking the destination. If it does not run there, it is then lost." },
 	{ .name = "json", .type = OPT_FLAG, .offset = FIELD(json), .help = "One JSON object a line for each migration." },
 	TLS_CLIENT_OPTIONS(struct recover_config, tls),
-	{ .name = "state-dir", .type = OPT_STRING, .offset = FIELD(state_dir), .argument = "DIR", .preset = DRAY_STATE_DIR,
-	  .help = "Where the decisions are recorded." },
-	{ .name = "log-level", .type = OPT_CHOICE, .offset = FIELD(log_level), .argument = "LEVEL", .choices = log_level_choices,
-	  .preset = "warn", .help = "What is logged on standard error." },
+	STATE_DIR_OPTION(struct recover_config, "Where the decisions are recorded."),
+	LOG_LEVEL_OPTION(struct recover_config, "warn"),
 	{ .name = NULL },
 };
 
