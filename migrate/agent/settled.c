@@ -90,7 +90,7 @@ static int send_outcome(int fd, Drayage__Outcome__What what, pid_t pid, struct e
 	return control_send(fd, CONTROL_OUTCOME, &outcome.base, e);
 }
 
-/* The asker has learnt it: the record may go. Without its word it stays for a second question. */
+/* The asker has nothing left to do: the record may go. Without its word it stays for a second question. */
 static void await_done(struct journal *j, int fd)
 {
 	struct err ignored;
@@ -103,7 +103,7 @@ static void await_done(struct journal *j, int fd)
 }
 
 /* No record. In the state directory that the migration was offered to, that means that it was never committed: records of committed ones
- * are kept until their source has learnt the outcome. */
+ * are kept until their source has said Done. */
 static int answer_without_record(const char *state_dir, const char *asked, int fd, struct err *e)
 {
 	char ours[33];

@@ -8,7 +8,7 @@
 #include "proto/wire/hello.h"
 
 /* At an agent's start: trees that a killed session left prepared are ended (they were never committed), those left committed are thawed.
- * Records whose session lives are left alone. A committed one's record stays until its source has learnt the outcome. */
+ * Records whose session lives are left alone. A committed one's record stays until its source has said Done. */
 int settled_recover(const char *state_dir, struct err *e);
 
 /* The same for one, by who has its lock; takes j. */

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# --keep-source leaves the original behind, stopped: it never runs while the copy does.
+# --keep-source leaves the original behind, stopped: it never runs while the copy does. Whoever settles it, `dray recover` knows of it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
@@ -22,3 +22,17 @@ await 10 gone "${pid[subject]}"
 nothing_left a
 subject_stop
 nothing_left b
+
+# `dray migrate` is killed when it has said Commit: its keeper asks, and keeps the original.
+subject_start
+rc=0; FAULT=source.commit-sent migrate --keep-source || rc=$?
+[ "$rc" = 137 ] || fail "source.commit-sent was not reached (exit $rc)"
+recorded_as_kept() { on a "$DRAY" recover --state-dir "$T/state-a" --list | grep -q ' kept '; }
+await 20 recorded_as_kept
+subject_present a || fail "the original is gone"
+advances
+beats_right || fail "both ran"
+on a "$DRAY" recover --state-dir "$T/state-a" | grep -q 'kept here, stopped' || fail "recover does not know what the keeper kept"
+id=$(basename "$T"/state-a/*.source .source)
+on a "$DRAY" recover --state-dir "$T/state-a" "$id" --kill || fail "recover could not end it"
+settled b
