@@ -249,14 +249,26 @@ int late_fd(const struct late *l)
 	return l->epoll;
 }
 
+/* Who waits there touches it once more. */
+static void wake(const struct late_process *p, uint64_t start, uint64_t len)
+{
+	struct uffdio_range r = { .start = start, .len = len };
+
+	ioctl(p->uffd, UFFDIO_WAKE, &r);
+}
+
 /* Absent, and the source has nothing for it: what the kernel would have given it. */
-static int give_zero(struct late_process *p, uint64_t at)
+static int give_zero(const struct late_process *p, uint64_t at)
 {
 	struct uffdio_zeropage z = { .range = { .start = at, .len = DRAY_PAGE_SIZE } };
 
-	if (ioctl(p->uffd, UFFDIO_ZEROPAGE, &z) == 0 || errno == ENOENT || errno == ESRCH || errno == EAGAIN)
-		return 0; /* unmapped or ended meanwhile; with EAGAIN its faulting thread comes again */
-	return errno == EEXIST && ioctl(p->uffd, UFFDIO_WAKE, &z.range) == 0 ? 0 : -errno;
+	if (ioctl(p->uffd, UFFDIO_ZEROPAGE, &z) == 0 || errno == ESRCH)
+		return 0;
+	if (errno != EEXIST && errno != ENOENT && errno != EAGAIN)
+		return -errno;
+	/* It is there, it is unmapped, or another thread is changing mappings. Nobody but us wakes the one that waits. */
+	wake(p, at, DRAY_PAGE_SIZE);
+	return 0;
 }
 
 static int on_fault(struct late *l, struct late_process *p, uint64_t address)
@@ -279,26 +291,36 @@ static int on_fork(struct late *l, const struct late_process *parent, int uffd)
 	return rc < 0 ? rc : late_map_copy(&parent->map, &l->process[l->count - 1]->map);
 }
 
+/* Who waits for what is not where it was, or not missing any more, would not be woken by what comes. */
+static int on_change(struct late_process *p, const struct uffd_msg *m)
+{
+	uint64_t start = m->arg.remove.start, len = m->arg.remove.end - m->arg.remove.start;
+	int rc;
+
+	if (m->event == UFFD_EVENT_REMAP) {
+		start = m->arg.remap.from;
+		len = m->arg.remap.len;
+		rc = late_map_move(&p->map, start, m->arg.remap.to, bytes_to_pages(len));
+	} else {
+		rc = late_map_drop(&p->map, start, bytes_to_pages(len), m->event == UFFD_EVENT_UNMAP);
+	}
+	wake(p, start, len);
+	return rc;
+}
+
 static int on_event(struct late *l, struct late_process *p, const struct uffd_msg *m)
 {
-	uint64_t start = m->arg.remove.start, pages = bytes_to_pages(m->arg.remove.end - m->arg.remove.start);
-	int rc = 0;
-
 	switch (m->event) {
 	case UFFD_EVENT_PAGEFAULT:
 		return on_fault(l, p, m->arg.pagefault.address);
 	case UFFD_EVENT_FORK:
-		rc = on_fork(l, p, (int)m->arg.fork.ufd);
-		break;
+		return on_fork(l, p, (int)m->arg.fork.ufd);
 	case UFFD_EVENT_REMAP:
-		rc = late_map_move(&p->map, m->arg.remap.from, m->arg.remap.to, bytes_to_pages(m->arg.remap.len));
-		break;
 	case UFFD_EVENT_REMOVE:
 	case UFFD_EVENT_UNMAP:
-		rc = late_map_drop(&p->map, start, pages, m->event == UFFD_EVENT_UNMAP);
-		break;
+		return on_change(p, m);
 	}
-	return rc;
+	return 0;
 }
 
 /* A copy from where nothing can be read changes nothing, and fails otherwise where there is no memory to copy to any more. */
@@ -429,15 +451,6 @@ static int give(struct late_process *p, uint64_t at, uint64_t len, const void *d
 	return rc == 0 ? 0 : -errno;
 }
 
-/* A page that is there although it counted as missing was given by the kernel as zeros to something that looked in before it was watched, or came
- * twice. The first can't be: late_register and late_forget see to it. Whoever waits is woken. */
-static void wake(struct late_process *p, uint64_t at)
-{
-	struct uffdio_range r = { .start = at, .len = DRAY_PAGE_SIZE };
-
-	ioctl(p->uffd, UFFDIO_WAKE, &r);
-}
-
 static int place_stretch(struct late *l, struct late_process *p, const struct late_stretch *s, const unsigned char *data)
 {
 	uint64_t len = pages_to_bytes(s->pages), off = 0;
@@ -462,7 +475,9 @@ static int place_stretch(struct late *l, struct late_process *p, const struct la
 		}
 		if (rc != -EEXIST && rc != -ENOENT)
 			return rc;
-		wake(p, s->at + off);
+		/* What is there although it counted as missing came twice, or is zeros that the kernel gave to something that looked in before it was
+		 * watched; but late_register and late_forget see to it that there are none. */
+		wake(p, s->at + off, DRAY_PAGE_SIZE);
 		late_map_clear(&p->map, s->source + off, 1);
 		off += DRAY_PAGE_SIZE;
 	}
