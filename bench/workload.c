@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,7 +37,7 @@ struct config {
 	enum page_data_kind data;
 	unsigned threads;
 	int thp; /* 1 on, 0 off, -1 as the system has it */
-	bool verify;
+	bool verify, lock;
 	uint64_t seed;
 	const char *ready, *report, *stats, *beat;
 };
@@ -324,6 +325,8 @@ static void prepare(struct workload *w)
 		madvise(w->mem, w->pages * PAGE, w->c.thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (uint64_t i = 0; i < w->pages; i++)
 		page_data_write(w->data, w->mem + i * PAGE, i, 0);
+	if (w->c.lock && syscall(SYS_mlock, w->mem, w->pages * PAGE) < 0) /* the address sanitizer makes nothing of the function */
+		die("mlock");
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->changed, NULL);
 	w->filled_us = clock_us();
@@ -359,7 +362,7 @@ static void stop_writers(struct workload *w)
 static void usage(FILE *f)
 {
 	fputs("usage: workload [--size BYTES[K|M|G]] [--rate MB/s (0: unlimited)] [--pattern sequential|uniform|hot|zipf]\n"
-	      "  [--data zero|text|random|heap] [--threads N] [--thp on|off] [--verify] [--seed N]\n"
+	      "  [--data zero|text|random|heap] [--threads N] [--thp on|off] [--lock] [--verify] [--seed N]\n"
 	      "  [--ready FILE] [--report FILE] [--stats FILE] [--beat FILE]\n"
 	      "USR1: check all, verdict to --report.  TERM: summary, end (3: something was wrong).\n", f);
 }
@@ -407,6 +410,7 @@ static bool parse_one(int opt, const char *arg, struct config *c)
 		c->thp = strcmp(arg, "on") == 0;
 		return c->thp || strcmp(arg, "off") == 0;
 	case 'v': c->verify = true; return true;
+	case 'l': c->lock = true; return true;
 	case 'S':
 		c->seed = strtoull(arg, NULL, 0);
 		return true;
@@ -422,7 +426,7 @@ static bool parse(int argc, char **argv, struct config *c)
 {
 	static const struct option options[] = {
 		{ "size", 1, NULL, 's' }, { "rate", 1, NULL, 'r' }, { "pattern", 1, NULL, 'p' }, { "data", 1, NULL, 'd' },
-		{ "threads", 1, NULL, 't' }, { "thp", 1, NULL, 'h' }, { "verify", 0, NULL, 'v' }, { "seed", 1, NULL, 'S' },
+		{ "threads", 1, NULL, 't' }, { "thp", 1, NULL, 'h' }, { "verify", 0, NULL, 'v' }, { "lock", 0, NULL, 'l' }, { "seed", 1, NULL, 'S' },
 		{ "ready", 1, NULL, 'R' }, { "report", 1, NULL, 'o' }, { "stats", 1, NULL, 'a' }, { "beat", 1, NULL, 'b' },
 		{ 0 },
 	};

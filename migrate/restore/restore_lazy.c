@@ -65,13 +65,14 @@ static int add_drop(struct drop *d, uint64_t at, uint64_t end, struct err *e)
 	return d->calls == CALLS ? flush(d, e) : 0;
 }
 
-/* Whether something of what is to come late is there. */
-static bool any_touched(const struct run_list *late, int fd)
+/* Pages of what is to come late that are there. */
+static uint64_t count_touched(const struct run_list *late, int fd)
 {
+	uint64_t n = 0;
+
 	for (size_t i = 0; i < late->count; i++)
-		if (pagemap_first_by_words(fd, late->run[i].addr, run_end(&late->run[i])) < run_end(&late->run[i]))
-			return true;
-	return false;
+		n += pagemap_count_by_words(fd, late->run[i].addr, run_end(&late->run[i]));
+	return n;
 }
 
 static int drop_touched(const struct run_list *late, struct remote *held, int fd, struct err *e)
@@ -90,17 +91,20 @@ static int drop_touched(const struct run_list *late, struct remote *held, int fd
 
 /* Watched first, looked at then: what is absent now can't come unseen. The calls run while nothing is watched, or they would wait for who hears of
  * what they take out. */
-static int watch_all(struct restore_late *t, struct remote *held, struct err *e)
+static int watch_all(struct restore_late *t, struct remote *held, uint64_t *dropped, struct err *e)
 {
 	cleanup_fd int fd = proc_pagemap_open(held->pid);
+	uint64_t touched;
 
 	if (fd < 0)
 		return err_set(e, ERR_SYSTEM, -fd, "pages of process %d", (int)held->pid);
 	for (unsigned i = 0; i < TRIES; i++) {
 		if (each_vma(t, late_uffd_watch, e) < 0)
 			return -1;
-		if (!any_touched(&t->l->late, fd))
+		touched = count_touched(&t->l->late, fd);
+		if (touched == 0)
 			return 0;
+		*dropped += touched;
 		if (each_vma(t, late_uffd_unwatch, e) < 0 || drop_touched(&t->l->late, held, fd, e) < 0)
 			return -1;
 	}
@@ -110,12 +114,14 @@ static int watch_all(struct restore_late *t, struct remote *held, struct err *e)
 int restore_late_watch(void *arg, struct remote *held, struct err *e)
 {
 	struct restore_late *t = arg;
+	uint64_t dropped = 0;
 
-	if (late_uffd_enable(t->uffd, e) < 0 || watch_all(t, held, e) < 0 || lazy_socket_give(t->sock, t->r->task->ps->pid, t->uffd, e) < 0)
+	if (late_uffd_enable(t->uffd, e) < 0 || watch_all(t, held, &dropped, e) < 0 || lazy_socket_give(t->sock, t->r->task->ps->pid, t->uffd, e) < 0)
 		return -1;
 	/* From here on the daemon alone holds it: were it to end, whoever waits would wait for us. */
 	close(t->uffd);
 	t->uffd = -1;
-	log_event(LOG_INFO, "lazy-restore", "pid=%u late=%llu", t->r->task->ps->pid, (unsigned long long)t->l->late.data_pages);
+	log_event(LOG_INFO, "lazy-restore", "pid=%u late=%llu dropped=%llu", t->r->task->ps->pid, (unsigned long long)t->l->late.data_pages,
+		  (unsigned long long)dropped);
 	return 0;
 }

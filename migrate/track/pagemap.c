@@ -116,6 +116,21 @@ uint64_t pagemap_first_by_words(int fd, uint64_t start, uint64_t end)
 	return end;
 }
 
+uint64_t pagemap_count_by_words(int fd, uint64_t start, uint64_t end)
+{
+	uint64_t words[512], count = 0;
+
+	while (start < end) {
+		uint64_t n = bytes_to_pages(end - start) < 512 ? bytes_to_pages(end - start) : 512;
+		bool known = proc_pagemap_read(fd, start, start + pages_to_bytes(n), words) == 0;
+
+		for (uint64_t i = 0; i < n; i++)
+			count += !known || words[i] & (PM_PRESENT | PM_SWAP);
+		start += pages_to_bytes(n);
+	}
+	return count;
+}
+
 static bool frame_is_zero_page(uint64_t pfn)
 {
 	cleanup_fd int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);

@@ -58,6 +58,8 @@ bool pagemap_can_scan(int fd);
 uint64_t pagemap_first(int fd, uint64_t start, uint64_t end);
 /* The same on any kernel, at 8 bytes read a page. */
 uint64_t pagemap_first_by_words(int fd, uint64_t start, uint64_t end);
+/* Pages of [start, end) that are there or in swap, likewise; all of them if the kernel can't say. */
+uint64_t pagemap_count_by_words(int fd, uint64_t start, uint64_t end);
 /* A word for each page of [start, end). What lies outside the address space reads as 0. */
 int proc_pagemap_read(int fd, uint64_t start, uint64_t end, uint64_t *words);
 

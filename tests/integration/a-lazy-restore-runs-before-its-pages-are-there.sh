@@ -83,6 +83,23 @@ copy_right
 ended_well "$daemon" daemon
 copy_ends
 
+# What is locked the kernel makes present at once, as zeros: that has to go again before anybody reads it.
+echo "--- memory that is locked"
+workload --size 32M --rate 20 --lock
+dump "$T/m"
+from_dump "$T/m"
+restore "$T/m" -o restore.log -v4
+copy_runs
+copy_right
+ended_well "$daemon" daemon
+ended_well "$dump" dump
+ended
+copy_right
+dropped=$(sed -n 's/.* lazy-restore .*dropped=\([0-9]*\).*/\1/p' "$T/m/restore.log")
+[ "${dropped:-0}" -ge 8192 ] || fail "of 8192 locked pages dropped=$dropped"
+grep -q '^VmLck:.* 3[0-9][0-9][0-9][0-9] kB' "/proc/$copy/status" || fail "it is not locked any more: $(grep VmLck "/proc/$copy/status")"
+copy_ends
+
 echo "--- redis-server"
 if command -v redis-server > /dev/null; then
 	r() { nsenter --net="/proc/$1/ns/net" redis-cli -p 6379 "${@:2}"; }
