@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "migrate/native/capture.h"
@@ -129,6 +130,20 @@ static int tell_build_id(pid_t pid, const struct vma *v, Drayage__MappedFile *m)
 	return 0;
 }
 
+/* One that may not be sealed any further is made so, any other so that it can get the seals that it has. */
+static void tell_memfd(pid_t pid, const struct vma *v, Drayage__MappedFile *m)
+{
+	char link[96];
+	cleanup_fd int fd = -1;
+
+	if (strncmp(m->path, "/memfd:", 7) != 0)
+		return;
+	map_file(link, pid, v);
+	fd = open(link, O_RDONLY | O_CLOEXEC);
+	m->has_memfd_flags = 1;
+	m->memfd_flags = fd >= 0 && fcntl(fd, F_GET_SEALS) == F_SEAL_SEAL ? 0 : MFD_ALLOW_SEALING;
+}
+
 /* Names the file behind a mapping; the destination is told when it is new or, being memory, has changed its size. */
 static int tell_file(struct layout *l, pid_t pid, const struct vma *v, uint64_t *id, struct err *e)
 {
@@ -155,6 +170,8 @@ static int tell_file(struct layout *l, pid_t pid, const struct vma *v, uint64_t 
 	m->shmem = v->kind == VMA_SHMEM;
 	if (!m->path || (!m->shmem && tell_build_id(pid, v, m) < 0))
 		return out_of_memory(e);
+	if (m->shmem)
+		tell_memfd(pid, v, m);
 	return 0;
 }
 
