@@ -13,21 +13,36 @@ int postcopy_connect(struct source *s)
 		return 0;
 	if (!(s->facts.features & HELLO_FEATURE_POSTCOPY))
 		return err_set(s->err, ERR_UNSUPPORTED, 0, "%s does not know post-copy", s->config->destination);
+	/* Now, for in the freeze the walk that it takes would count. */
+	if (vma_list_read(&s->late_seen, s->pid, VMA_READ_SMAPS, s->err) < 0)
+		return -1;
 	s->late = late_source_create(s->pid, s->err);
 	return s->late ? late_source_connect(s->late, &s->link, s->err) : -1;
 }
 
-/* Private anonymous memory can come late; what files and shared memory hold can't be waited for by userfaultfd, or not by all who share it. The first
- * thread's stack is needed at once. */
-static bool may_come_late(const struct vma *v)
+/* Both lists are gone through once: *k is where the last call stopped. */
+static bool is_needed_at_once(const struct vma_list *seen, const struct vma *v, size_t *k)
 {
-	return v->kind == VMA_ANON && !v->stack;
+	while (*k < seen->count && seen->vma[*k].end <= v->start)
+		(*k)++;
+	for (size_t i = *k; i < seen->count && seen->vma[i].start < v->end; i++)
+		if ((seen->vma[i].vm_flags & (VMF_LOCKED | VMF_LOCKONFAULT)) == VMF_LOCKED || seen->vma[i].vm_flags & VMF_WIPEONFORK)
+			return true;
+	return false;
+}
+
+/* Private anonymous memory can come late; what files and shared memory hold can't be waited for by userfaultfd, or not by all who share it. The first
+ * thread's stack is needed at once. Who locks memory wants to wait for none of it: locked, it is there as soon as it is mapped, and would have to be
+ * fetched before the process runs, as what was locked since is. In memory that is wiped at a fork a child has zeros, of which no event tells. */
+static bool may_come_late(const struct vma *v, const struct vma_list *seen, size_t *k)
+{
+	return v->kind == VMA_ANON && !v->stack && !is_needed_at_once(seen, v, k);
 }
 
 /* Moves what may come late from runs to late. Runs and mappings both ascend, runs never leave the mappings. */
-static int divide(const struct vma_list *vmas, const struct run_list *runs, struct run_list *now, struct run_list *late)
+static int divide(const struct vma_list *vmas, const struct vma_list *seen, const struct run_list *runs, struct run_list *now, struct run_list *late)
 {
-	size_t v = 0;
+	size_t v = 0, k = 0;
 
 	for (size_t i = 0; i < runs->count; i++) {
 		const struct page_run *r = &runs->run[i];
@@ -38,7 +53,7 @@ static int divide(const struct vma_list *vmas, const struct run_list *runs, stru
 
 			while (v < vmas->count && vmas->vma[v].end <= at)
 				v++;
-			wait = v < vmas->count && r->kind == RUN_DATA && may_come_late(&vmas->vma[v]);
+			wait = v < vmas->count && r->kind == RUN_DATA && may_come_late(&vmas->vma[v], seen, &k);
 			if (v < vmas->count && vmas->vma[v].end < end)
 				end = vmas->vma[v].end;
 			if (run_list_add(wait ? late : now, at, bytes_to_pages(end - at), (enum run_kind)r->kind) < 0)
@@ -56,7 +71,7 @@ int postcopy_hold_back(struct source *s)
 	if (!s->late)
 		return 0;
 	run_list_clear(&s->late_runs);
-	if (divide(&s->vmas, &s->collected.runs, &now, &s->late_runs) < 0) {
+	if (divide(&s->vmas, &s->late_seen, &s->collected.runs, &now, &s->late_runs) < 0) {
 		run_list_finish(&now);
 		return err_set(s->err, ERR_SYSTEM, 0, "out of memory");
 	}

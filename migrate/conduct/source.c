@@ -376,6 +376,7 @@ static void finish(struct source *s)
 		close(s->control);
 	late_source_destroy(s->late);
 	run_list_finish(&s->late_runs);
+	vma_list_finish(&s->late_seen);
 	tls_gate_stop(s->link.tls);
 	layout_finish(&s->layout);
 	collected_finish(&s->collected);

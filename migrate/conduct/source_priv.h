@@ -67,6 +67,7 @@ struct source {
 	struct late_source *late; /* post-copy: from right before the freeze on; else NULL */
 	bool late_wanted;         /* the freeze is to be followed by post-copy */
 	struct run_list late_runs;
+	struct vma_list late_seen; /* mappings with what was advised about them, before the freeze */
 	struct monitor monitor;
 
 	unsigned round;
