@@ -2,6 +2,7 @@
 #include "migrate/conduct/link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@
 #include "proto/wire/frame.h"
 #include "proto/wire/range_list.h"
 
-enum { CONNECT_MS = 5000, HANDSHAKE_MS = 10000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000 };
+enum { CONNECT_MS = 5000, HANDSHAKE_MS = 10000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000, FORGET_AGAIN_MS = 100, FORGET_PATIENCE_US = 5 * 1000 * 1000 };
 
 /* The usual time, or less where less is left. */
 static int within(const struct link_config *c, int usual_ms)
@@ -168,16 +169,27 @@ int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t
 	return rc;
 }
 
-void link_forget(const struct link_config *c)
+static bool forget_once(const struct link_config *c)
 {
 	Drayage__Done done = DRAYAGE__DONE__INIT;
 	Drayage__Outcome *answer;
 	struct err ignored;
 	cleanup_fd int fd = ask(c, &answer, &ignored);
+	bool told = fd >= 0;
 
-	if (fd < 0)
-		return;
+	if (!told)
+		return false;
 	if (answer->n_late == 0)
-		control_send(fd, CONTROL_DONE, &done.base, &ignored);
+		told = control_send(fd, CONTROL_DONE, &done.base, &ignored) == 0;
 	protobuf_c_message_free_unpacked(&answer->base, NULL);
+	return told;
+}
+
+/* A session that is just ending, or who answered the question before, may be in the way for a moment. */
+void link_forget(const struct link_config *c)
+{
+	uint64_t end = clock_us() + FORGET_PATIENCE_US;
+
+	while (!forget_once(c) && clock_us() < end)
+		poll(NULL, 0, FORGET_AGAIN_MS);
 }

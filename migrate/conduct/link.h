@@ -36,7 +36,7 @@ enum link_outcome { LINK_UNKNOWN, LINK_ABORTED, LINK_RUNNING };
  * (post-copy): while there are any the original must stay. */
 int link_query(const struct link_config *c, enum link_outcome *outcome, uint32_t *pid, struct run_list *missing, struct err *e);
 /* Says Done to a destination that runs it, which then forgets: to another question it would say that it never ran there. So not before the original
- * here has ended, or is recorded as kept. Best effort: not told, the destination keeps a small record. */
+ * here has ended, or is recorded as kept. Tries for some seconds: not told, the destination keeps a small record. */
 void link_forget(const struct link_config *c);
 
 #endif

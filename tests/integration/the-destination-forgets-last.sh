@@ -27,5 +27,6 @@ has_record b destination || fail "the keeper asked, was killed, and the destinat
 has_record a source || fail "the record at the source is gone"
 subject_present a || fail "settle.decided was not reached"
 on a "$DRAY" recover --state-dir "$T/state-a" | grep -q 'runs at the destination; ended here' || fail "recover says otherwise"
+RECORDS=1 # that it may forget now, too, is told as far as it can be
 settled b
 report "a question is no end: who asks next hears the same"
