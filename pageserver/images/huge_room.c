@@ -19,6 +19,7 @@
 enum {
 	HUGE = 2 << 20,
 	WINDOW = HUGE_ROOM_AHEAD + HUGE, /* so that it begins at a multiple of HUGE */
+	MANY = HUGE / 2,                 /* bytes that a first block of huge pages is worth its while for */
 	LEAVE = 4,                       /* times as much as is taken ahead stays free, for everybody else */
 	SLOW_US = 16 * 1000,             /* of processor time, for 2 MiB: memory is in pieces; small pages take some 3 ms even where they are cold */
 };
@@ -74,6 +75,12 @@ void huge_room_begin(struct huge_room *r, int fd, uint64_t offset)
 	r->end = offset < HUGE ? HUGE : up(offset);
 }
 
+void huge_room_expect(struct huge_room *r, uint64_t offset, uint64_t len)
+{
+	if (!r->extended && offset < HUGE && r->end == HUGE && len >= MANY)
+		r->end = 0;
+}
+
 static bool has_room(int fd, uint64_t bytes)
 {
 	struct statfs f;
@@ -111,6 +118,7 @@ void huge_room_make(struct huge_room *r, int fd, uint64_t end)
 {
 	uint64_t len = r->end < HUGE_ROOM_AHEAD ? r->end : HUGE_ROOM_AHEAD;
 
+	len = len ? len : HUGE;
 	if (r->wanted && end > r->end)
 		r->wanted = has_room(fd, len) && extend(r, fd, len);
 }

@@ -2,7 +2,7 @@
 /* huge_room.h - huge pages for a file on tmpfs, ahead of whoever writes it from its end.
  *
  * tmpfs takes a page for each 4 KiB unless it was mounted with huge=, and that costs four times what the copy into it does. Since Linux 6.1 a mapping of a file can
- * ask for huge ones whatever the mount says (MADV_COLLAPSE). Small files get none, larger ones up to as much as they have, HUGE_ROOM_AHEAD at most; what was
+ * ask for huge ones whatever the mount says (MADV_COLLAPSE). Files that stay small or seem to get none, larger ones up to as much as they have, HUGE_ROOM_AHEAD at most; what was
  * not written is given back at the end. Elsewhere, on older kernels, where the filesystem is nearly full and where it turns out slow nothing
  * is done: small pages come as they are written.
  * Threads: one. Lifetime: a zeroed room is valid and does nothing; begin/end for each file, finish. */
@@ -24,6 +24,8 @@ struct huge_room {
 
 /* fd: open for reading and writing; its next byte goes to `offset`. */
 void huge_room_begin(struct huge_room *r, int fd, uint64_t offset);
+/* Before `len` bytes are written to `offset`, and perhaps more: many are known to make the file none of the small ones. */
+void huge_room_expect(struct huge_room *r, uint64_t offset, uint64_t len);
 /* Before bytes up to `end` are written, 2 MiB at once at most. */
 void huge_room_make(struct huge_room *r, int fd, uint64_t end);
 /* Where in memory the file's bytes from `offset` on are, *len of them; NULL where there are no huge pages. Good until the next call of another function. */

@@ -32,8 +32,8 @@ struct page_sink_ops {
 	int (*resume)(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e);
 	/* nr pages at vaddr (an offset for shared memory), contents at data; flags PAGE_PRESENT, with PAGE_LAZY where it may be fetched late. */
 	int (*pages)(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, const void *data, struct err *e);
-	/* Where the contents of the next pages may be put before they are given to pages(), *bytes at most, which copies them no more then. NULL: they
-	 * are best given from elsewhere. Good until the next call. The function may be NULL too. */
+	/* Where the contents of the next pages may be put before they are given to pages(), *bytes at most, which copies them no more then. Before the
+	 * call *bytes is how many are known to come. NULL: they are best given from elsewhere. Good until the next call. The function may be NULL too. */
 	uint8_t *(*room)(struct page_sink *s, uint64_t *bytes);
 	/* As pages(), their contents out of a source, not a byte more than they are. For many at a time; the function may be NULL. */
 	int (*pull)(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, struct page_source *from, struct err *e);

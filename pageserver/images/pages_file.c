@@ -44,6 +44,7 @@ static size_t piece(uint64_t len)
 
 static int write_through(struct pages_writer *w, const uint8_t *data, uint64_t len)
 {
+	huge_room_expect(&w->room, w->offset, len);
 	while (len > 0) {
 		size_t part = piece(len);
 		ssize_t n;
@@ -73,6 +74,7 @@ uint8_t *pages_writer_room(struct pages_writer *w, uint64_t *len)
 {
 	if (w->fd < 0 || w->used)
 		return NULL;
+	huge_room_expect(&w->room, w->offset, *len);
 	huge_room_make(&w->room, w->fd, w->offset + DRAY_PAGE_SIZE);
 	return huge_room_at(&w->room, w->offset, len);
 }

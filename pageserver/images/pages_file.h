@@ -29,8 +29,8 @@ void pages_writer_finish(struct pages_writer *w); /* closes without a word; acce
 
 /* anew: the file is made or emptied; else its first `offset` bytes are kept. */
 int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool anew, uint64_t offset, struct err *e);
-/* Where the next bytes may be put, *len at most; pages_writer_put of them copies nothing then. NULL: they are best given from elsewhere. Good until the
- * next call. */
+/* Where the next bytes, of which *len are known to come, may be put, *len at most; pages_writer_put of them copies nothing then. NULL: they are best given
+ * from elsewhere. Good until the next call. */
 uint8_t *pages_writer_room(struct pages_writer *w, uint64_t *len);
 int pages_writer_put(struct pages_writer *w, const void *data, uint64_t len);
 int pages_writer_copy(struct pages_writer *w, int from, uint64_t offset, uint64_t len); /* out of another file; -EPIPE: it is shorter */

@@ -253,7 +253,7 @@ static ssize_t put_pages(struct receiver *r, const struct ps_command *c, uint64_
 static ssize_t some_pages(struct receiver *r, const struct ps_command *c, uint64_t vaddr, uint64_t left, bool large, struct err *e)
 {
 	const struct page_sink_ops *ops = r->sink->ops;
-	uint64_t room, piece = at_most(left, PS_INPUT_PIECE);
+	uint64_t room = left, piece = at_most(left, PS_INPUT_PIECE);
 	uint8_t *into = large && ops->room ? ops->room(r->sink, &room) : NULL;
 
 	if (into)

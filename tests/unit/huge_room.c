@@ -62,7 +62,7 @@ static void fill(uint8_t *to, uint64_t offset, size_t len)
 static int put(struct pages_writer *w, uint64_t at, uint64_t len, bool in_place)
 {
 	while (len > 0) {
-		uint64_t part = len, room;
+		uint64_t part = len, room = len;
 		uint8_t *to = in_place ? pages_writer_room(w, &room) : NULL;
 		int rc;
 
@@ -136,6 +136,42 @@ static void a_file_is_what_was_written(void **state)
 	pages_writer_finish(&w);
 }
 
+/* Whether there are huge pages for its next bytes, of which so many are announced. */
+static bool has_room(struct pages_writer *w, uint64_t announced)
+{
+	return pages_writer_room(w, &announced) != NULL;
+}
+
+/* What has a megabyte to say at once is no small file. One attempt may fail wherever memory is in pieces. */
+static void a_large_file_has_huge_pages_from_its_beginning(void **state)
+{
+	bool small = false, large = false, later = false;
+	struct pages_writer w;
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(pages_writer_init(&w, &e), 0);
+	for (unsigned i = 0; i < 20 && !large; i++) {
+		open_file(&w, 1, true, 0);
+		small |= has_room(&w, MIB - PAGE);
+		large |= has_room(&w, MIB);
+		assert_int_equal(put(&w, 0, MIB + PAGE, true), 0);
+		assert_int_equal(pages_writer_close(&w, false), 0);
+		expect_file("pages-1.img", MIB + PAGE);
+		open_file(&w, 2, true, 0);
+		put_mixture(&w, 0, 2 * MIB);
+		later |= has_room(&w, PAGE);
+		pages_writer_drop(&w);
+	}
+	pages_writer_finish(&w);
+	assert_false(small);
+	if (!large && !later) {
+		print_message("there are no huge pages for files here\n");
+		skip();
+	}
+	assert_true(large);
+}
+
 /* As senders do that mix page maps. */
 static void a_file_is_gone_on_with(void **state)
 {
@@ -197,6 +233,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_DIR(a_file_is_what_was_written),
+		IN_DIR(a_large_file_has_huge_pages_from_its_beginning),
 		IN_DIR(a_file_is_gone_on_with),
 		IN_DIR(what_fits_is_kept),
 	};
