@@ -13,8 +13,6 @@
 #include "proto/base/cleanup.h"
 
 #define PREFIX ".drayage-set-"
-/* A store has rounds in it, which have directories aside of their own. */
-enum { DEPTH = 4 };
 
 /* The directory stream's own descriptor: the caller's offset stays where it is. */
 static DIR *list(int fd)
@@ -27,35 +25,20 @@ static DIR *list(int fd)
 	return d;
 }
 
-static void remove_at(int dirfd, const char *name, unsigned depth);
-
-static void empty(int fd, unsigned depth)
+/* There are files in it, and a link. */
+static void empty(int fd)
 {
 	cleanup_dir DIR *d = list(fd);
 	struct dirent *entry;
 
 	while (d && (entry = readdir(d)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			remove_at(fd, entry->d_name, depth);
+		unlinkat(fd, entry->d_name, 0);
 }
 
-/* depth: of the directories that are gone through. */
-static void remove_at(int dirfd, const char *name, unsigned depth)
+static void remove_aside(int home, int fd, const char *name)
 {
-	cleanup_fd int fd = -1;
-
-	if (unlinkat(dirfd, name, 0) == 0 || depth == 0)
-		return;
-	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	empty(fd, depth - 1);
-	unlinkat(dirfd, name, AT_REMOVEDIR);
-}
-
-void aside_remove(int dirfd, const char *name)
-{
-	remove_at(dirfd, name, DEPTH);
+	empty(fd);
+	unlinkat(home, name, AT_REMOVEDIR);
 }
 
 /* Its maker lives as long as the lock is held. */
@@ -65,7 +48,7 @@ static void remove_stale(int home, const char *name)
 
 	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return;
-	aside_remove(home, name);
+	remove_aside(home, fd, name);
 }
 
 static void remove_all_stale(int home)
@@ -153,6 +136,6 @@ void aside_close(struct aside *a)
 {
 	if (a->dir < 0)
 		return;
-	aside_remove(a->home, a->name);
+	remove_aside(a->home, a->dir, a->name);
 	close(steal_fd(&a->dir));
 }

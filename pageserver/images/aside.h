@@ -21,7 +21,5 @@ int aside_publish(const struct aside *a, const char *name, bool replace, struct 
 void aside_take_back(const struct aside *a, const char *name);
 /* Removes the directory and what is still in it. */
 void aside_close(struct aside *a);
-/* A file, or a directory with what is in it; what can't be removed stays. */
-void aside_remove(int dirfd, const char *name);
 
 #endif

@@ -199,20 +199,6 @@ int dedup_map(int dirfd, enum pagemap_kind kind, uint64_t id, unsigned levels, u
 	return rc < 0 ? err_wrap(e, "%s", name) : 0;
 }
 
-void dedup_free_map(int dirfd, enum pagemap_kind kind, uint64_t id)
-{
-	struct set_levels l;
-	struct err ignored;
-	struct stat st;
-
-	if (levels_open(&l, dirfd, kind, id, &ignored) < 0)
-		return;
-	for (unsigned i = 0; i < l.count; i++)
-		if (l.v[i].pages >= 0 && fstat(l.v[i].pages, &st) == 0 && st.st_size > 0)
-			(void)fallocate(l.v[i].pages, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size);
-	levels_close(&l);
-}
-
 int image_set_dedup(int dirfd, uint64_t *pages_freed, struct err *e)
 {
 	struct pagemap_list maps = { 0 };

@@ -14,7 +14,4 @@
  * What the filesystem took back is added to *pages_freed, unless that is NULL. */
 int dedup_map(int dirfd, enum pagemap_kind kind, uint64_t id, unsigned levels, uint64_t *pages_freed, struct err *e);
 
-/* Frees the page map's pages in the set and in all sets before it; what can't be punched stays until the file goes. */
-void dedup_free_map(int dirfd, enum pagemap_kind kind, uint64_t id);
-
 #endif

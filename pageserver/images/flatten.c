@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pageserver/images/flatten.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "pageserver/images/dedup.h"
+#include "pageserver/images/pagemap.h"
 #include "pageserver/images/pagemap_list.h"
 #include "pageserver/images/pagemap_table.h"
 #include "pageserver/images/pagemap_walk.h"
@@ -32,7 +30,8 @@ static int put_all(struct page_sink *to, struct pagemap_walk *w, struct err *e)
 	return rc;
 }
 
-int flatten_map(struct page_sink *to, int from, enum pagemap_kind kind, uint64_t id, bool consume, struct err *e)
+/* A page map with all its pages, wherever in its chain they are, into a set that is being written. */
+static int flatten_map(struct page_sink *to, int from, enum pagemap_kind kind, uint64_t id, struct err *e)
 {
 	char name[IMAGE_NAME_MAX];
 	struct pagemap_walk *w = pagemap_walk_open(from, kind, id, e);
@@ -45,8 +44,6 @@ int flatten_map(struct page_sink *to, int from, enum pagemap_kind kind, uint64_t
 	if (rc == 0)
 		rc = put_all(to, w, e);
 	pagemap_walk_close(w);
-	if (rc == 0 && consume)
-		dedup_free_map(from, kind, id);
 	image_name(pagemap_image_type(kind), id, name);
 	return rc < 0 ? err_wrap(e, "flatten %s", name) : 0;
 }
@@ -63,14 +60,6 @@ static int needs_parent(int dirfd, const struct pagemap_name *name, struct err *
 	return rc;
 }
 
-/* Without it everything is right, and there is more of it. */
-static void free_parents(int dirfd, const struct pagemap_name *name)
-{
-	struct err ignored = { 0 };
-
-	(void)dedup_map(dirfd, name->kind, name->id, 1, NULL, &ignored);
-}
-
 static int replace_map(const struct image_flatten_options *o, const struct pagemap_name *name, uint64_t *pages, struct err *e)
 {
 	struct image_set_options so = { .dirfd = o->dirfd, .first_pages_id = o->first_pages_id, .durable = o->durable };
@@ -79,13 +68,11 @@ static int replace_map(const struct image_flatten_options *o, const struct pagem
 
 	if (!to)
 		return -1;
-	rc = flatten_map(to, o->dirfd, name->kind, name->id, false, e);
+	rc = flatten_map(to, o->dirfd, name->kind, name->id, e);
 	if (rc == 0)
 		rc = to->ops->finish(to, e);
 	*pages += rc == 0 ? image_set_pages_written(to) : 0;
 	to->ops->destroy(to);
-	if (rc == 0 && o->consume)
-		free_parents(o->dirfd, name);
 	return rc;
 }
 

@@ -26,8 +26,6 @@ struct image_set {
 	char *parent_path;
 	int parent; /* directory of the set before, -1 none */
 	bool auto_dedup, check_holes, durable, flat;
-	void (*published)(void *arg);
-	void *published_arg;
 	bool broken; /* something failed: never to be published */
 	bool whole;  /* it is published */
 	struct aside aside;
@@ -394,8 +392,6 @@ static int set_finish(struct page_sink *sink, struct err *e)
 		return -1;
 	s->whole = true;
 	aside_close(&s->aside);
-	if (s->published)
-		s->published(s->published_arg);
 	return 0;
 }
 
@@ -460,8 +456,6 @@ struct page_sink *image_set_create(const struct image_set_options *o, struct err
 	s->check_holes = o->check_holes;
 	s->durable = o->durable;
 	s->flat = o->flat;
-	s->published = o->published;
-	s->published_arg = o->published_arg;
 	s->maps.next_pages_id = o->first_pages_id;
 	s->parent_path = o->parent ? strdup(o->parent) : NULL;
 	if (o->parent && !s->parent_path) {

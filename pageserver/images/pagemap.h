@@ -59,8 +59,6 @@ struct image_set_options {
 	bool check_holes;     /* refuse a hole that the parent does not fill */
 	bool durable;         /* files and directory are on disk when finish returns */
 	bool flat;            /* finish folds the parents into the set before it is published; no link is made, auto_dedup means nothing (fold.h) */
-	void (*published)(void *arg); /* called by finish when the set is in its place; NULL: nobody */
-	void *published_arg;
 };
 /* A sink that writes into an image directory. Its ranges must ascend within a page map and not overlap; a page map that is opened again
  * begins anew. */
@@ -78,7 +76,6 @@ int image_set_dedup(int dirfd, uint64_t *pages_freed, struct err *e);
 struct image_flatten_options {
 	int dirfd;
 	uint32_t first_pages_id;
-	bool consume; /* free each page map's pages in the parents once it needs them no more: only this set can be restored then */
 	bool durable;
 };
 /* Folds the sets before into this one: page maps with holes are written anew with all their pages, and replaced one by one; at the end

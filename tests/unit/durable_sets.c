@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "pageserver/images/store.h"
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/session_dir.h"
 #include "pageserver/stock/sessions.h"
@@ -93,29 +92,6 @@ static void nothing_is_synced_unasked(void **state)
 	assert_string_equal(happened, "mmmm");
 }
 
-static void a_store_syncs_what_it_publishes(void **state)
-{
-	struct page_store_options o = { .dirfd = set[0], .first_pages_id = 1, .durable = true };
-	struct err e = { 0 };
-	struct page_store *s = page_store_create(&o, &e);
-	struct page_sink *r;
-
-	(void)state;
-	assert_non_null(s);
-	for (int i = 0; i < 2; i++) {
-		r = page_store_round(s, &e);
-		assert_non_null(r);
-		set_open(r, PAGEMAP_TASK, 41);
-		set_put(r, 0, "ab");
-		set_finish(r);
-	}
-	assert_string_equal(happened, "mmmm");
-	memset(happened, 0, sizeof(happened));
-	assert_int_equal(page_store_publish(s, &e), 0);
-	assert_string_equal(happened, "ssmmD");
-	page_store_destroy(s);
-}
-
 static void say(int fd, struct ps_command c)
 {
 	unsigned char header[PS_HEADER_MAX];
@@ -176,7 +152,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		NOTED(files_are_synced_before_they_have_their_names),
 		NOTED(nothing_is_synced_unasked),
-		NOTED(a_store_syncs_what_it_publishes),
 		NOTED(a_status_means_that_all_is_on_the_disk),
 		NOTED(a_session_syncs_nothing_unasked),
 	};
