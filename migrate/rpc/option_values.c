@@ -90,7 +90,7 @@ static int set_number(const ProtobufCFieldDescriptor *f, CriuOpts *opts, const c
 {
 	uint64_t max = f->type == PROTOBUF_C_TYPE_INT32 ? INT32_MAX : UINT32_MAX, v;
 
-	if (opt_parse_number(value, OPT_BYTES, &v, e) != 0)
+	if (opt_parse_number(value, strcmp(f->name, "ghost_limit") == 0 ? OPT_BYTES : OPT_NUMBER, &v, e) != 0)
 		return -1;
 	if (v > max)
 		return err_set(e, ERR_USAGE, 0, "'%.40s' is too large", value);
