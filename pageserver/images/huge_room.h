@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* huge_room.h - huge pages for a file on tmpfs, ahead of whoever writes it from its end.
  *
- * tmpfs takes a page for each 4 KiB unless it was mounted with huge=, and that costs four times what the copy into it does. Since Linux 6.1 a mapping of a file can
- * ask for huge ones whatever the mount says (MADV_COLLAPSE). Files that stay small or seem to get none, larger ones up to as much as they have, HUGE_ROOM_AHEAD at most; what was
- * not written is given back at the end. Elsewhere, on older kernels, where the filesystem is nearly full and where it turns out slow nothing
- * is done: small pages come as they are written.
+ * tmpfs takes a page for each 4 KiB unless it was mounted with huge=, and that costs four times what the copy into it does. A mapping of a file can ask for
+ * huge ones whatever the mount says (MADV_COLLAPSE). Linux 6.1 has it, but denies what it has done: no use there (docs/decisions/014-the-receiver-splices.md).
+ * Files that stay small or seem to get none, larger ones up to as much as they have, HUGE_ROOM_AHEAD at most; what was not written is given back at the end. Elsewhere, on older
+ * kernels, where the filesystem is nearly full and where it turns out slow nothing is done: small pages come as they are written.
  * Threads: one. Lifetime: a zeroed room is valid and does nothing; begin/end for each file, finish. */
 #ifndef DRAY_PAGESERVER_HUGE_ROOM_H
 #define DRAY_PAGESERVER_HUGE_ROOM_H
