@@ -157,7 +157,7 @@ static pid_t runner(const int gate[2], void (*body)(void *arg), void *arg)
 	_exit(0);
 }
 
-struct share { uint16_t port; enum ps_layout layout; const uint8_t *memory; size_t len; unsigned index; };
+struct share { uint16_t port; enum ps_layout layout; const uint8_t *memory; size_t len; unsigned index, streams; };
 
 static void send_share(void *arg)
 {
@@ -170,14 +170,21 @@ static void send_share(void *arg)
 	close(s.sock);
 }
 
-/* As our own dumps send it: frames in place of ranges, with checksums. */
+static int connect_to(void *arg, struct err *e)
+{
+	return ps_connect("127.0.0.1", *(const uint16_t *)arg, e);
+}
+
+/* As our own dumps send it: frames in place of ranges, with checksums; held until they were taken, but with no streams. */
 static void send_native(void *arg)
 {
 	const struct share *w = arg;
 	const size_t piece = (size_t)RANGE_PAGES * PAGE;
 	struct err e = { 0 };
 	int fd = ps_connect("127.0.0.1", w->port, &e);
-	struct page_sink *s = fd < 0 ? NULL : ps_sink_create(fd, false, PS_LAYOUT_UNKNOWN, COMPRESS_NONE, &e);
+	struct ps_sink_config c = { .fd = fd, .mode = COMPRESS_NONE, .choice.streams = w->streams, .arg = (void *)(uintptr_t)&w->port,
+				    .connect = w->streams ? connect_to : NULL };
+	struct page_sink *s = fd < 0 ? NULL : ps_sink_open(&c, &e);
 	bool parent, ok = s && s->ops->open(s, PAGEMAP_TASK, 100 + w->index, &parent, &e) == 0;
 
 	for (size_t at = 0; ok && at < w->len; at += piece)
@@ -235,7 +242,7 @@ static void memory_of_sessions(const struct bench_server *s)
 }
 
 /* which: NULL to see what memory they take, which disturbs them. */
-static void measure_sessions(const struct options *o, const char *which, unsigned sessions, enum ps_layout layout, const uint8_t *memory)
+static void measure_sessions(const struct options *o, const char *which, unsigned sessions, enum ps_layout layout, unsigned streams, const uint8_t *memory)
 {
 	struct share share[MOST];
 	struct bench_server s;
@@ -250,7 +257,7 @@ static void measure_sessions(const struct options *o, const char *which, unsigne
 	for (unsigned i = 0; i < sessions; i++) {
 		size_t each = o->size / sessions / PAGE * PAGE;
 
-		share[i] = (struct share){ .port = s.port, .layout = layout, .memory = memory + i * each, .len = each, .index = i };
+		share[i] = (struct share){ .port = s.port, .layout = layout, .memory = memory + i * each, .len = each, .index = i, .streams = streams };
 		pid[i] = runner(gate, layout == PS_LAYOUT_UNKNOWN ? send_native : send_share, &share[i]);
 	}
 	start = clock_us();
@@ -577,9 +584,10 @@ static void all(const struct options *o, const uint8_t *memory)
 		{ "discard", 1, false }, { "discard x4", 4, false }, { "discard x64", MOST, false },
 		{ "file", 1, true }, { "files x4", 4, true }, { "files x64", MOST, true },
 	};
-	static const struct { const char *which; unsigned sessions; enum ps_layout layout; } cases[] = {
-		{ "1 session 24", 1, PS_LAYOUT_24 }, { "1 session 32", 1, PS_LAYOUT_32 }, { "4 sessions", 4, PS_LAYOUT_32 },
-		{ "16 sessions", 16, PS_LAYOUT_32 }, { "64 sessions", MOST, PS_LAYOUT_32 }, { "1 native session", 1, PS_LAYOUT_UNKNOWN },
+	static const struct { const char *which; unsigned sessions; enum ps_layout layout; unsigned streams; } cases[] = {
+		{ "1 session 24", 1, PS_LAYOUT_24, 0 }, { "1 session 32", 1, PS_LAYOUT_32, 0 }, { "4 sessions", 4, PS_LAYOUT_32, 0 },
+		{ "16 sessions", 16, PS_LAYOUT_32, 0 }, { "64 sessions", MOST, PS_LAYOUT_32, 0 }, { "1 native session", 1, PS_LAYOUT_UNKNOWN, 1 },
+		{ "1 native session x2", 1, PS_LAYOUT_UNKNOWN, 2 }, { "1 native session, not held", 1, PS_LAYOUT_UNKNOWN, 0 },
 	};
 
 	for (unsigned i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
@@ -587,9 +595,9 @@ static void all(const struct options *o, const uint8_t *memory)
 			measure_plain(o, plain[i].which, plain[i].connections, plain[i].file, memory);
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (wanted(o, cases[i].which))
-			measure_sessions(o, cases[i].which, cases[i].sessions, cases[i].layout, memory);
+			measure_sessions(o, cases[i].which, cases[i].sessions, cases[i].layout, cases[i].streams, memory);
 	if (wanted(o, "memory"))
-		measure_sessions(o, NULL, MOST, PS_LAYOUT_32, memory);
+		measure_sessions(o, NULL, MOST, PS_LAYOUT_32, 0, memory);
 	if (wanted(o, "native into memory"))
 		measure_memory(o, memory);
 	if (wanted(o, "idle"))

@@ -45,33 +45,13 @@ void frame_recv_move(struct frame_recv *f, int fd)
 	f->cut = false;
 }
 
-/* Errors that a connection has, in the words of TCP and of what carries it. */
-static bool is_cut(int rc)
-{
-	switch (-rc) {
-	case EPIPE:
-	case ECONNRESET:
-	case ECONNABORTED:
-	case ETIMEDOUT:
-	case EHOSTUNREACH:
-	case EHOSTDOWN:
-	case ENETUNREACH:
-	case ENETDOWN:
-	case ENETRESET:
-	case EBADMSG: /* TLS in the kernel: a record that was cut in two */
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* 0, -EPIPE at the end, -errno. */
 static int receive(struct frame_recv *f, void *buf, size_t len)
 {
 	int rc = read_full(f->fd, buf, len);
 
 	f->wire_bytes += len;
-	f->cut = is_cut(rc);
+	f->cut = errno_is_cut(-rc);
 	return rc;
 }
 
@@ -88,7 +68,7 @@ static int receive_iov(struct frame_recv *f, struct iovec *iov, size_t count, si
 		if (n <= 0) {
 			int rc = n == 0 ? -EPIPE : -errno;
 
-			f->cut = is_cut(rc);
+			f->cut = errno_is_cut(-rc);
 			return rc;
 		}
 		len -= (size_t)n;

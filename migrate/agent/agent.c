@@ -34,13 +34,13 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 	struct child *session = agent_find_session(a, &h->id);
 	enum hello_status status = HELLO_OK;
 
-	if (!session && h->role != HELLO_CONTROL && h->role != HELLO_IMAGES)
+	if (!session && h->role != HELLO_CONTROL && h->role != HELLO_IMAGES && h->role != HELLO_IMAGES_MORE)
 		session = agent_adopt_session(a, &h->id);
 	if (h->role == HELLO_CONTROL && (a->draining || session))
 		status = session ? HELLO_REFUSED : HELLO_BUSY;
 	if (h->role == HELLO_STREAM)
 		status = session && h->index < STREAMS_MAX ? agent_hand_over(session, AGENT_STREAM, h, c->fd) : HELLO_UNKNOWN_ID;
-	if (h->role == HELLO_IMAGES) /* a page server's */
+	if (h->role == HELLO_IMAGES || h->role == HELLO_IMAGES_MORE) /* a page server's */
 		status = HELLO_REFUSED;
 	if (h->role == HELLO_AGAIN && session && (status = agent_hand_over(session, AGENT_AGAIN, h, c->fd)) == HELLO_OK)
 		return; /* who knows the token answers */
@@ -57,6 +57,7 @@ static void take_hello(struct agent *a, const struct hello *h, const struct call
 		break;
 	case HELLO_STREAM:
 	case HELLO_IMAGES:
+	case HELLO_IMAGES_MORE:
 	case HELLO_AGAIN:
 		break;
 	case HELLO_LATE: /* both sides speak: as with a control connection, the answer goes first */

@@ -52,6 +52,8 @@ static const struct opt options[] = {
 	{ .name = "handshake-timeout", .type = OPT_MS, .offset = FIELD(handshake_timeout_ms), .argument = "MS", .preset = "2m",
 	  .help = "Drop whoever connected, or got through TLS, and for so long did not say what it wants; with --lazy-pages nobody has to. 0 leaves "
 		  "it to --idle-timeout." },
+	{ .name = "resume-timeout", .type = OPT_MS, .offset = FIELD(resume_timeout_ms), .argument = "MS", .min = 1, .preset = "30s",
+	  .help = "How long a native session waits for its sender when a connection was cut, before it is given up." },
 	{ .name = "session-bytes", .type = OPT_BYTES, .offset = FIELD(session_bytes), .argument = "BYTES", .preset = "0",
 	  .help = "End a session that sends more page contents than this. 0 means no limit." },
 	{ .name = "session-pages", .type = OPT_NUMBER, .offset = FIELD(session_pages), .argument = "N", .preset = "0",

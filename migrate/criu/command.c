@@ -46,7 +46,7 @@ static void list_finish(struct criu_list *l)
 
 int criu_command_init(struct criu_command *c, struct err *e)
 {
-	*c = (struct criu_command){ .port = -1, .ps_socket = -1, .status_fd = -1, .ps_layout = -1, .opts = malloc(sizeof(*c->opts)) };
+	*c = (struct criu_command){ .port = -1, .ps_socket = -1, .status_fd = -1, .ps_layout = -1, .streams = -1, .opts = malloc(sizeof(*c->opts)) };
 	if (!c->opts)
 		return no_memory(e);
 	criu_opts__init(c->opts);

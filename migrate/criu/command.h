@@ -34,7 +34,7 @@ struct criu_command {
 	bool help, version;
 	/* of criu_own_options */
 	char *work_dir, *pidfile, *address, *feature, *engine, *criu, *ps_protocol;
-	int port, ps_socket, status_fd, ps_layout; /* -1: not given */
+	int port, ps_socket, status_fd, ps_layout, streams; /* -1: not given */
 	bool detach, page_server, check_all, no_default_config;
 	struct criu_list scripts, close_fds, ignored;
 	bool stream;

@@ -12,7 +12,7 @@
 /* How many words an option of ours takes up that criu does not know: 0, 1, 2. */
 static int words_of_own_option(const char *arg)
 {
-	static const char *const own[] = { "--engine", "--criu", "--ps-layout", "--ps-protocol" };
+	static const char *const own[] = { "--engine", "--criu", "--ps-layout", "--ps-protocol", "--streams" };
 
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
 		size_t len = strlen(own[i]);

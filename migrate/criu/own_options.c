@@ -35,6 +35,8 @@ const struct criu_own_option criu_own_options[] = {
 	{ "ps-protocol", 0, "auto|stock|native", D | P | SWRK, CRIU_STRING, FIELD(ps_protocol), RPC_WORKS,
 	  "How a page server is spoken to: as Drayage speaks where it is one of ours, else as criu (auto, the default); as criu whatever it is (stock); as "
 	  "Drayage or not at all (native)." },
+	{ "streams", 0, "N", D | P | SWRK, CRIU_NUMBER, FIELD(streams), RPC_WORKS,
+	  "Connections to a page server of ours, 1 to 16; 1 is the default. Each is made anew when it is cut." },
 	{ "ps-layout", 0, "24|32", D | P | SWRK | LAZY, CRIU_NUMBER, FIELD(ps_layout), RPC_WORKS,
 	  "Bytes of a header of the page server, or of who has the pages: 24 up to criu 4.1, 32 from 4.2 on; Drayage takes either. A dump that is not told "
 	  "asks the server, lazy-pages takes it for 24." },

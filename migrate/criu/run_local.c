@@ -142,7 +142,7 @@ int criu_run_lazy_pages(struct criu_call *c, struct err *e)
 	struct ps_choice choice;
 	int rc;
 
-	if (ps_choice_parse(NULL, c->command.ps_layout, &choice, e) < 0)
+	if (ps_choice_parse(NULL, c->command.ps_layout, -1, &choice, e) < 0)
 		return -1;
 	d.layout = choice.layout == PS_LAYOUT_UNKNOWN ? PS_LAYOUT_24 : choice.layout;
 	rc = connect_source(&s, &c->command, e);

@@ -67,7 +67,7 @@ static int request(struct criu_call *c, CriuReqType type, struct rpc_answer *a, 
 	CriuReq req = CRIU_REQ__INIT;
 	struct rpc_call call;
 
-	if (prepare(c, e) != 0 || ps_choice_parse(c->command.ps_protocol, c->command.ps_layout, &config.choice, e) < 0)
+	if (prepare(c, e) != 0 || ps_choice_parse(c->command.ps_protocol, c->command.ps_layout, c->command.streams, &config.choice, e) < 0)
 		return -1;
 	req.type = type;
 	req.opts = c->command.opts;

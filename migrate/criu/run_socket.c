@@ -91,7 +91,7 @@ int criu_run_swrk(struct criu_call *c, struct err *e)
 
 	w.criu_argv = argv;
 	if (engine_choose(c->command.engine, c->command.criu, &w.engine, e) != 0 ||
-	    ps_choice_parse(c->command.ps_protocol, c->command.ps_layout, &w.choice, e) < 0)
+	    ps_choice_parse(c->command.ps_protocol, c->command.ps_layout, c->command.streams, &w.choice, e) < 0)
 		return -1;
 	if (opt_parse_number(c->command.words.v[1], OPT_NUMBER, &fd, e) != 0)
 		return -1;

@@ -12,8 +12,10 @@
 #include <sys/socket.h>
 
 #include "migrate/pagesink/ps_frames.h"
+#include "migrate/pagesink/ps_streams.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
+#include "proto/base/log.h"
 #include "proto/base/plain_text.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_control.h"
@@ -49,6 +51,8 @@ struct ps_sink {
 	uint64_t pages; /* that the set has, those of its parents too */
 	bool hears_alive; /* the server says that it lives while it publishes */
 	struct ps_frames *frames; /* NULL: the stock protocol */
+	struct ps_streams *streams; /* of a numbered session, NULL: it has one connection, which is not made anew */
+	bool finished;
 };
 
 static struct ps_sink *sink_of(struct page_sink *s)
@@ -132,29 +136,6 @@ static int send_both(const struct ps_sink *s, const void *header, size_t len, co
 	return send_records(s->fd, &r, e);
 }
 
-/* All of it within the time: 0, -ETIMEDOUT, -EPIPE, -errno. */
-static int receive(int fd, void *buf, size_t len, int timeout_ms)
-{
-	uint64_t deadline = clock_us() + (uint64_t)timeout_ms * 1000;
-	size_t have = 0;
-
-	while (have < len) {
-		uint64_t now = clock_us();
-		int rc = wait_readable(fd, now < deadline ? (int)((deadline - now) / 1000 + 1) : 0);
-		ssize_t n;
-
-		if (rc <= 0)
-			return rc < 0 ? rc : -ETIMEDOUT;
-		n = tls_recv(fd, (char *)buf + have, len - have, MSG_DONTWAIT);
-		if (n == 0)
-			return -EPIPE;
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return -errno;
-		have += n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
 static int answer_failed(int rc, int timeout_ms, struct err *e)
 {
 	if (rc == -ETIMEDOUT)
@@ -164,7 +145,7 @@ static int answer_failed(int rc, int timeout_ms, struct err *e)
 
 static int answer(const struct ps_sink *s, void *buf, size_t len, int timeout_ms, struct err *e)
 {
-	int rc = receive(s->fd, buf, len, timeout_ms);
+	int rc = tls_recv_within(s->fd, buf, len, timeout_ms);
 
 	return rc < 0 ? answer_failed(rc, timeout_ms, e) : 0;
 }
@@ -176,7 +157,7 @@ static int failure_said(const struct ps_sink *s, const struct ps_native_answer *
 {
 	char text[sizeof(e->text)];
 
-	if (receive(s->fd, text, a->text, WORDS_MS) < 0)
+	if (tls_recv_within(s->fd, text, a->text, WORDS_MS) < 0)
 		return server_gone(0, e);
 	text[a->text] = '\0';
 	plain_text(text, a->text);
@@ -224,7 +205,7 @@ static int sending_failed(const struct ps_sink *s, struct err *e)
 	struct err said;
 	uint32_t ignored;
 
-	if (s->frames && e->kind == ERR_PEER && native_answer(s, &ignored, WORDS_MS, &said) < 0 && said.kind == ERR_PEER)
+	if (s->frames && !s->streams && e->kind == ERR_PEER && native_answer(s, &ignored, WORDS_MS, &said) < 0 && said.kind == ERR_PEER)
 		*e = said;
 	return -1;
 }
@@ -252,13 +233,20 @@ static int send_frame(const struct ps_sink *s, struct err *e)
 
 	if (!count)
 		return 0;
-	if (look_for_words(s, e) < 0)
+	if (!s->streams && look_for_words(s, e) < 0)
 		return -1;
 	start = clock_us();
-	if (send_all(s->fd, iov, count, true, e) < 0)
+	if (s->streams ? ps_streams_say(s->streams, iov, count, true, e) < 0 : send_all(s->fd, iov, count, true, e) < 0)
 		return sending_failed(s, e);
 	ps_frames_sent(s->frames, clock_us() - start);
 	return 0;
+}
+
+static int say_numbered(const struct ps_sink *s, void *header, const void *data, size_t len, struct err *e)
+{
+	struct iovec iov[] = { { header, PS_HEADER_MAX }, { (void *)(uintptr_t)data, len } };
+
+	return ps_streams_say(s->streams, iov, data ? 2 : 1, false, e);
 }
 
 static int say(const struct ps_sink *s, const struct ps_command *c, const void *data, bool more, struct err *e)
@@ -268,12 +256,21 @@ static int say(const struct ps_sink *s, const struct ps_command *c, const void *
 	if (s->frames && send_frame(s, e) < 0)
 		return -1;
 	ps_encode(s->layout, c, header);
+	if (s->streams)
+		return say_numbered(s, header, data, data ? pages_to_bytes(c->nr) : 0, e);
 	return send_both(s, header, s->layout, data, data ? pages_to_bytes(c->nr) : 0, more, e) < 0 ? sending_failed(s, e) : 0;
 }
 
 static int ask(const struct ps_sink *s, const struct ps_command *c, size_t size, uint32_t *value, int timeout_ms, struct err *e)
 {
-	return say(s, c, NULL, false, e) < 0 ? -1 : value_of(s, size, value, timeout_ms, e);
+	unsigned char header[PS_HEADER_MAX];
+
+	if (!s->streams)
+		return say(s, c, NULL, false, e) < 0 ? -1 : value_of(s, size, value, timeout_ms, e);
+	if (send_frame(s, e) < 0)
+		return -1;
+	ps_encode(s->layout, c, header);
+	return ps_streams_ask(s->streams, header, timeout_ms, value, e);
 }
 
 static int sink_has_parent(struct page_sink *sink, enum pagemap_kind kind, uint64_t id, bool *parent, struct err *e)
@@ -306,7 +303,7 @@ static int say_range(struct ps_sink *s, uint64_t vaddr, uint64_t nr, uint32_t fl
 	const char *from = data;
 
 	while (nr > 0) {
-		uint64_t now = nr < FEW_PAGES ? nr : FEW_PAGES;
+		uint64_t most = s->streams && data ? PS_FRAMES_IOV - 1 : FEW_PAGES, now = nr < most ? nr : most;
 		struct ps_command c = { .code = PS_ADD_F, .flags = (uint16_t)flags, .nr = now, .vaddr = vaddr, .dst = s->dst };
 
 		if (say(s, &c, from, true, e) < 0)
@@ -367,9 +364,10 @@ static int sink_finish(struct page_sink *sink, struct err *e)
 
 	if (ask(s, &c, PS_STATUS_ANSWER, &status, ps_status_patience_ms(s->pages, s->hears_alive), e) < 0)
 		return err_wrap(e, "close the session");
+	s->finished = true;
 	if (s->tls)
 		tls_link_shut(s->tls);
-	else if (!s->inherited)
+	else if (!s->inherited && !s->streams)
 		shutdown(s->fd, SHUT_WR);
 	if (status)
 		return err_set(e, ERR_PEER, 0, "the page server could not keep what it was sent: status %" PRId32, (int32_t)status);
@@ -380,6 +378,7 @@ static void sink_destroy(struct page_sink *sink)
 {
 	if (!sink)
 		return;
+	ps_streams_destroy(sink_of(sink)->streams, sink_of(sink)->finished);
 	ps_frames_destroy(sink_of(sink)->frames);
 	free(sink_of(sink));
 }
@@ -400,7 +399,7 @@ static int layout_from_surplus(struct ps_sink *s, struct err *e)
 {
 	unsigned char more[PS_PROBE_ANSWER_24 - PS_PROBE_ANSWER_32];
 	int timeout_ms = SURPLUS_MS + (int)(sock_rtt_us(s->fd) / 500);
-	int rc = receive(s->fd, more, sizeof(more), timeout_ms);
+	int rc = tls_recv_within(s->fd, more, sizeof(more), timeout_ms);
 
 	if (rc < 0 && rc != -ETIMEDOUT)
 		return answer_failed(rc, timeout_ms, e);
@@ -434,9 +433,24 @@ static int hello_refused(const struct hello *h, struct err *e)
 	return err_set(e, ERR_PEER, 0, "the page server of version %u refuses a native session (status %u)", h->version, h->status);
 }
 
-static int become_native(struct ps_sink *s, enum compress_mode mode, struct err *e)
+static int begin_streams(struct ps_sink *s, const struct ps_sink_config *c, const struct hello *h, struct err *e)
 {
-	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE,
+	struct ps_streams_config streams = { .fd = s->fd, .streams = c->choice.streams ? c->choice.streams : 1, .token = h->token, .connect = c->connect,
+					     .arg = c->arg, .silence_ms = c->silence_ms, .patience_ms = c->patience_ms };
+
+	if (!(h->features & HELLO_FEATURE_NUMBERED)) {
+		if (streams.streams > 1)
+			log_event(LOG_WARN, "one-stream", "reason=\"the page server takes no more of a session\"");
+		return 0;
+	}
+	s->streams = ps_streams_create(&streams, e);
+	return s->streams ? 0 : -1;
+}
+
+static int become_native(struct ps_sink *s, const struct ps_sink_config *c, struct err *e)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES,
+			   .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE | (c->connect ? HELLO_FEATURE_NUMBERED : 0),
 			   .max_frame_pages = PS_FRAME_PAGES };
 	unsigned char no_more[TLS_CUT_HEAD] = { 0 }, bytes[HELLO_SIZE];
 	struct iovec iov[] = { { no_more, s->cut == TLS_CUT_BY_LENGTH ? sizeof(no_more) : 0 }, { bytes, sizeof(bytes) } };
@@ -447,15 +461,19 @@ static int become_native(struct ps_sink *s, enum compress_mode mode, struct err 
 		return -1;
 	if (hello_decode(bytes, &h) < 0 || h.status != HELLO_OK || h.role != HELLO_IMAGES)
 		return hello_refused(&h, e);
-	s->frames = ps_frames_create(mode, h.features, h.max_frame_pages);
+	s->frames = ps_frames_create(c->mode, h.features, h.max_frame_pages);
 	s->hears_alive = h.features & HELLO_FEATURE_ALIVE;
 	s->layout = PS_LAYOUT_32;
-	return s->frames ? 0 : err_set(e, ERR_SYSTEM, ENOMEM, "memory for frames");
+	if (!s->frames)
+		return err_set(e, ERR_SYSTEM, ENOMEM, "memory for frames");
+	return begin_streams(s, c, &h, e);
 }
 
 /* A server whose layout was told is stock as far as anybody knows. */
-static int find_out(struct ps_sink *s, enum ps_protocol protocol, enum compress_mode mode, struct err *e)
+static int find_out(struct ps_sink *s, const struct ps_sink_config *c, struct err *e)
 {
+	enum ps_protocol protocol = c->choice.protocol;
+
 	if (s->layout != PS_LAYOUT_UNKNOWN)
 		return 0;
 	if (probe(s, e) < 0)
@@ -463,7 +481,7 @@ static int find_out(struct ps_sink *s, enum ps_protocol protocol, enum compress_
 	if (protocol == PS_STOCK)
 		return 0;
 	if (s->ours && s->features & PS_FEATURE_NATIVE)
-		return become_native(s, mode, e);
+		return become_native(s, c, e);
 	return protocol == PS_AUTO ? 0 : err_set(e, ERR_UNSUPPORTED, 0, "it speaks criu's protocol alone, which --ps-protocol native does not allow");
 }
 
@@ -480,8 +498,9 @@ struct page_sink *ps_sink_open(const struct ps_sink_config *c, struct err *e)
 			       .cut = c->tls ? c->tls->cut : TLS_CUT_NOT, .layout = c->choice.layout };
 	if (!c->inherited && !c->tls)
 		sock_tune(c->fd, &tuning, e);
-	if (find_out(s, c->choice.protocol, c->mode, e) == 0)
+	if (find_out(s, c, e) == 0)
 		return &s->sink;
+	ps_frames_destroy(s->frames);
 	free(s);
 	return NULL;
 }
@@ -503,9 +522,11 @@ static int protocol_parse(const char *text, enum ps_protocol *p, struct err *e)
 	return 0;
 }
 
-int ps_choice_parse(const char *protocol, int layout, struct ps_choice *c, struct err *e)
+int ps_choice_parse(const char *protocol, int layout, int streams, struct ps_choice *c, struct err *e)
 {
-	*c = (struct ps_choice){ .layout = layout < 0 ? PS_LAYOUT_UNKNOWN : (enum ps_layout)layout };
+	*c = (struct ps_choice){ .layout = layout < 0 ? PS_LAYOUT_UNKNOWN : (enum ps_layout)layout, .streams = streams < 0 ? 1 : (unsigned)streams };
+	if (c->streams < 1 || c->streams > STREAMS_MAX)
+		return err_set(e, ERR_USAGE, 0, "--streams is 1 to %d, not %d", STREAMS_MAX, streams);
 	if (protocol_parse(protocol, &c->protocol, e) < 0)
 		return -1;
 	if (layout >= 0 && layout != PS_LAYOUT_24 && layout != PS_LAYOUT_32)

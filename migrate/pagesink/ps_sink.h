@@ -24,10 +24,11 @@ enum ps_protocol { PS_AUTO, PS_STOCK, PS_NATIVE };
 /* How the user wants a server spoken to. */
 struct ps_choice {
 	enum ps_protocol protocol; /* PS_AUTO: natively where it can; PS_NATIVE: or not at all */
+	unsigned streams;          /* connections of a native session, where the server takes several; 0: one */
 	enum ps_layout layout;     /* of criu's protocol; PS_LAYOUT_UNKNOWN: it is asked. Else it is not, and is stock as far as anybody knows */
 };
-/* protocol: auto, stock, native; layout: 24, 32. NULL, or below 0: not said. */
-int ps_choice_parse(const char *protocol, int layout, struct ps_choice *c, struct err *e);
+/* protocol: auto, stock, native; layout: 24, 32; streams: 1 to STREAMS_MAX. NULL, or below 0: not said. */
+int ps_choice_parse(const char *protocol, int layout, int streams, struct ps_choice *c, struct err *e);
 
 struct ps_sink_config {
 	int fd;         /* borrowed, must outlive the sink */
@@ -36,6 +37,10 @@ struct ps_sink_config {
 				       begin with them, and none has both. In a native session no more is cut. Borrowed; NULL: plain text */
 	struct ps_choice choice;
 	enum compress_mode mode; /* in a native session, which also sends no pages of zeros */
+	/* Makes another connection to the same server, the caller's: in place of one that was cut, and for more than one. NULL: there is neither */
+	int (*connect)(void *arg, struct err *e);
+	void *arg;
+	unsigned silence_ms, patience_ms; /* as ps_streams.h has them; 0: its */
 };
 struct page_sink *ps_sink_open(const struct ps_sink_config *c, struct err *e); /* NULL with e set */
 /* The same with nothing special. */

@@ -28,8 +28,8 @@ static int take_own_options(struct criu_command *file, struct rpc_applied *a, st
 {
 	a->scripts = file->scripts;
 	file->scripts = (struct criu_list){ 0 };
-	a->has_choice = file->ps_protocol || file->ps_layout >= 0;
-	if (ps_choice_parse(file->ps_protocol, file->ps_layout, &a->choice, e) < 0)
+	a->has_choice = file->ps_protocol || file->ps_layout >= 0 || file->streams >= 0;
+	if (ps_choice_parse(file->ps_protocol, file->ps_layout, file->streams, &a->choice, e) < 0)
 		return -1;
 	if (!file->work_dir)
 		return 0;

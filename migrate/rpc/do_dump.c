@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/criu/cpuinfo.h"
 #include "migrate/pagesink/ps_sink.h"
+#include "migrate/pagesink/ps_streams.h"
 #include "migrate/rpc/operations.h"
 #include "migrate/rpc/rpc_tls.h"
 #include "pageserver/stock/server.h"
@@ -89,10 +90,26 @@ static void log_server(const struct elsewhere *x)
 		  x->tls.fd < 0 ? "none" : x->tls.in_kernel ? "kernel" : "relay", x->tls.peer);
 }
 
+/* A connection that was cut comes again, to the same address. */
+static int connect_again(void *arg, struct err *e)
+{
+	const struct sock_tuning tuning = { .congestion = "auto", .dead_after_ms = PS_STREAMS_SILENCE_MS };
+	const CriuPageServerInfo *ps = arg;
+	int fd = ps_connect(ps->address, (uint16_t)ps->port, e);
+
+	if (fd >= 0)
+		sock_tune(fd, &tuning, e);
+	return fd;
+}
+
 static int make_sink(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
 	struct ps_sink_config c = { .inherited = x->inherited, .tls = a->opts->tls ? &x->tls : NULL, .choice = a->choice, .mode = COMPRESS_AUTO };
 
+	if (!a->opts->tls && !x->inherited) {
+		c.connect = connect_again;
+		c.arg = (void *)(uintptr_t)a->opts->ps;
+	}
 	if (a->opts->tls && shake_hands(a, x, e) < 0)
 		return explained(x, e);
 	c.fd = x->fd;

@@ -23,6 +23,14 @@ void ps_meter_progress(struct ps_meter *m, const struct page_server_report *r)
 	atomic_store_explicit(&m->row->pages, r->pages, memory_order_release);
 }
 
+void ps_meter_begun(struct ps_meter *m)
+{
+	if (!m)
+		return;
+	m->begun = true;
+	metrics_add(m->metrics, METRIC_PS_ACCEPTED, 0, 1);
+}
+
 void ps_meter_phase(struct ps_meter *m, enum session_phase phase)
 {
 	if (m)

@@ -76,7 +76,6 @@ int native_frame_begin(struct native_frames *f, const struct ps_command *c)
 		rc = ps_native_check(c, &f->header, f->sequence, f->run);
 	if (rc < 0)
 		return rc;
-	f->sequence++;
 	f->page_flags = c->flags;
 	f->dst = c->dst;
 	f->next = 0;
@@ -166,5 +165,6 @@ int native_frame_end(struct native_frames *f)
 {
 	if (f->stored_left)
 		return -EPROTO;
-	return f->header.flags & FRAME_CHECKSUM && frame_sum_end(&f->sum) != f->header.checksum ? -EBADMSG : 0;
+	f->sequence++;
+	return f->header.flags & FRAME_CHECKSUM && frame_sum_end(&f->sum) != f->header.checksum ? -EILSEQ : 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* native.h - the frames of a native session (proto/wire/ps_native.h), as pages that come one after the other.
  * Raw pages are received where they are wanted, or given where they were received; lz4 blocks go through a buffer of one block. A reader takes some 100 KiB, whatever its frames hold.
- * Threads: one. Fails: negative errno: as input.h, -EPROTO for what is no frame, -EBADMSG for a checksum that is another. */
+ * Threads: one. Fails: negative errno: as input.h, -EPROTO for what is no frame, -EILSEQ for a checksum that is another. */
 #ifndef DRAY_PAGESERVER_NATIVE_H
 #define DRAY_PAGESERVER_NATIVE_H
 
@@ -12,7 +12,7 @@ struct native_frames;
 struct native_frames *native_frames_create(struct ps_input *in); /* borrows in; NULL: no memory */
 void native_frames_destroy(struct native_frames *f);             /* accepts NULL */
 
-/* Reads a frame's header and runs behind the command c. */
+/* Reads a frame's header and runs behind the command c. A frame that was not brought to its end may come again. */
 int native_frame_begin(struct native_frames *f, const struct ps_command *c);
 /* Its next run as the command of a range; false: there are no more. Its pages are to be taken, all of them, before the next. */
 bool native_frame_run(struct native_frames *f, struct ps_command *range);

@@ -45,7 +45,8 @@ static int admit(struct server *s, int fd, struct err *e)
 {
 	uint64_t max = s->options->max_sessions;
 
-	if (max && s->sessions.running >= max) {
+	s->sessions.joins_only = max && s->sessions.running >= max;
+	if (s->sessions.joins_only && !sessions_want_more(&s->sessions)) {
 		metrics_add(s->metrics, METRIC_LIMITS, LIMIT_SESSIONS, 1);
 		return err_set(e, ERR_LIMIT, 0, "%" PRIu64 " sessions are running (--max-sessions)", max);
 	}
@@ -87,6 +88,7 @@ static void start_draining(struct server *s)
 	s->drain_deadline_us = patience ? clock_us() + patience * 1000 : 0;
 	notify_manager("STOPPING=1");
 	log_event(LOG_INFO, "draining", "sessions=%zu", s->sessions.running);
+	sessions_leave_alone(&s->sessions);
 }
 
 static void on_signal(struct server *s)
@@ -148,10 +150,10 @@ static int run_the_one(struct server *s, int fd, const struct session_name *n, s
 	struct ps_meter meter = { .metrics = s->metrics };
 	enum stock_outcome how;
 
-	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
 	metrics_set(s->metrics, METRIC_PS_RUNNING, 1);
 	meter.row = metrics_row_begin(s->metrics, n->number, n->peer, s->dir.path);
 	how = stock_session_run(&s->sessions, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e);
+	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, !meter.begun);
 	ps_count_end(s->metrics, meter.row, how == STOCK_PUBLISHED ? METRIC_SUCCESS : (unsigned)e->kind, how == STOCK_KEPT_OUT, 0);
 	fault_point("page-server.ended", -1);
 	return how == STOCK_PUBLISHED ? 0 : -1;

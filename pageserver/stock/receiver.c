@@ -12,6 +12,7 @@
 #include "pageserver/stock/line.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/native.h"
+#include "pageserver/stock/streams.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
 #include "proto/base/log.h"
@@ -40,6 +41,9 @@ struct receiver {
 	enum ps_layout layout;
 	struct native_frames *native; /* NULL: a stock session; else frames may come, and answers have words */
 	bool in_frame;                /* pages come out of one */
+	struct ps_streams *streams;   /* of a numbered session; else NULL */
+	struct { uint64_t ranges, pages; } done, seen; /* of a numbered command: given to the sink, also before its connection was cut; come on this one */
+	int cut;                      /* what failed was the connection, by this error; 0: it was not */
 	bool hears_alive;             /* the sender knows what to make of PS_NATIVE_ALIVE */
 	uint64_t asked_us;            /* when the question at hand was read, where that is metered */
 	bool begun;                   /* the sender has said what it wants */
@@ -58,8 +62,9 @@ static int said_nothing(const struct receiver *r, struct err *e)
 	return err_set(e, ERR_TIMEOUT, 0, "it connected and asked for nothing within %" PRIu64 " ms (--handshake-timeout)", r->config->limits.handshake_ms);
 }
 
-static int input_failed(const struct receiver *r, int rc, struct err *e)
+static int input_failed(struct receiver *r, int rc, struct err *e)
 {
+	r->cut = rc == -ENODATA || (errno_is_cut(-rc) && rc != -ETIMEDOUT) ? rc : 0;
 	switch (rc) {
 	case -ENODATA:
 		return err_set(e, ERR_PEER, 0, "the connection ended before the session was closed");
@@ -76,7 +81,7 @@ static int input_failed(const struct receiver *r, int rc, struct err *e)
 		return err_set(e, ERR_TIMEOUT, 0, "nothing came for %" PRIu64 " ms", r->config->limits.idle_ms);
 	case -EPROTO:
 		return err_set(e, ERR_PROTOCOL, 0, "a frame that isn't one, or not what its command says");
-	case -EBADMSG:
+	case -EILSEQ:
 		return err_set(e, ERR_MISMATCH, 0, "a frame's checksum is another");
 	default:
 		return err_set(e, ERR_PEER, -rc, "read from the sender");
@@ -95,10 +100,17 @@ static void tell(struct receiver *r)
 	ps_meter_progress(r->config->meter, r->report);
 }
 
-static void tell_server(const struct receiver *r, enum line_word word)
+static void tell_server(const struct receiver *r, const struct line_message *m)
 {
-	if (r->config->line && !line_say(*r->config->line, word))
+	if (r->config->line && !line_say(*r->config->line, m))
 		log_event(LOG_WARN, "session-line", "errno=%d", errno);
+}
+
+static void tell_server_word(const struct receiver *r, enum line_word word)
+{
+	const struct line_message m = { .word = word, .fd = -1 };
+
+	tell_server(r, &m);
 }
 
 /* --- answers -------------------------------------------------------------------------------------------------------------------- */
@@ -122,6 +134,10 @@ static int answer_value(struct receiver *r, uint32_t value, size_t size, struct 
 	struct ps_native_answer a = { .value = value };
 	uint8_t bytes[PS_NATIVE_ANSWER];
 
+	if (r->streams) {
+		streams_answer(r->streams, value);
+		return 0;
+	}
 	ps_native_answer_encode(&a, bytes); /* the value comes first, as it does there */
 	return answer(r, bytes, r->native ? sizeof(bytes) : size, e);
 }
@@ -135,7 +151,9 @@ static void answer_failure(struct receiver *r, const struct err *why)
 
 	ps_native_answer_encode(&a, bytes);
 	memcpy(bytes + PS_NATIVE_ANSWER, why->text, a.text);
-	if (why->kind == ERR_PEER || answer(r, bytes, PS_NATIVE_ANSWER + a.text, &ignored) < 0 || r->inherited)
+	if (r->streams && why->kind != ERR_PEER)
+		streams_fail(r->streams, bytes, PS_NATIVE_ANSWER + a.text, HANG_UP_MS);
+	if (r->streams || why->kind == ERR_PEER || answer(r, bytes, PS_NATIVE_ANSWER + a.text, &ignored) < 0 || r->inherited)
 		return;
 	shutdown(r->fd, SHUT_WR);
 	(void)ps_input_drain(&r->in, HANG_UP_MS);
@@ -238,18 +256,23 @@ static uint64_t at_most(uint64_t bytes, uint64_t most)
 	return bytes < most ? bytes : most;
 }
 
+static ssize_t next_pages(struct receiver *r, uint64_t max, uint8_t *into, const uint8_t **pages)
+{
+	return r->in_frame ? native_frame_pages(r->native, max, into, pages) : ps_input_pages_into(&r->in, max, into, pages);
+}
+
 /* Through our memory, or into that of the sink. Bytes, or -1. */
 static ssize_t put_pages(struct receiver *r, const struct ps_command *c, uint64_t vaddr, uint64_t max, uint8_t *into, struct err *e)
 {
 	const uint8_t *pages;
-	ssize_t n = r->in_frame ? native_frame_pages(r->native, max, into, &pages) : ps_input_pages_into(&r->in, max, into, &pages);
+	ssize_t n = next_pages(r, max, into, &pages);
 
 	if (n < 0)
 		return input_failed(r, (int)n, e);
 	return r->sink->ops->pages(r->sink, vaddr, bytes_to_pages((uint64_t)n), c->flags, pages, e) < 0 ? -1 : n;
 }
 
-/* A large range is received where it belongs, where that is in memory; else nobody has to look at it (a frame has a checksum), and it is spliced. Bytes, or -1. */
+/* A large range is received where it belongs, where that is in memory; else nobody has to look at it (a frame has a checksum, and what may come again is counted by the page), and it is spliced. Bytes, or -1. */
 static ssize_t some_pages(struct receiver *r, const struct ps_command *c, uint64_t vaddr, uint64_t left, bool large, struct err *e)
 {
 	const struct page_sink_ops *ops = r->sink->ops;
@@ -258,16 +281,36 @@ static ssize_t some_pages(struct receiver *r, const struct ps_command *c, uint64
 
 	if (into)
 		return put_pages(r, c, vaddr, at_most(piece, room), into, e);
-	if (!large || r->in_frame || !ops->pull || !r->in.splices)
+	if (!large || r->in_frame || r->streams || !ops->pull || !r->in.splices)
 		return put_pages(r, c, vaddr, left, NULL, e);
 	return ops->pull(r->sink, vaddr, bytes_to_pages(piece), c->flags, &r->source, e) < 0 ? -1 : (ssize_t)piece;
 }
 
+/* Those that came on a connection that was cut are read and forgotten. Returns how many there are. */
+static int64_t skip_pages(struct receiver *r, const struct ps_command *c, struct err *e)
+{
+	uint64_t skip = r->done.pages - r->seen.pages < c->nr ? r->done.pages - r->seen.pages : c->nr, left = pages_to_bytes(skip);
+
+	r->seen.pages += skip;
+	while (left > 0) {
+		const uint8_t *pages;
+		ssize_t n = next_pages(r, left, NULL, &pages);
+
+		if (n < 0)
+			return input_failed(r, (int)n, e);
+		left -= (uint64_t)n;
+	}
+	return (int64_t)skip;
+}
+
 static int take_pages(struct receiver *r, const struct ps_command *c, struct err *e)
 {
-	uint64_t vaddr = c->vaddr, left = pages_to_bytes(c->nr), max = r->config->limits.bytes;
+	int64_t skipped = r->done.pages > r->seen.pages ? skip_pages(r, c, e) : 0;
+	uint64_t vaddr = c->vaddr + pages_to_bytes((uint64_t)skipped), left = pages_to_bytes(c->nr - (uint64_t)skipped), max = r->config->limits.bytes;
 	bool large = left >= DIRECT;
 
+	if (skipped < 0)
+		return -1;
 	if (max && pages_to_bytes(r->report->pages) + left > max) {
 		ps_meter_limit(r->config->meter, LIMIT_SESSION_BYTES);
 		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed (--session-bytes)", max);
@@ -278,6 +321,7 @@ static int take_pages(struct receiver *r, const struct ps_command *c, struct err
 		if (n < 0)
 			return -1;
 		r->report->pages += bytes_to_pages((uint64_t)n);
+		r->done.pages = r->seen.pages += bytes_to_pages((uint64_t)n);
 		vaddr += (uint64_t)n;
 		left -= (uint64_t)n;
 		if (left > 0)
@@ -297,13 +341,15 @@ static int take_range(struct receiver *r, const struct ps_command *c, struct err
 static int on_range(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	const char *fault = ps_range_fault(c);
+	bool first = ++r->seen.ranges > r->done.ranges;
 
 	if (be_in_map(r, c, e) < 0)
 		return -1;
-	r->report->ranges++;
+	r->done.ranges += first;
+	r->report->ranges += first;
 	if (fault)
 		err_set(e, ERR_PROTOCOL, 0, "a range that can't be: %s", fault);
-	if (!fault && speak_of(r, c->nr, e) == 0 && take_range(r, c, e) == 0)
+	if (!fault && (!first || speak_of(r, c->nr, e) == 0) && take_range(r, c, e) == 0)
 		return 0;
 	err_wrap(e, "0x%" PRIx64 ", %" PRIu64 " pages", c->vaddr, c->nr);
 	return in_map(r->kind, r->id, e);
@@ -362,19 +408,28 @@ static int on_probe(struct receiver *r, struct err *e)
 	return answer(r, identity, sizeof(identity), e);
 }
 
+static unsigned alive_ms(const struct page_server_config *c)
+{
+	return c->alive_ms ? c->alive_ms : ALIVE_MS;
+}
+
 /* Folding and writing take their time, by what the set has and not by what was sent. */
 static int publish(struct receiver *r, struct err *e)
 {
-	unsigned every_ms = r->config->alive_ms ? r->config->alive_ms : ALIVE_MS;
+	bool says_alive = r->hears_alive && !r->streams;
 	struct ps_alive alive;
 	int rc;
 
 	ps_meter_phase(r->config->meter, PHASE_WRITING);
-	if (r->hears_alive)
-		ps_alive_begin(&alive, r->fd, every_ms);
+	if (r->streams)
+		streams_publish_begin(r->streams);
+	if (says_alive)
+		ps_alive_begin(&alive, r->fd, alive_ms(r->config));
 	rc = r->sink->ops->finish(r->sink, e);
-	if (r->hears_alive)
+	if (says_alive)
 		ps_alive_end(&alive);
+	if (r->streams)
+		streams_publish_end(r->streams);
 	return rc < 0 ? err_wrap(e, "publish") : 0;
 }
 
@@ -390,7 +445,7 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 	tell(r);
 	if (publish(r, e) < 0)
 		return -1;
-	tell_server(r, LINE_PUBLISHED);
+	tell_server_word(r, LINE_PUBLISHED);
 	return answer_value(r, 0, PS_STATUS_ANSWER, e);
 }
 
@@ -445,7 +500,38 @@ static int next_header(struct receiver *r, struct ps_command *c)
 	if (r->layout == PS_LAYOUT_UNKNOWN)
 		return first_header(r, c);
 	rc = ps_input_take(&r->in, r->layout, &bytes);
+	if (rc == -ENODATA && r->streams) /* behind its number */
+		rc = -EPIPE;
 	return rc < 0 ? rc : ps_decode(r->layout, bytes, c);
+}
+
+static int out_of_turn(struct receiver *r, int rc, struct err *e)
+{
+	if (rc == -ECANCELED)
+		return err_set(e, ERR_PEER, 0, "the sender gave the session up");
+	if (rc == -EPROTO)
+		return err_set(e, ERR_PROTOCOL, 0, "commands are not numbered as they have to be");
+	if (rc != -ENOTCONN)
+		return input_failed(r, rc, e);
+	input_failed(r, streams_why_cut(r->streams), e);
+	r->cut = 0;
+	return err_wrap(e, "no other connection came");
+}
+
+/* Of a numbered session: finds the connection that the next command is on. A question that comes again is answered here. */
+static int find_turn(struct receiver *r, struct err *e)
+{
+	const uint8_t *header;
+	int rc;
+
+	while ((rc = streams_next(r->streams)) == 1) {
+		rc = ps_input_take(&r->in, PS_HEADER_MAX, &header);
+		if (rc < 0)
+			return input_failed(r, rc, e);
+		streams_answer_again(r->streams);
+	}
+	r->seen.pages = r->seen.ranges = 0;
+	return rc < 0 ? out_of_turn(r, rc, e) : 0;
 }
 
 static int answer_hello(struct receiver *r, const struct hello *theirs, enum hello_status status, struct err *e)
@@ -455,18 +541,54 @@ static int answer_hello(struct receiver *r, const struct hello *theirs, enum hel
 			   .max_frame_pages = PS_FRAME_PAGES };
 	uint8_t bytes[HELLO_SIZE];
 
+	if (r->streams) {
+		h.features |= HELLO_FEATURE_NUMBERED;
+		h.token = *streams_token(r->streams);
+	}
 	hello_encode(&h, bytes);
 	return answer(r, bytes, sizeof(bytes), e);
 }
 
 /* Until then a sender has little time: whoever says nothing shall not keep others out. */
-static void begin(struct receiver *r)
+static int begin(struct receiver *r, struct err *e)
 {
 	if (r->begun)
-		return;
+		return 0;
+	if (r->config->joins_only) {
+		ps_meter_limit(r->config->meter, LIMIT_SESSIONS);
+		return err_set(e, ERR_LIMIT, 0, "as many sessions are running as may (--max-sessions)");
+	}
 	r->begun = true;
+	ps_meter_begun(r->config->meter);
 	r->in.deadline_us = r->deadline_us;
-	tell_server(r, LINE_BEGUN);
+	tell_server_word(r, LINE_BEGUN);
+	return 0;
+}
+
+/* Whoever else has the server's connections can't have this one's: no line, no numbers. */
+static int begin_streams(struct receiver *r, struct err *e)
+{
+	const struct page_server_config *c = r->config;
+	const struct ps_streams_rules rules = { .line = *c->line, .grace_ms = c->grace_ms ? c->grace_ms : STREAMS_GRACE_MS, .alive_ms = alive_ms(c) };
+	struct line_message m = { .word = LINE_TOKEN, .fd = -1 };
+
+	r->streams = streams_create(&r->in, &rules);
+	if (!r->streams)
+		return err_set(e, ERR_SYSTEM, ENOMEM, "memory for connections");
+	m.token = *streams_token(r->streams);
+	tell_server(r, &m); /* before the sender has it */
+	return 0;
+}
+
+/* Another connection of a session that has a process: the server knows which. */
+static int pass_on(struct receiver *r, const uint8_t *hello)
+{
+	struct line_message m = { .word = LINE_HELLO, .fd = r->fd };
+
+	memcpy(m.hello, hello, HELLO_SIZE);
+	r->report->joins = true;
+	tell_server(r, &m);
+	return 0;
 }
 
 static int become_native(struct receiver *r, struct err *e)
@@ -477,12 +599,17 @@ static int become_native(struct receiver *r, struct err *e)
 
 	if (rc < 0)
 		return input_failed(r, rc == -ENODATA ? -EPIPE : rc, e);
-	begin(r);
 	rc = hello_decode(bytes, &h);
+	if (rc == 0 && h.role == HELLO_IMAGES_MORE && r->config->line && r->in.from == r->in.to && !r->begun)
+		return pass_on(r, bytes);
+	if (begin(r, e) < 0)
+		return -1;
 	if (rc == -EPROTONOSUPPORT)
 		(void)answer_hello(r, &h, HELLO_BAD_VERSION, e);
 	if (rc < 0 || h.role != HELLO_IMAGES)
 		return err_set(e, ERR_PROTOCOL, 0, "a hello of version %u and role %u, which a page server does not take", h.version, h.role);
+	if (h.features & HELLO_FEATURE_NUMBERED && r->config->line && begin_streams(r, e) < 0)
+		return -1;
 	if (answer_hello(r, &h, HELLO_OK, e) < 0)
 		return -1;
 	r->native = native_frames_create(&r->in);
@@ -508,8 +635,7 @@ static int look_for_hello(struct receiver *r, struct err *e)
 		return input_failed(r, rc, e);
 	if (hello_begins(bytes))
 		return become_native(r, e);
-	begin(r);
-	return 0;
+	return begin(r, e);
 }
 
 static int next_command(struct receiver *r, struct ps_command *c, struct err *e)
@@ -523,18 +649,58 @@ static int next_command(struct receiver *r, struct ps_command *c, struct err *e)
 	return rc < 0 ? input_failed(r, rc, e) : 0;
 }
 
+static bool is_question(const struct ps_command *c)
+{
+	return c->code == PS_OPEN2 || c->code == PS_PARENT || c->code == PS_CLOSE || c->code == PS_FORCE_CLOSE;
+}
+
+static int take_command(struct receiver *r, struct ps_command *c, struct err *e)
+{
+	if (r->in.from == r->in.to)
+		tell(r);
+	if (look_for_hello(r, e) < 0)
+		return -1;
+	if (r->report->joins)
+		return 0;
+	if ((r->streams && find_turn(r, e) < 0) || next_command(r, c, e) < 0 || act_on(r, c, e) < 0)
+		return -1;
+	if (r->streams)
+		streams_taken(r->streams, is_question(c));
+	r->done.pages = r->done.ranges = 0;
+	return 0;
+}
+
+/* Of a numbered session that lost a connection: what was done of a command stays done, it will come again. */
+static bool survives(struct receiver *r)
+{
+	if (!r->streams || !r->cut)
+		return false;
+	streams_cut(r->streams, r->cut);
+	r->cut = 0;
+	r->in_frame = false;
+	return true;
+}
+
 static int serve(struct receiver *r, struct err *e)
 {
-	struct ps_command c;
+	struct ps_command c = { 0 };
+	int rc;
 
 	ps_meter_phase(r->config->meter, PHASE_RECEIVING);
-	do {
-		if (r->in.from == r->in.to)
-			tell(r);
-		if (look_for_hello(r, e) < 0 || next_command(r, &c, e) < 0 || act_on(r, &c, e) < 0)
-			return -1;
-	} while (!ps_ends(&c));
-	return 0;
+	do
+		rc = take_command(r, &c, e);
+	while (rc < 0 ? survives(r) : !ps_ends(&c) && !r->report->joins);
+	return rc;
+}
+
+static void see_off(struct receiver *r)
+{
+	if (r->inherited || r->report->joins)
+		return;
+	if (r->streams)
+		streams_see_off(r->streams, HANG_UP_MS);
+	else if (ps_input_drain(&r->in, HANG_UP_MS) < 0)
+		log_event(LOG_WARN, "page-server-lingers", "reason=\"the sender did not hang up\"");
 }
 
 int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_config *c, struct page_server_report *report,
@@ -557,8 +723,9 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 	report->us = clock_us() - start;
 	if (rc < 0 && r.native)
 		answer_failure(&r, e);
-	if (rc == 0 && !inherited && ps_input_drain(&r.in, HANG_UP_MS) < 0)
-		log_event(LOG_WARN, "page-server-lingers", "reason=\"the sender did not hang up\"");
+	if (rc == 0)
+		see_off(&r);
+	streams_destroy(r.streams);
 	native_frames_destroy(r.native);
 	ps_input_finish(&r.in);
 	return rc;

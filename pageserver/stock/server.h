@@ -31,6 +31,7 @@ struct page_server_report {
 	unsigned header_size; /* 24 or 32; 0: never known */
 	bool native;          /* frames came */
 	uint64_t received;    /* bytes, of everything */
+	bool joins;           /* none of its own: the connection was another one of a session that runs, and was given to the server (line.h) */
 	bool let_in;          /* there was a session: the sender is who it has to be */
 	char name[TLS_NAME_MAX]; /* in the sender's certificate; "" without TLS */
 	const char *tls;         /* who decrypts: "kernel", "relay"; NULL: nobody */
@@ -43,6 +44,8 @@ struct page_server_config {
 	bool auto_dedup;    /* punch out of it what is sent again */
 	bool flat;          /* the set is published without need of a parent */
 	bool durable;       /* on the disk before the sender is told */
+	unsigned grace_ms;  /* how long a native session waits for a connection that was cut to come again; 0: STREAMS_GRACE_MS (streams.h). Only with a line */
+	bool joins_only;    /* it is no session: refused, unless it is another connection of one */
 	unsigned alive_ms;  /* a native sender hears so often that its set is being published; 0: every ALIVE_MS (alive.h) */
 	struct page_server_limits limits;
 	struct tls_gate *tls;  /* borrowed; the sender must speak TLS then, as criu does. NULL: it must not. Not on an inherited socket */

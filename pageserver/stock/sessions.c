@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,7 +23,8 @@
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
 
-enum { KEPT_OUT = 0x40u };
+enum { KEPT_OUT = 0x40u, JOINS = 0x20u, JOIN_MS = 5000 /* to say so, for who may be nothing else */ };
+_Static_assert((int)ERR_KINDS <= (int)JOINS, "kinds of errors beside them");
 
 struct session {
 	pid_t pid; /* 0: a free place */
@@ -30,7 +32,8 @@ struct session {
 	char peer[SESSION_PEER_MAX];
 	char *path; /* owned */
 	int line;   /* from its process (line.h); -1: closed */
-	bool begun, published;
+	bool begun, published, numbered;
+	struct stream_token token; /* of a numbered one */
 	struct session_row *row; /* NULL: none was free */
 };
 
@@ -49,10 +52,14 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable, .flat = o->flat,
 					.limits = { .bytes = o->session_bytes, .pages = o->session_pages, .time_ms = o->session_time_ms,
 						    .idle_ms = o->idle_timeout_ms, .handshake_ms = o->handshake_timeout_ms },
+					.joins_only = s->joins_only,
+					.grace_ms = o->resume_timeout_ms < UINT_MAX ? (unsigned)o->resume_timeout_ms : UINT_MAX,
 					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter };
 	struct page_server_report r = { 0 };
 	char peer[SOCK_NAME_MAX];
 
+	if (s->joins_only && !(c.limits.handshake_ms && c.limits.handshake_ms < JOIN_MS))
+		c.limits.handshake_ms = JOIN_MS;
 	sock_name(fd, true, peer);
 	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" parent=\"%s\"", peer, d->path, parent ? parent : "");
 	if ((o->durable && session_dir_sync(s->template, d, e) < 0) || page_server_serve_one(fd, false, &c, &r, e) < 0) {
@@ -60,6 +67,8 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 		log_report(LOG_ERROR, "session-failed", &r, e->text);
 		return r.let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
 	}
+	if (r.joins)
+		return STOCK_JOINS;
 	log_report(LOG_INFO, "session-published", &r, "closed");
 	return STOCK_PUBLISHED;
 }
@@ -155,7 +164,8 @@ static enum stock_outcome run_lazy(const struct sessions *s, int fd, int line, s
 {
 	bool let_in;
 
-	line_say(line, LINE_BEGUN);
+	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
+	line_say_word(line, LINE_BEGUN);
 	return lazy_session_run(s, fd, &let_in, e) == 0 ? STOCK_PUBLISHED : let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
 }
 
@@ -172,6 +182,8 @@ static _Noreturn void session_process(const struct sessions *s, int fd, struct s
 	log_set_role(role);
 	how = s->options->lazy_pages ? run_lazy(s, fd, line, &e) : stock_session_run(s, fd, d, parent, line, &meter, &e);
 	session_dir_close(d, how != STOCK_PUBLISHED);
+	if (how == STOCK_JOINS)
+		_exit(JOINS);
 	_exit(how == STOCK_PUBLISHED ? 0 : (e.kind ? (int)e.kind : ERR_INTERNAL) | (how == STOCK_KEPT_OUT ? KEPT_OUT : 0));
 }
 
@@ -245,7 +257,6 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 		metrics_row_end(place->row);
 		return -1;
 	}
-	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
 	metrics_set(s->metrics, METRIC_PS_RUNNING, ++s->running);
 	s->silent++;
 	return 0;
@@ -257,20 +268,104 @@ static void begun(struct sessions *s, struct session *from)
 	from->begun = true;
 }
 
-static void hear(struct sessions *s, struct session *from)
+static void say_unknown(const struct line_message *m)
 {
-	enum line_word word;
-	int rc;
+	struct hello h = { 0 };
+	uint8_t bytes[HELLO_SIZE];
 
-	while ((rc = line_hear(from->line, &word)) > 0) {
-		begun(s, from);
-		if (word != LINE_PUBLISHED)
-			continue;
+	(void)hello_decode(m->hello, &h);
+	h = (struct hello){ .version = HELLO_VERSION, .role = h.role, .status = HELLO_UNKNOWN_ID, .index = h.index };
+	hello_encode(&h, bytes);
+	if (send(m->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_event(LOG_DEBUG, "hello-answer", "errno=%d", errno);
+}
+
+/* All tokens are looked at, whichever it is. */
+static struct session *whose(struct sessions *s, const struct line_message *m)
+{
+	struct session *found = NULL;
+	struct hello h;
+
+	if (hello_decode(m->hello, &h) < 0)
+		return NULL;
+	for (size_t i = 0; i < s->places; i++) {
+		struct session *one = &s->session[i];
+		bool is = stream_token_equal(&one->token, &h.token);
+
+		if (is && one->pid && one->numbered && one->line >= 0)
+			found = one;
+	}
+	return found;
+}
+
+static void give_to_its_session(struct sessions *s, const struct session *from, const struct line_message *m)
+{
+	struct session *to = whose(s, m);
+	bool given = to && line_say(to->line, m);
+
+	if (!given)
+		say_unknown(m);
+	metrics_add(s->metrics, METRIC_PS_JOINED, 0, given);
+	log_event(given ? LOG_INFO : LOG_WARN, given ? "connection-joins" : "connection-refused", "peer=%s session=%" PRIu64 "%s", from->peer,
+		  to ? to->number : 0, given ? "" : " reason=\"it is of no session that runs\"");
+}
+
+static void on_word(struct sessions *s, struct session *from, const struct line_message *m)
+{
+	switch (m->word) {
+	case LINE_PUBLISHED:
 		from->published = true;
 		chains_set(&s->chains, from->peer, from->path);
+		break;
+	case LINE_TOKEN:
+		from->token = m->token;
+		from->numbered = true;
+		if (s->ending)
+			line_say_word(from->line, LINE_ALONE);
+		break;
+	case LINE_CUT: /* its sender may begin anew, and has lost its record */
+		if (!from->published)
+			chains_forget(&s->chains, from->peer);
+		break;
+	case LINE_HELLO:
+		if (m->fd >= 0)
+			give_to_its_session(s, from, m);
+		break;
+	case LINE_BEGUN:
+	case LINE_ALONE:
+		break;
+	}
+	begun(s, from);
+}
+
+static void hear(struct sessions *s, struct session *from)
+{
+	struct line_message m;
+	int rc;
+
+	while ((rc = line_hear(from->line, &m)) > 0) {
+		on_word(s, from, &m);
+		if (m.fd >= 0)
+			close(m.fd);
 	}
 	if (rc < 0)
 		close(steal_fd(&from->line));
+}
+
+bool sessions_want_more(const struct sessions *s)
+{
+	for (size_t i = 0; i < s->places; i++)
+		if (s->session[i].pid && s->session[i].numbered)
+			return true;
+	return false;
+}
+
+void sessions_leave_alone(struct sessions *s)
+{
+	s->ending = true;
+	for (size_t i = 0; i < s->places; i++)
+		if (s->session[i].pid && s->session[i].line >= 0)
+			line_say_word(s->session[i].line, LINE_ALONE);
 }
 
 /* The others are looked at first: a sender comes back only after its last session said that it is published, so where its connection shows, the
@@ -309,9 +404,24 @@ static bool kept_out(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) & KEPT_OUT;
 }
 
+static bool joined(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == JOINS;
+}
+
+/* A connection that was another's takes no number: the next session has it, and its directory. */
+static void joined_another(struct sessions *s, const struct session *dead)
+{
+	s->number -= s->number == dead->number;
+	metrics_row_end(dead->row);
+	metrics_set(s->metrics, METRIC_PS_RUNNING, --s->running);
+}
+
 /* A round that failed may have cost the sender its record of what changed since the one before: that must be nobody's parent any more. */
 static void session_ended(struct sessions *s, struct session *dead, int status)
 {
+	bool said; /* then it has counted itself */
+
 	if (WIFSIGNALED(status)) {
 		log_event(LOG_ERROR, "session-killed", "session=%" PRIu64 " peer=%s signal=%d", dead->number, dead->peer, WTERMSIG(status));
 		if (!s->options->lazy_pages)
@@ -319,14 +429,20 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 	}
 	if (dead->line >= 0)
 		hear(s, dead);
+	said = dead->begun;
 	begun(s, dead);
-	if (!dead->published && !kept_out(status))
+	if (!dead->published && !kept_out(status) && !joined(status))
 		chains_forget(&s->chains, dead->peer);
 	if (dead->line >= 0)
 		close(dead->line);
 	free(dead->path);
 	dead->path = NULL;
 	dead->pid = 0;
+	if (joined(status)) {
+		joined_another(s, dead);
+		return;
+	}
+	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, !said);
 	ps_count_end(s->metrics, dead->row, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) & ~KEPT_OUT : METRIC_KILLED, kept_out(status), --s->running);
 }
 

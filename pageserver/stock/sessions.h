@@ -29,6 +29,8 @@ struct sessions {
 	struct metrics *metrics;                   /* borrowed; NULL: nobody counts */
 	uint64_t number;                           /* of the latest */
 	struct session *session;                   /* a table with free places */
+	bool joins_only;                           /* what is started next may not be a session, but another connection of one (--max-sessions) */
+	bool ending;                               /* no new ones begin, nor further connections of those that run */
 	size_t places, running, silent;            /* silent: of those that run, whose sender has not said what it wants */
 	struct pollfd *polled;                     /* those of the caller, then a line to each session */
 	struct chains chains;
@@ -42,11 +44,15 @@ int sessions_poll(struct sessions *s, const struct pollfd others[SESSIONS_OTHERS
 int sessions_start(struct sessions *s, int fd, struct err *e);
 /* Takes notice of those that ended, and cleans up behind those that were killed. */
 void sessions_reap(struct sessions *s);
+/* Whether a connection may be one more of a session that runs. */
+bool sessions_want_more(const struct sessions *s);
+/* No connections will come any more: who waits for one waits no longer. */
+void sessions_leave_alone(struct sessions *s);
 void sessions_end(struct sessions *s); /* SIGTERM to each */
 void sessions_finish(struct sessions *s);
 
 /* A sender that was not let in had no session: it is no news of whoever else has its address. */
-enum stock_outcome { STOCK_PUBLISHED, STOCK_FAILED, STOCK_KEPT_OUT };
+enum stock_outcome { STOCK_PUBLISHED, STOCK_FAILED, STOCK_KEPT_OUT, STOCK_JOINS /* another connection of a session that runs: given to the server */ };
 /* One, here: serves the sender at the other end of fd into d. line: to the server (line.h); -1 none. meter:
  * may be NULL. Of s the options and the gate. e: set unless published. */
 enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,

@@ -68,6 +68,25 @@ int peer_errno(int num)
 	return num == EPIPE || num == ECONNRESET ? 0 : num;
 }
 
+bool errno_is_cut(int num)
+{
+	switch (num) {
+	case EPIPE:
+	case ECONNRESET:
+	case ECONNABORTED:
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case ENETUNREACH:
+	case ENETDOWN:
+	case ENETRESET:
+	case EBADMSG: /* TLS in the kernel: a record that was cut in two */
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Moves a message on behind what was sent of it. */
 static void advance(struct msghdr *m, size_t sent)
 {

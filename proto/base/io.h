@@ -18,6 +18,8 @@ int write_full(int fd, const void *buf, size_t len); /* 0 or -errno; SIGPIPE is 
 /* What an errno of a connection is worth telling: 0 where the other side ended it, since whether a write (EPIPE), a reset (ECONNRESET) or a read (0) met
  * that first is chance, and nothing that words should depend on. */
 int peer_errno(int num);
+/* Whether it says that the connection is no more, in the words of TCP and of what carries it: another one may be. */
+bool errno_is_cut(int num);
 /* On a socket, as much as goes without waiting; what went is taken off the message. flags: MSG_MORE or 0. 0: all of it; -EAGAIN: wait for POLLOUT and
  * come again; -errno. */
 int send_some(int fd, struct msghdr *m, int flags);

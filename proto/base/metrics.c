@@ -62,6 +62,8 @@ static const struct row {
 			    "Connections and sessions that a limit refused or ended, by the option that sets it" },
 	[METRIC_TLS_FAILURES] = { COUNTER, BOTH, "dray_tls_failures_total", PLAIN, "Connections that did not get through TLS" },
 	[METRIC_PS_ACCEPTED] = { COUNTER, PAGE_SERVER, "dray_page_server_sessions_accepted_total", PLAIN, "Sessions that began" },
+	[METRIC_PS_JOINED] = { COUNTER, PAGE_SERVER, "dray_page_server_connections_joined_total", PLAIN,
+			       "Connections that were further ones of sessions under way, or took the place of one that was cut" },
 	[METRIC_PS_REFUSED] = { COUNTER, PAGE_SERVER, "dray_page_server_sessions_refused_total", "kind", kind_name, 1, ERR_KINDS - 1,
 				"Connections that got no session, by kind of error" },
 	[METRIC_PS_RUNNING] = { GAUGE, PAGE_SERVER, "dray_page_server_sessions_running", PLAIN, "Sessions under way" },

@@ -21,6 +21,7 @@ enum metric {
 	METRIC_LIMITS,       /* label: enum metric_limit */
 	METRIC_TLS_FAILURES,
 	METRIC_PS_ACCEPTED,
+	METRIC_PS_JOINED,
 	METRIC_PS_REFUSED,   /* label: enum err_kind */
 	METRIC_PS_RUNNING,
 	METRIC_PS_ENDED,     /* label: METRIC_SUCCESS, an err_kind, or METRIC_KILLED */

@@ -90,6 +90,28 @@ ssize_t tls_recv(int fd, void *buf, size_t len, int flags)
 	return tls_recvmsg(fd, &m, flags);
 }
 
+int tls_recv_within(int fd, void *buf, size_t len, int timeout_ms)
+{
+	uint64_t deadline = clock_us() + (uint64_t)timeout_ms * 1000;
+	size_t have = 0;
+
+	while (have < len) {
+		uint64_t now = clock_us();
+		int rc = wait_readable(fd, now < deadline ? (int)((deadline - now) / 1000 + 1) : 0);
+		ssize_t n;
+
+		if (rc <= 0)
+			return rc < 0 ? rc : -ETIMEDOUT;
+		n = tls_recv(fd, (char *)buf + have, len - have, MSG_DONTWAIT);
+		if (n == 0)
+			return -EPIPE;
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		have += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
 bool tls_control_explain(int fd, struct err *e)
 {
 	unsigned char bytes[RECORD_MAX], kind;

@@ -14,6 +14,8 @@
  * change of keys or a changed record ended it, as tls_control_explain then says. */
 ssize_t tls_recvmsg(int fd, struct msghdr *m, int flags);
 ssize_t tls_recv(int fd, void *buf, size_t len, int flags);
+/* All of it within the time. 0, -ETIMEDOUT, -EPIPE on an early end, -errno. */
+int tls_recv_within(int fd, void *buf, size_t len, int timeout_ms);
 /* Why reads fail, where TLS knows. False: it doesn't, and e is what it was. */
 bool tls_control_explain(int fd, struct err *e);
 /* The closure alert; what is still to be sent goes before it. Waits for nothing. */

@@ -20,7 +20,7 @@ enum {
 	AT_ID = 24,
 	AT_MAX_FRAME_PAGES = 40,
 	AT_MAX_CONTROL_LEN = 44,
-	AT_TOKEN = 48, /* of role HELLO_AGAIN; else zero, and not looked at */
+	AT_TOKEN = 48, /* of roles that have one; else zero, and not looked at */
 };
 /* Not text that another protocol starts with; the line ends show a connection that rewrites them. */
 static const uint8_t magic[8] = { 'D', 'R', 'A', 'Y', 0x0d, 0x0a, 0x1a, 0x0a };
@@ -47,7 +47,7 @@ void hello_encode(const struct hello *h, void *buf)
 /* How many connections of a role a migration may have: their indexes stay below. */
 static uint32_t connections_of(enum hello_role role)
 {
-	return role == HELLO_STREAM || role == HELLO_AGAIN ? STREAMS_MAX : role == HELLO_LATE ? LATE_CONNECTIONS : 1;
+	return role == HELLO_STREAM || role == HELLO_AGAIN || role == HELLO_IMAGES_MORE ? STREAMS_MAX : role == HELLO_LATE ? LATE_CONNECTIONS : 1;
 }
 
 bool hello_begins(const void *buf)
@@ -72,9 +72,9 @@ int hello_decode(const void *buf, struct hello *h)
 	memcpy(h->id.byte, p + AT_ID, MIGRATION_ID_SIZE);
 	h->max_frame_pages = le32_get(p + AT_MAX_FRAME_PAGES);
 	h->max_control_len = le32_get(p + AT_MAX_CONTROL_LEN);
-	if (h->role == HELLO_AGAIN)
+	if (h->role == HELLO_AGAIN || h->role == HELLO_IMAGES || h->role == HELLO_IMAGES_MORE)
 		memcpy(h->token.byte, p + AT_TOKEN, STREAM_TOKEN_SIZE);
-	if (h->role < HELLO_CONTROL || h->role > HELLO_AGAIN || h->status > HELLO_REFUSED)
+	if (h->role < HELLO_CONTROL || h->role > HELLO_IMAGES_MORE || h->status > HELLO_REFUSED)
 		return -EPROTO;
 	return h->index < connections_of((enum hello_role)h->role) ? 0 : -EPROTO;
 }

@@ -18,6 +18,7 @@ enum hello_role {
 	HELLO_LATE = 4,    /* post-copy of migration id: connection number index of late.h */
 	HELLO_IMAGES = 5,  /* to a page server: the native session of ps_native.h; id is not looked at */
 	HELLO_AGAIN = 6,   /* data stream number index, whose connection was cut: goes on on this one (stream_ack.h) */
+	HELLO_IMAGES_MORE = 7, /* connection number index of the native session that has this token, in the place of the one before where there was one */
 };
 enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, HELLO_BUSY = 3, HELLO_REFUSED = 4 };
 
@@ -27,11 +28,13 @@ enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, H
 #define HELLO_FEATURE_POSTCOPY (1ull << 3) /* RoundBegin.late, connections of role HELLO_LATE, Outcome.late */
 #define HELLO_FEATURE_AGAIN (1ull << 4) /* acknowledgements on streams, connections of role HELLO_AGAIN, OfferReply.stream_token */
 #define HELLO_FEATURE_ALIVE (1ull << 5) /* of role HELLO_IMAGES alone: PS_NATIVE_ALIVE comes while a set is published */
+#define HELLO_FEATURE_NUMBERED (1ull << 6) /* likewise: commands are numbered, connections of role HELLO_IMAGES_MORE may come, the answer has a token */
 #define HELLO_FEATURES_KNOWN \
 	(HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY | HELLO_FEATURE_POSTCOPY | HELLO_FEATURE_AGAIN)
 
 struct migration_id { uint8_t byte[MIGRATION_ID_SIZE]; };
-/* What only the two sides of a migration know: OfferReply brings it, role HELLO_AGAIN shows it. Ids stand in logs and records. */
+/* What only the two sides of a migration know: OfferReply brings it, role HELLO_AGAIN shows it. Likewise those of a
+ * native session: the answer to HELLO_IMAGES brings it, role HELLO_IMAGES_MORE shows it. Ids stand in logs and records. */
 struct stream_token { uint8_t byte[STREAM_TOKEN_SIZE]; };
 
 struct hello {
@@ -42,7 +45,7 @@ struct hello {
 	uint64_t features;
 	struct migration_id id;
 	uint32_t max_frame_pages, max_control_len; /* caps of the sender of this hello */
-	struct stream_token token; /* of role HELLO_AGAIN; else zero */
+	struct stream_token token; /* of roles HELLO_AGAIN, HELLO_IMAGES_MORE, of answers to HELLO_IMAGES; else zero */
 };
 
 /* Whether the first 8 bytes are those of a hello, of whatever version. */

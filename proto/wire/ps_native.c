@@ -23,9 +23,18 @@ int ps_native_answer_decode(const void *buf, struct ps_native_answer *a)
 	*a = (struct ps_native_answer){ .value = le32_get(p + AT_VALUE), .kind = le16_get(p + AT_KIND), .text = le16_get(p + AT_TEXT) };
 	if (a->kind == PS_NATIVE_ALIVE)
 		return a->value || a->text ? -EPROTO : 0;
+	if (a->kind == PS_NATIVE_TAKEN)
+		return a->text ? -EPROTO : 0;
 	if (a->kind >= ERR_KINDS || a->text >= sizeof(((struct err *)0)->text))
 		return -EPROTO;
 	return a->text && !a->kind ? -EPROTO : 0;
+}
+
+uint64_t ps_native_taken(uint64_t since, uint32_t low)
+{
+	uint32_t on = low - (uint32_t)since;
+
+	return on <= INT32_MAX ? since + on : since;
 }
 
 /* The caps of a run make the sum fit. */

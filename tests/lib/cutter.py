@@ -6,9 +6,9 @@ LISTEN, TARGET: host:port. TYPE: number of a control message (proto/wire/control
 those of pages that come by post-copy, or "hello". WHEN: before (the message is swallowed) or after (it is let through). At that moment every connection is reset in both
 directions; connections that come later are let through, as after an outage. Prints "ready", then "cut" when it has.
 
-cutter.py LISTEN TARGET each BYTES[:once] - every connection but the first, the control connection, is reset once it has carried so many bytes
-to the target; with "once" the first to get there only, and every connection that comes later is reset at once. Looks into nothing, so TLS may
-be inside.
+cutter.py LISTEN TARGET each BYTES[:once|:all] - every connection but the first, the control connection, is reset once it has carried so many bytes
+to the target; with "once" the first to get there only, and every connection that comes later is reset at once; with "all" the first connection too.
+Looks into nothing, so TLS may be inside.
 """
 import socket
 import struct
@@ -125,7 +125,7 @@ class Fraying:
 
     def __init__(self, text):
         count, _, once = text.partition(":")
-        self.bytes, self.once, self.connections, self.torn = int(count), once == "once", 0, False
+        self.bytes, self.once, self.connections, self.torn = int(count), once == "once", int(once == "all"), False
         self.lock = threading.Lock()
 
     def carry(self, source, to, limit):

@@ -267,15 +267,15 @@ static void choices_are_read(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(ps_choice_parse(NULL, -1, &c, &e), 0);
+	assert_int_equal(ps_choice_parse(NULL, -1, -1, &c, &e), 0);
 	assert_true(c.protocol == PS_AUTO && c.layout == PS_LAYOUT_UNKNOWN);
-	assert_int_equal(ps_choice_parse("stock", 24, &c, &e), 0);
+	assert_int_equal(ps_choice_parse("stock", 24, -1, &c, &e), 0);
 	assert_true(c.protocol == PS_STOCK && c.layout == PS_LAYOUT_24);
-	assert_int_equal(ps_choice_parse("native", -1, &c, &e), 0);
+	assert_int_equal(ps_choice_parse("native", -1, -1, &c, &e), 0);
 	assert_int_equal(c.protocol, PS_NATIVE);
-	assert_int_equal(ps_choice_parse("nativ", -1, &c, &e), -1);
-	assert_int_equal(ps_choice_parse("native", 32, &c, &e), -1);
-	assert_int_equal(ps_choice_parse("auto", 30, &c, &e), -1);
+	assert_int_equal(ps_choice_parse("nativ", -1, -1, &c, &e), -1);
+	assert_int_equal(ps_choice_parse("native", 32, -1, &c, &e), -1);
+	assert_int_equal(ps_choice_parse("auto", 30, -1, &c, &e), -1);
 	assert_int_equal(e.kind, ERR_USAGE);
 }
 

@@ -342,7 +342,7 @@ static void hello_of_another_version_is_told_from_noise(void **state)
 	memcpy(noise, "GET / HTTP/1.1\r\n", 16);
 	assert_int_equal(hello_decode(noise, &out), -EPROTO);
 	h = stream_hello();
-	h.role = HELLO_AGAIN + 1;
+	h.role = HELLO_IMAGES_MORE + 1;
 	assert_int_equal(hello_refused(h, &version), -EPROTO);
 	h = stream_hello();
 	h.index = STREAMS_MAX;
