@@ -4,7 +4,7 @@
  *
  *   forker DIR MIB CHILDREN    writes DIR/ready. DIR/go: forks. A child that reads a zero makes DIR/zero, one that read all is right ends.
  *
- * So no library call after DIR/ready: their data and errno are memory like any other. */
+ * So no library call after DIR/ready: their data and errno are memory like any other, and so is what a sanitizer looks into. */
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static inline long call(long nr, long a, long b, long c, long d)
+#define PLAIN __attribute__((no_sanitize("address", "undefined")))
+
+PLAIN static inline long call(long nr, long a, long b, long c, long d)
 {
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = 0;
 	long rc;
@@ -25,7 +27,7 @@ static inline long call(long nr, long a, long b, long c, long d)
 	return rc;
 }
 
-static inline void pause_ms(long ms)
+PLAIN static inline void pause_ms(long ms)
 {
 	struct timespec t = { .tv_nsec = ms * 1000000 };
 
@@ -33,16 +35,14 @@ static inline void pause_ms(long ms)
 }
 
 /* Each child begins elsewhere, so that each waits for a page of its own. */
-__attribute__((no_sanitize("address", "undefined")))
-static inline void read_all(const volatile unsigned char *memory, long size, long from, const char *zero)
+PLAIN static inline void read_all(const volatile unsigned char *memory, long size, long from, const char *zero)
 {
 	for (long i = 0; i < size; i += 4096)
 		if (memory[(from + i) % size] == 0)
 			call(SYS_creat, (long)zero, 0644, 0, 0);
 }
 
-__attribute__((no_sanitize("address", "undefined")))
-static void run(const unsigned char *memory, long size, long children, const char *go, const char *zero)
+PLAIN static void run(const unsigned char *memory, long size, long children, const char *go, const char *zero)
 {
 	while (call(SYS_access, (long)go, F_OK, 0, 0) != 0)
 		pause_ms(1);
@@ -56,7 +56,7 @@ static void run(const unsigned char *memory, long size, long children, const cha
 		pause_ms(1000);
 }
 
-int main(int argc, char **argv)
+PLAIN int main(int argc, char **argv)
 {
 	long size = argc == 4 ? atol(argv[2]) << 20 : 0;
 	char go[300], zero[300], ready[300];
