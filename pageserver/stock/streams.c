@@ -43,6 +43,7 @@ struct ps_streams {
 	int why;             /* the last cut */
 	bool closed;         /* the last command was taken */
 	int wake;            /* readable: there is a next_fd, or the server is gone */
+	int end;             /* readable: the thread is to end */
 	pthread_t thread;
 	pthread_mutex_t lock; /* what the thread touches, too: */
 	bool over, alone;     /* it is to end; no more connections will come */
@@ -152,12 +153,12 @@ static void say_locked(struct ps_streams *s, uint32_t value, uint16_t kind)
 static void *attend(void *arg)
 {
 	struct ps_streams *s = arg;
-	struct pollfd p = { .fd = s->rules.line, .events = POLLIN };
+	struct pollfd p[] = { { .fd = s->rules.line, .events = POLLIN }, { .fd = s->end, .events = POLLIN } };
 	uint64_t next = clock_us() + s->rules.alive_ms * 1000ull;
 
 	for (;;) {
 		uint64_t now = clock_us();
-		int n = poll(&p, 1, next > now ? (int)((next - now) / 1000 + 1) : 0);
+		int n = poll(p, 2, next > now ? (int)((next - now) / 1000 + 1) : 0);
 
 		pthread_mutex_lock(&s->lock);
 		if (s->over)
@@ -170,7 +171,7 @@ static void *attend(void *arg)
 				say(s, 0, PS_NATIVE_ALIVE);
 		}
 		if (s->alone)
-			p.fd = -1;
+			p[0].fd = -1;
 		pthread_mutex_unlock(&s->lock);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -534,29 +535,34 @@ struct ps_streams *streams_create(struct ps_input *in, const struct ps_streams_r
 
 	if (!s)
 		return NULL;
-	*s = (struct ps_streams){ .rules = *rules, .in = in, .used = 1, .first = in->fd, .busy = STREAMS_MAX, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	*s = (struct ps_streams){ .rules = *rules, .in = in, .used = 1, .first = in->fd, .busy = STREAMS_MAX, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+				    .end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
 	for (unsigned i = 0; i < STREAMS_MAX; i++)
 		s->conn[i] = (struct conn){ .in.fd = -1, .fd = -1, .next_fd = -1 };
 	s->conn[0].fd = in->fd;
 	s->conn[0].borrowed = true;
 	stream_token_new(&s->token);
 	pthread_mutex_init(&s->lock, NULL);
-	if (s->wake >= 0 && pthread_create(&s->thread, NULL, attend, s) == 0)
+	if (s->wake >= 0 && s->end >= 0 && pthread_create(&s->thread, NULL, attend, s) == 0)
 		return s;
 	cleanup_fd_(&s->wake);
+	cleanup_fd_(&s->end);
 	free(s);
 	return NULL;
 }
 
 void streams_destroy(struct ps_streams *s)
 {
+	uint64_t one = 1;
+
 	if (!s)
 		return;
 	become_current(s, 0);
 	pthread_mutex_lock(&s->lock);
 	s->over = true;
 	pthread_mutex_unlock(&s->lock);
-	shutdown(s->rules.line, SHUT_RD);
+	if (write(s->end, &one, sizeof(one)) < 0)
+		log_event(LOG_DEBUG, "stream-end", "errno=%d", errno);
 	pthread_join(s->thread, NULL);
 	for (unsigned i = 0; i < STREAMS_MAX; i++) {
 		struct conn *c = &s->conn[i];
@@ -569,6 +575,7 @@ void streams_destroy(struct ps_streams *s)
 			ps_input_finish(&c->in);
 	}
 	close(s->wake);
+	close(s->end);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
