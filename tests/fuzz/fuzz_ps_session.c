@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A page server's session that gets the input, whichever kind it says it is: stock, probe, native. It ends, and pages come in whole and where they may. */
+/* A page server's session that gets the input, whichever kind it says it is: stock, probe, native, numbered (on a socket that is ours: the server
+ * that its line goes to brings no other connections). It ends, and pages come in whole and where they may. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "pageserver/stock/line.h"
 #include "pageserver/stock/receiver.h"
 #include "proto/base/log.h"
 #include "proto/wire/runs.h"
@@ -50,18 +52,23 @@ static int finish(struct page_sink *s, struct err *e)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct page_sink_ops ops = { .has_parent = take_map, .open = take_map, .pages = take_pages, .hole = take_hole, .finish = finish };
-	static const struct page_server_config config;
+	struct page_server_config config = { .grace_ms = 1 };
 	struct page_server_report report;
 	struct page_sink sink = { &ops };
 	struct err e = { 0 };
-	int pair[2];
+	int pair[2], line[2];
 
 	if (size > INPUT_MAX || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return 0;
+	assert(line_pair(line) == 0);
+	line_say_word(line[0], LINE_ALONE);
+	config.line = size & 1 ? NULL : &line[1];
 	log_set_level(LOG_ERROR);
 	if (send(pair[1], data, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size && shutdown(pair[1], SHUT_WR) == 0)
 		(void)ps_receive(pair[0], size & 1, &sink, &config, &report, &e);
 	close(pair[0]);
 	close(pair[1]);
+	close(line[0]);
+	close(line[1]);
 	return 0;
 }
