@@ -29,6 +29,7 @@ struct notes {
 	char text[4096];
 	size_t len;
 	bool finished, told_early;
+	unsigned finishes;
 	time_t patience; /* of a sink that has any */
 	bool cannot_open;
 	ssize_t answered; /* the bytes that the sender had been told by the time that a page map was opened last */
@@ -99,6 +100,7 @@ static int notes_finish(struct page_sink *s, struct err *e)
 
 	(void)e;
 	n->finished = true;
+	n->finishes++;
 	n->told_early = recv(n->peer, all, sizeof(all), MSG_PEEK | MSG_DONTWAIT) >= 4 + 1 + 4;
 	return 0;
 }
@@ -293,6 +295,7 @@ static void a_close_with_flags_ends_nothing(void **state)
 	say(&r, (struct ps_command){ .code = PS_CLOSE });
 	assert_int_equal(serve(&r, false), 0);
 	assert_string_equal(r.notes.text, "parent 1:41\nopen 1:41\nparent 2:7\nopen 2:7\n");
+	assert_int_equal(r.notes.finishes, 1);
 	assert_int_equal(r.answered, 1 + 4 + 1 + 4);
 	rig_close(&r);
 }
