@@ -58,8 +58,8 @@ static void *shake_hands(void *arg)
 	return NULL;
 }
 
-/* A peer of that role and certificate, and a link. Skips where the kernel does not take it. */
-static void meet(struct ends *x, enum tls_role peer, const char *our_certificate)
+/* A peer of that role, which speaks that version at most, and a link with that certificate. */
+static void meet_version(struct ends *x, enum tls_role peer, const char *our_certificate, int version)
 {
 	const struct tls_wish wish = { .role = peer == TLS_SERVER ? TLS_CLIENT : TLS_SERVER, .timeout_ms = PATIENCE_MS, .kernel = true, .stock = true,
 				       .cut = true };
@@ -74,6 +74,7 @@ static void meet(struct ends *x, enum tls_role peer, const char *our_certificate
 	g = tls_gate_start(&x->ours, &e);
 	assert_non_null(x->context);
 	assert_non_null(g);
+	assert_int_equal(SSL_CTX_set_max_proto_version(x->context->ssl, version), 1);
 	tcp_pair(fd);
 	x->peer_fd = fd[1];
 	assert_int_equal(pthread_create(&thread, NULL, shake_hands, x), 0);
@@ -81,6 +82,11 @@ static void meet(struct ends *x, enum tls_role peer, const char *our_certificate
 	pthread_join(thread, NULL);
 	tls_gate_stop(g);
 	assert_int_equal(x->link.cut, x->link.in_kernel ? TLS_CUT_BY_SEND : TLS_CUT_BY_LENGTH);
+}
+
+static void meet(struct ends *x, enum tls_role peer, const char *our_certificate)
+{
+	meet_version(x, peer, our_certificate, TLS1_3_VERSION);
 }
 
 static void part(struct ends *x)
@@ -274,6 +280,19 @@ static void a_reset_is_one(void **state)
 	part(&x);
 }
 
+static void an_older_peer_has_a_relay(void **state)
+{
+	char got[16];
+	struct ends x;
+
+	(void)state;
+	meet_version(&x, TLS_CLIENT, "host-a", TLS1_2_VERSION);
+	assert_false(x.link.in_kernel);
+	peer_says(&x, "old");
+	assert_int_equal(tls_recv(x.link.fd, got, 3, MSG_WAITALL), 3);
+	part(&x);
+}
+
 static void nobody_asks_the_kernel_where_that_is_forbidden(void **state)
 {
 	struct ends x;
@@ -303,6 +322,7 @@ int main(void)
 		cmocka_unit_test(an_alert_is_explained),
 		cmocka_unit_test(changed_bytes_are_no_end),
 		cmocka_unit_test(a_reset_is_one),
+		cmocka_unit_test(an_older_peer_has_a_relay),
 		cmocka_unit_test(nobody_asks_the_kernel_where_that_is_forbidden),
 	};
 
