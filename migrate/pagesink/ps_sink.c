@@ -365,7 +365,7 @@ static int sink_finish(struct page_sink *sink, struct err *e)
 	if (ask(s, &c, PS_STATUS_ANSWER, &status, ps_status_patience_ms(s->pages, s->hears_alive), e) < 0)
 		return err_wrap(e, "close the session");
 	s->finished = true;
-	if (s->tls)
+	if (s->tls && !s->streams)
 		tls_link_shut(s->tls);
 	else if (!s->inherited && !s->streams)
 		shutdown(s->fd, SHUT_WR);

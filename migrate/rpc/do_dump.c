@@ -51,7 +51,8 @@ struct elsewhere {
 	bool inherited;
 	struct tls_link tls; /* with TLS: fd is its, and not ours beside it */
 	struct tls_config tls_files;
-	struct tls_gate *gate; /* for lazy-pages clients that speak TLS */
+	struct tls_gate *gate; /* for lazy-pages clients that speak TLS, or to the page server */
+	const struct rpc_applied *asked;
 	struct page_sink *sink;
 };
 
@@ -64,20 +65,19 @@ static int explained(const struct elsewhere *x, struct err *e)
 
 static int shake_hands(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
-	const struct tls_config c = rpc_tls_config(a->opts);
 	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(a->opts, a->opts->ps->address), .timeout_ms = TLS_STOCK_HANDSHAKE_MS,
 				       .kernel = true, .stock = true, .cut = true };
 	const struct sock_tuning tuning = { .congestion = "auto" };
-	struct tls_gate *g = tls_gate_start(&c, e);
 	int fd = x->fd, rc;
 
-	if (!g)
+	x->tls_files = rpc_tls_config(a->opts);
+	x->gate = tls_gate_start(&x->tls_files, e);
+	if (!x->gate)
 		return -1;
 	x->fd = -1;
 	sock_tune(fd, &tuning, e);
-	rc = tls_gate_wrap(g, fd, &wish, &x->tls, e);
+	rc = tls_gate_wrap(x->gate, fd, &wish, &x->tls, e);
 	x->fd = x->tls.fd;
-	tls_gate_stop(g);
 	return rc;
 }
 
@@ -94,21 +94,27 @@ static void log_server(const struct elsewhere *x)
 static int connect_again(void *arg, struct err *e)
 {
 	const struct sock_tuning tuning = { .congestion = "auto", .dead_after_ms = PS_STREAMS_SILENCE_MS };
-	const CriuPageServerInfo *ps = arg;
+	const struct elsewhere *x = arg;
+	const CriuPageServerInfo *ps = x->asked->opts->ps;
+	const struct tls_wish wish = { .role = TLS_CLIENT, .name = rpc_tls_name(x->asked->opts, ps->address), .timeout_ms = PS_STREAMS_SILENCE_MS, .kernel = true };
+	struct tls_link l;
 	int fd = ps_connect(ps->address, (uint16_t)ps->port, e);
 
 	if (fd >= 0)
 		sock_tune(fd, &tuning, e);
-	return fd;
+	if (fd < 0 || !x->gate)
+		return fd;
+	return tls_gate_wrap(x->gate, fd, &wish, &l, e) < 0 ? -1 : tls_link_release(&l);
 }
 
 static int make_sink(const struct rpc_applied *a, struct elsewhere *x, struct err *e)
 {
 	struct ps_sink_config c = { .inherited = x->inherited, .tls = a->opts->tls ? &x->tls : NULL, .choice = a->choice, .mode = COMPRESS_AUTO };
 
-	if (!a->opts->tls && !x->inherited) {
+	x->asked = a;
+	if (!x->inherited) {
 		c.connect = connect_again;
-		c.arg = (void *)(uintptr_t)a->opts->ps;
+		c.arg = x;
 	}
 	if (a->opts->tls && shake_hands(a, x, e) < 0)
 		return explained(x, e);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "pageserver/images/pagemap.h"
 #include "pageserver/stock/receiver.h"
@@ -57,7 +58,10 @@ static int receive_by_tls(int fd, const struct page_server_config *c, struct pag
 	out->tls = l.in_kernel ? "kernel" : "relay";
 	if (rc < 0)
 		tls_link_failed(&l, e);
-	tls_link_close(&l);
+	if (out->joins) /* the session that it is of has it now */
+		close(tls_link_release(&l));
+	else
+		tls_link_close(&l);
 	return rc;
 }
 

@@ -262,3 +262,12 @@ void tls_link_close(struct tls_link *l)
 		close(l->words);
 	*l = TLS_LINK_NONE;
 }
+
+int tls_link_release(struct tls_link *l)
+{
+	int fd = steal_fd(&l->fd);
+
+	l->in_kernel = false;
+	tls_link_close(l);
+	return fd;
+}

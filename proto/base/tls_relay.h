@@ -75,6 +75,9 @@ void tls_link_explain(const struct tls_link *l, struct err *e);
 void tls_link_failed(const struct tls_link *l, struct err *e);
 /* Nothing more comes from here; a stock peer is told so in TLS. */
 void tls_link_shut(const struct tls_link *l);
-void tls_link_close(struct tls_link *l); /* the same. Accepts TLS_LINK_NONE */
+/* The same, for good. Accepts TLS_LINK_NONE. */
+void tls_link_close(struct tls_link *l);
+/* The plain bytes are somebody else's from here on: closes the rest of the link without a word. Returns the descriptor. */
+int tls_link_release(struct tls_link *l);
 
 #endif

@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Dumps into our page server whose connections are reset over and over, with one, two and four of them, in rounds and at the end: each is made anew and goes on where
+# Dumps into our page server whose connections are reset over and over, with one, two and four of them, and by TLS, in rounds and at the end: each is made anew and goes on where
 # it was, the set is published once and whole, restored from it the process is right. No session, directory or number is left of connections that were others'.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-$PWD/build}
 [ -x "$BUILD/subjects/workload" ] || { echo "subjects are not built"; exit 77; }
+LIB=tests/lib
+skip() { echo "$*"; exit 77; }
 . tests/lib/images.sh
 . tests/lib/criu.sh
 server=''
@@ -22,6 +24,7 @@ server_start() {
 # BYTES that a connection lasts
 cutter_start() {
 	wire=$(/usr/bin/python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	: > "$T/cutter.out" # what the one before said must not be taken for this one's
 	/usr/bin/python3 tests/lib/cutter.py "127.0.0.1:$wire" "127.0.0.1:$port" each "$1:all" > "$T/cutter.out" 2> "$T/cutter.err" < /dev/null &
 	cutter=$!
 	await 20 grep -q ready "$T/cutter.out"
@@ -33,15 +36,19 @@ send() { # VERB DIR [OPTION...]
 		fail "$1 $2: $(tail -n 40 "$T/server.log"; tail -n 12 "$T/send.err")"
 }
 published() { [ "$(grep -c 'session-published.* native=1' "$T/server.log")" = "$1" ]; }
+server_stop() { kill "$server"; wait "$server" || fail "the server: $?"; server=; }
 mkdir "$T/sets"
 server_start --chain
 sets=0
-for streams in 1 2 4; do
+# moved NAME STREAMS [OPTION...]
+moved() {
+	local name=$1 streams=$2 set
+	shift 2
 	workload --size 24M --pattern uniform
 	cutter_start $((3 << 20))
-	send pre-dump "a$streams" --streams $streams --ps-protocol native
+	send pre-dump "a$name" --streams $streams --ps-protocol native "$@"
 	workload_right
-	send dump "b$streams" --streams $streams --ps-protocol native --prev-images-dir "../a$streams"
+	send dump "b$name" --streams $streams --ps-protocol native --prev-images-dir "../a$name" "$@"
 	ended
 	await 20 grep -q '^cut' "$T/cutter.out"
 	cutter_stop
@@ -49,12 +56,26 @@ for streams in 1 2 4; do
 	sets=$((sets + 2))
 	await 20 published $sets
 	set=$(ls -d "$T"/sets/* | sort -V | tail -n 1)
-	cp -n "$T/b$streams"/*.img "$set/"
+	cp -n "$T/b$name"/*.img "$set/"
 	criu restore -d -D "$set" > "$T/restore.out" 2>&1 || fail "restore: $(cat "$T/restore.out")"
 	workload_right
 	kill -KILL "$subject"
 	ended
-	echo "ok: $streams: $(grep -c 'stream-again' "$T/server.log") connections so far"
+	echo "ok: $name: $(grep -c 'stream-again' "$T/server.log") connections so far"
+}
+for streams in 1 2 4; do
+	moved $streams $streams
 done
 alone() { [ "$(ls "$T/sets" | wc -l)" = $sets ]; }
+await 20 alone || fail "beside the sets: $(ls "$T/sets")"
+
+. tests/lib/tls.sh
+certs_make
+server_stop
+: > "$T/server.log"
+rm -rf "$T/sets"/*
+sets=0
+server_start --chain $(creds host-a) --tls-allow host-b
+moved by-tls-1 1 --tls $(creds host-b)
+moved by-tls-3 3 --tls $(creds host-b)
 await 20 alone || fail "beside the sets: $(ls "$T/sets")"

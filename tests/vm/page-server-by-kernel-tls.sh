@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Where the kernel does TLS, it does a page server's: a native session of ours is encrypted and decrypted by it, not by relays, goes on with words on
-# errors and refusals, and what it published is restored with its memory right. Forbidden on either side, that side has a relay and the other doesn't care. What is not data
+# errors and refusals, may have several connections, which come again when they are cut, and what it published is restored with its memory right. Forbidden on either side, that side has a relay and the other doesn't care. What is not data
 # on such a socket is understood, seen from an OpenSSL peer (tests/unit/tls_kernel.c).
 . "$(dirname "$0")/../lib/vm.sh"
-needs criu openssl
+needs criu openssl python3
 [ -z "${SAN:-}" ] || { echo "under a sanitizer it takes too long in an emulated machine"; exit 77; }
 in_vm 560
 
@@ -55,22 +55,41 @@ right() {
 	await test -s "$t/report"
 	grep -q '"verdict":"right"' "$t/report" || fail "its memory is wrong: $(cat "$t/report")"
 }
+published=0
 # round NUMBER WHO-DECRYPTS WHO-ENCRYPTS CONNECTIONS VERB OPTION...
 round() {
 	kernel_does send "$5" "$1" $(creds host-b) "${@:6}" || fail "round $1"
 	[ "$did" = "$4:$4" ] || fail "round $1: the kernel did $did connections, not $4"
-	await sh -c "[ \$(grep -c session-published '$t/server.err') = $1 ]"
+	published=$((published + 1))
+	await sh -c "[ \$(grep -c session-published '$t/server.err') = $published ]"
 	session | grep -q "native=1 tls=$2 " || fail "round $1: $(session)"
 	grep -q "page-server ours=1 header=32 tls=$3 name=\"host-a\"" "$t/r$1/log" || fail "round $1: $(grep page-server "$t/r$1/log")"
 }
 last() { ls -d "$t/s$1"/* | sort -V | tail -n 1; }
 
 server_start 1 --chain
-round 1 kernel kernel 2 pre-dump
+round 1 kernel kernel 4 pre-dump --streams 2
 ! send dump no --tls $(creds stranger) > /dev/null 2> "$t/refused.err" || fail "a stranger was let in"
 grep -q 'its CA did not sign it' "$t/refused.err" || fail "a stranger is not told why: $(cat "$t/refused.err")"
 DRAY_KTLS=0 round 2 kernel relay 1 pre-dump --prev-images-dir ../r1
 server_stop
+
+# Each connection is reset once it has carried 3 MiB; what it carried is encrypted by the kernel, so the wire knows nothing of it.
+server_start 5
+python3 tests/lib/cutter.py 127.0.0.1:7493 "127.0.0.1:$port" each $((3 << 20)):all > "$t/cutter.out" 2>&1 &
+cutter=$!
+await grep -q '^ready' "$t/cutter.out"
+port=7493
+kernel_does send pre-dump cut $(creds host-b) || fail "through a wire that breaks"
+grep -q '^cut' "$t/cutter.out" || fail "nothing was cut"
+published=$((published + 1))
+await sh -c "[ \$(grep -c session-published '$t/server.err') = $published ]"
+session | grep -q 'native=1 tls=kernel ' || fail "cut: $(session)"
+[ "${did%:*}" -gt 2 ] || fail "no connection came again by the kernel's TLS: $did"
+kill "$cutter"
+wait "$cutter" 2> /dev/null || true
+server_stop
+echo "ok: cut and gone on, ${did%:*} ends of connections"
 server_start 2 --session-bytes 64K
 ! send dump no $(creds host-b) > /dev/null 2> "$t/refused.err" || fail "more was taken than is allowed"
 grep -q "the session's pages exceed the 65536 bytes allowed" "$t/refused.err" || fail "the server's words are lost: $(cat "$t/refused.err")"
