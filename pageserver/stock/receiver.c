@@ -13,6 +13,7 @@
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/native.h"
 #include "pageserver/stock/streams.h"
+#include "pageserver/stock/turn.h"
 #include "proto/base/io.h"
 #include "proto/base/le.h"
 #include "proto/base/log.h"
@@ -23,6 +24,7 @@
 
 enum {
 	HANG_UP_MS = 10 * 1000,   /* for the sender to end its connection behind the status */
+	COPY = 128 * 1024,        /* at a time where there is room for more: a copy holds its processor, for which somebody may wait who was asked */
 	DIRECT = 64 * 1024,       /* from here on a range costs less by a read of its own than by a copy */
 	PS_OF_TLS_HELLO = 0x0316, /* what a TLS client's first bytes are as a command */
 };
@@ -280,7 +282,7 @@ static ssize_t some_pages(struct receiver *r, const struct ps_command *c, uint64
 	uint8_t *into = large && ops->room ? ops->room(r->sink, &room) : NULL;
 
 	if (into)
-		return put_pages(r, c, vaddr, at_most(piece, room), into, e);
+		return put_pages(r, c, vaddr, at_most(at_most(left, room), COPY), into, e);
 	if (!large || r->in_frame || r->streams || !ops->pull || !r->in.splices)
 		return put_pages(r, c, vaddr, left, NULL, e);
 	return ops->pull(r->sink, vaddr, bytes_to_pages(piece), c->flags, &r->source, e) < 0 ? -1 : (ssize_t)piece;
@@ -716,8 +718,10 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 			    handshake && (!r.deadline_us || handshake < r.deadline_us) ? handshake : r.deadline_us);
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
-	if (!inherited)
+	if (!inherited) {
 		ps_input_allow_splice(&r.in);
+		ps_turn_soon();
+	}
 	rc = serve(&r, e);
 	tell(&r);
 	report->us = clock_us() - start;
