@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A native session has further connections by its token alone, also while as many sessions run as may; what comes on them is taken in the order of the numbers. A
+# sender that goes without a word is waited for as long as it was said, and then nothing of its session is left.
+. "$(dirname "$0")/../lib/page_server.sh"
+server_start --max-sessions 1 --resume-timeout 300ms --metrics "unix:$T/m"
+sender << 'PY'
+from prometheus import metrics
+HELLO = "<8sHBBIQ16sII16s"
+port = os.environ["PORT"]
+
+
+def hello(role, index=0, token=bytes(16)):
+    s = Sender(port)
+    s.s.sendall(struct.pack(HELLO, b"DRAY\r\n\x1a\n", 1, role, 0, index, 0x62, bytes(16), 1024, 0, token))
+    _, _, r, status, i, features, _, _, _, token = struct.unpack(HELLO, s.take(64))
+    assert (r, i) == (role, index)
+    return s, status, features, token
+
+
+def more(index, token):
+    s, status, _, _ = hello(7, index, token)
+    assert status == 0, status
+    magic, _, taken = struct.unpack("<4sIQ", s.take(16))
+    assert magic == b"DRA1", magic
+    return s, taken
+
+
+def say(s, number, *command):
+    s.s.sendall(struct.pack("<Q", number))
+    s.say(*command)
+
+
+def answer(s):
+    while True:
+        value, kind, length = struct.unpack("<IHH", s.take(8))
+        assert not length, s.take(length)
+        if not kind:
+            return value
+
+
+first, status, features, token = hello(5)
+assert status == 0 and features & 0x40 and token != bytes(16)
+wrong, status, _, _ = hello(7, 1, bytes([token[0] ^ 1]) + token[1:])
+assert status == 2 and wrong.dropped()
+assert hello(7, 1)[1] == 2
+try: # it is none of that session's, and no other may begin
+    other = Sender(port)
+    other.open(8)
+    raise AssertionError("a session more than may run")
+except (ConnectionError, EOFError):
+    pass
+second, taken = more(1, token)
+assert taken == 0
+dst = 7 << 8 | 1
+say(second, 1, ADD_F, PRESENT, 1, 0x1000, dst) # before the map is opened: it waits
+second.s.sendall(page(1))
+say(first, 0, OPEN2, 0, 0, 0, dst)
+assert answer(first) == 0
+say(first, 2, ADD_F, PRESENT, 1, 0x2000, dst)
+first.s.sendall(page(2)[:1000]) # cut in the middle of it, and once more on the next one
+first.s.close()
+first, taken = more(0, token)
+assert taken in (1, 2), taken
+say(first, 2, ADD_F, PRESENT, 1, 0x2000, dst)
+first.s.sendall(page(2)[:3000])
+first, taken = more(0, token) # beside the one that is there
+say(first, 2, ADD_F, PRESENT, 1, 0x2000, dst)
+first.s.sendall(page(2))
+say(second, 3, ADD_F, PRESENT, 1, 0x3000, dst)
+second.s.sendall(page(3))
+say(first, 4, CLOSE)
+assert answer(first) == 0
+say(first, 4, CLOSE) # as if that had been lost
+assert answer(first) == 0
+first.s.sendall(b"\xff" * 8)
+sets = os.listdir(os.environ["IMAGES"])
+assert len(sets) == 1, sets
+assert published(os.environ["IMAGES"] + "/" + sets[0], 7) == ([(0x1000, 3, 4)], page(1) + page(2) + page(3))
+m = metrics("unix:" + os.environ["T"] + "/m")
+assert m["dray_page_server_connections_joined_total"] == 3, m
+PY
+await 20 grep -q 'connection-refused .*of no session that runs' "$T/log"
+await 20 grep -q 'session-published' "$T/log"
+rm -r "$IMAGES"
+mkdir "$IMAGES"
+sender << 'PY'
+import time
+end = time.monotonic() + 60
+while True: # the one before is ending
+    try:
+        s = Sender(os.environ["PORT"])
+        s.s.sendall(struct.pack("<8sHBBIQ16sII16s", b"DRAY\r\n\x1a\n", 1, 5, 0, 0, 0x62, bytes(16), 1024, 0, bytes(16)))
+        s.take(64)
+        break
+    except (ConnectionError, EOFError):
+        assert time.monotonic() < end
+s.s.sendall(struct.pack("<Q", 0))
+s.open(7)
+s.s.close()
+PY
+await 20 nothing_published
+await 20 grep -q 'session-failed .*no other connection came: ' "$T/log"
+server_stop
