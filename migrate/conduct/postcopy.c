@@ -5,6 +5,7 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
+enum { RUNS_ENOUGH = 4096, GAP_MAX_PAGES = 16 };
 #define GIVE_PATIENCE_US (10ull * 60 * 1000000) /* without a connection; then it is `dray recover`'s */
 
 int postcopy_connect(struct source *s)
@@ -39,9 +40,12 @@ static bool may_come_late(const struct vma *v, const struct vma_list *seen, size
 	return v->kind == VMA_ANON && !v->stack && !is_needed_at_once(seen, v, k);
 }
 
-/* Moves what may come late from runs to late. Runs and mappings both ascend, runs never leave the mappings. */
-static int divide(const struct vma_list *vmas, const struct vma_list *seen, const struct run_list *runs, struct run_list *now, struct run_list *late)
+/* Moves what may come late from runs to late. Runs and mappings both ascend, runs never leave the mappings. Of a mapping, late runs with at most gap pages
+ * between them, and none that comes now, become one. */
+static int divide(const struct vma_list *vmas, const struct vma_list *seen, const struct run_list *runs, uint64_t gap, struct run_list *now,
+		  struct run_list *late)
 {
+	uint64_t last_end = 0; /* of the run before, where it is late */
 	size_t v = 0, k = 0;
 
 	for (size_t i = 0; i < runs->count; i++) {
@@ -56,12 +60,32 @@ static int divide(const struct vma_list *vmas, const struct vma_list *seen, cons
 			wait = v < vmas->count && r->kind == RUN_DATA && may_come_late(&vmas->vma[v], seen, &k);
 			if (v < vmas->count && vmas->vma[v].end < end)
 				end = vmas->vma[v].end;
+			if (wait && last_end > 0 && last_end >= vmas->vma[v].start && at > last_end && at - last_end <= pages_to_bytes(gap) &&
+			    run_list_add(late, last_end, bytes_to_pages(at - last_end), RUN_DATA) < 0)
+				return -1;
 			if (run_list_add(wait ? late : now, at, bytes_to_pages(end - at), (enum run_kind)r->kind) < 0)
 				return -1;
+			last_end = wait ? end : 0;
 			at = end;
 		}
 	}
 	return 0;
+}
+
+/* What was placed of late runs is void, and each costs the freeze some microseconds on the other side, however small: where there are too many, what lies
+ * between them comes once more. */
+static int divide_bounded(struct source *s, struct run_list *now)
+{
+	int rc = -1;
+
+	for (uint64_t gap = 0; gap <= GAP_MAX_PAGES; gap = gap ? 2 * gap : 1) {
+		run_list_clear(now);
+		run_list_clear(&s->late_runs);
+		rc = divide(&s->vmas, &s->late_seen, &s->collected.runs, gap, now, &s->late_runs);
+		if (rc < 0 || s->late_runs.count <= RUNS_ENOUGH)
+			break;
+	}
+	return rc;
 }
 
 int postcopy_hold_back(struct source *s)
@@ -70,8 +94,7 @@ int postcopy_hold_back(struct source *s)
 
 	if (!s->late)
 		return 0;
-	run_list_clear(&s->late_runs);
-	if (divide(&s->vmas, &s->late_seen, &s->collected.runs, &now, &s->late_runs) < 0) {
+	if (divide_bounded(s, &now) < 0) {
 		run_list_finish(&now);
 		return err_set(s->err, ERR_SYSTEM, 0, "out of memory");
 	}

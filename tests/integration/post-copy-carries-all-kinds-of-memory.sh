@@ -34,5 +34,6 @@ moves() { # what, workload option...
 }
 moves "threads" --threads 8
 moves "huge pages" --threads 8 --thp on
+moves "more scattered pages than are told one by one" --size 256M --pattern uniform
 moves "locked memory" --threads 4 --lock
 [ "$(field late_pages)" -lt 4096 ] || fail "locked memory came late: $(field late_pages) pages"
