@@ -136,7 +136,8 @@ static void serve(struct agent *a)
 	int n;
 
 	p[AT_SIGNALS] = (struct pollfd){ .fd = a->signals, .events = POLLIN };
-	p[AT_LISTENER] = (struct pollfd){ .fd = a->draining ? -1 : a->listener, .events = POLLIN };
+	/* While it drains too: a new migration is told so, and what goes on may have to connect again or ask. */
+	p[AT_LISTENER] = (struct pollfd){ .fd = a->listener, .events = POLLIN };
 	hellos_poll(a->hellos, p + AT_HELLOS);
 	for (size_t i = 0; i < a->children; i++)
 		p[AT_CHILDREN + i] = (struct pollfd){ .fd = agent_child_in_use(&a->child[i]) ? a->child[i].line : -1, .events = POLLIN };

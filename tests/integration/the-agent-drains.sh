@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# SIGTERM lets the agent finish what it is doing and end with 0; new migrations are refused meanwhile.
+# SIGTERM lets the agent finish what it is doing and end with 0. It still answers meanwhile: new migrations are refused, at once.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
@@ -8,6 +8,13 @@ faults_begin
 subject_start
 stopped_at source.round
 kill -TERM "${pid[agent-b]}"
+await 20 grep -q draining "$T/agent-b.err"
+start a bystander sleep 1000
+start a refused timeout 60 "$DRAY" migrate "${inner[bystander]}" "$agent_addr" --state-dir "$T/state-a" --json
+brc=0; finish refused || brc=$?
+[ "$brc" != 0 ] && [ "$brc" -lt 64 ] || fail "a migration to an agent that drains ended with $brc"
+grep -q "takes no further migration" "$T/refused.err" || { cat "$T/refused.err" >&2; fail "it was not told that the agent is busy"; }
+end bystander
 kill -CONT $(stopped_on a)
 rc=0; finish migrate || rc=$?
 arc=0; finish agent-b || arc=$?
