@@ -127,7 +127,7 @@ int worker_copy_frame(struct worker *w, const struct copy_source *src, struct ou
 	if (p.runs == 0) {
 		w->count.stats.vanished_pages += (uint32_t)missing;
 		atomic_fetch_sub_explicit(&w->s->pages_left, taken, memory_order_relaxed);
-		return 0;
+		return output_wait(w); /* the next frame is read into the other buffers, of which the kernel still sends the one before */
 	}
 	payload = compress_payload(w->s->config.compress, &w->compress, w->raw[slot], pages_to_bytes(p.data_pages), w->packed[slot], &len, &flags);
 	outgoing_table(f);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What arrives is what the target's memory holds: by twin and by copy, with the ring and with plain calls, compressed and not, with zero pages,
  * unreadable and vanished ones; a target that writes meanwhile never makes a frame of a wrong length; both sides agree on what was sent. */
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/lib/send_rig.h"
 
 enum { PAGES = 6000, HOLE_AT = 1000, HOLE = 300, NONE_AT = 2000, NONE = 40, NONE_STEP = 3, ZERO_AT = 3000, ZERO = 500 };
+enum { FRAME_PAGES = 256 }; /* of a frame that is copied */
 
 static uint64_t *map_pages(void)
 {
@@ -90,12 +93,17 @@ static const struct way ways[] = {
 	{ "splice, calls", EXTRACT_SPLICE, OUTPUT_CALLS, COMPRESS_NONE, 1 },
 };
 
-static void open_way(struct rig *r, const struct way *w, int (*body)(int line, void *arg))
+static void start_way(struct rig *r, const struct way *w, int (*body)(int line, void *arg))
 {
 	fprintf(stderr, "%s\n", w->name);
 	rig_start(r, body, PAGES, w->streams);
 	if (w->extract == EXTRACT_SPLICE)
 		rig_twins(r);
+}
+
+static void open_way(struct rig *r, const struct way *w, int (*body)(int line, void *arg))
+{
+	start_way(r, w, body);
 	rig_sender(r, w->extract, w->output, w->compress, 0);
 	rig_receive(r);
 }
@@ -167,6 +175,52 @@ static void vanished_memory(const struct way *w)
 	rig_end(&r);
 }
 
+static void small_buffers(struct rig *r)
+{
+	int bytes = 16384;
+
+	CHECK(setsockopt(r->sockets[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) == 0);
+	CHECK(setsockopt(r->stream[0].sock, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) == 0);
+}
+
+struct one_round { struct rig *rig; struct run_list runs; struct sender_stats st; struct err e; int rc; };
+static void *send_round(void *arg)
+{
+	struct one_round *o = arg;
+
+	o->rc = sender_round(o->rig->sender, 1, false, &o->runs, NULL, &o->st, &o->e);
+	return NULL;
+}
+
+static bool only_the_last_frame_is_left(void *arg)
+{
+	return sender_pages_left(((struct rig *)arg)->sender) <= FRAME_PAGES;
+}
+
+/* Three frames, the second of nothing but vanished pages, while the first waits for room: it leaves as it was read. */
+static void vanished_frame(const struct way *w)
+{
+	const struct way one = { w->name, w->extract, w->output, w->compress, 1 };
+	struct one_round o = { 0 };
+	pthread_t thread;
+	struct rig r;
+
+	start_way(&r, &one, with_hole);
+	small_buffers(&r);
+	rig_sender(&r, one.extract, one.output, one.compress, 0);
+	o.rig = &r;
+	CHECK(run_list_add(&o.runs, RIG_BASE + 3 * FRAME_PAGES * 4096ull, 3 * FRAME_PAGES, RUN_DATA) == 0);
+	CHECK(pthread_create(&thread, NULL, send_round, &o) == 0);
+	await(only_the_last_frame_is_left, &r, "the frame that vanished");
+	rig_receive(&r);
+	pthread_join(thread, NULL);
+	CHECK(o.rc == 0 && o.st.vanished_pages == HOLE, "%llu vanished: %s", (unsigned long long)o.st.vanished_pages, o.e.text);
+	rig_finish(&r);
+	CHECK(rig_compare(&r, 3 * FRAME_PAGES, HOLE_AT - 3 * FRAME_PAGES) < 0 && rig_compare(&r, HOLE_AT + HOLE, 6 * FRAME_PAGES - HOLE_AT - HOLE) < 0);
+	run_list_finish(&o.runs);
+	rig_end(&r);
+}
+
 static void changing_target(const struct way *w)
 {
 	struct sender_stats st;
@@ -191,6 +245,8 @@ int main(void)
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		idle_target(&ways[i]);
 		vanished_memory(&ways[i]);
+		if (ways[i].extract == EXTRACT_COPY && ways[i].output == OUTPUT_RING)
+			vanished_frame(&ways[i]);
 		changing_target(&ways[i]);
 	}
 	return 0;
