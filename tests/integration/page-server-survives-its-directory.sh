@@ -56,6 +56,7 @@ for put in (False, True):
     s.open(1)
     beside.open(2)
     s.pages(0x1000, page(1))
+    assert s.parent(1) == 0  # so its files are made
     mine = min(set(os.listdir(os.environ["IMAGES"] + "/127.0.0.1")) - before, key=int)
     mine = os.environ["IMAGES"] + "/127.0.0.1/" + mine
     shutil.rmtree(mine)
