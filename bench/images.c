@@ -35,6 +35,7 @@
 #include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
+#include "tests/lib/socket_source.h"
 
 enum { PAGE = 4096, PIECE = 1 << 20, SOURCE = 64 << 20 };
 #define BASE 0x10000000ull
@@ -302,21 +303,9 @@ static double set_scattered(struct images *b, size_t piece)
 	return v;
 }
 
-struct socket_source { struct page_source source; int from; };
-
-static ssize_t move_from_socket(struct page_source *s, int pipe, size_t max, struct err *e)
-{
-	const int from = ((struct socket_source *)s)->from;
-	ssize_t n = -1;
-
-	if (wait_readable(from, -1) == 1)
-		n = splice(from, NULL, pipe, NULL, max, SPLICE_F_MOVE);
-	return n > 0 ? n : err_set(e, ERR_PEER, 0, "the source ended");
-}
-
 static double set_tcp(struct images *b, size_t piece)
 {
-	struct socket_source from = { .source.move = move_from_socket };
+	struct socket_source from = { .source.move = socket_source_move };
 	struct page_sink *s = set_begin(b);
 	struct err e = { 0 };
 	struct feed f;

@@ -25,6 +25,7 @@
 #include "proto/base/io.h"
 #include "proto/image/image.h"
 #include "tests/lib/page_sets.h"
+#include "tests/lib/socket_source.h"
 
 enum { PAGE = PAGE_SETS_PAGE, BASE = PAGE_SETS_BASE };
 
@@ -611,18 +612,6 @@ static void auto_dedup_waits_for_publication(void **state)
 
 /* ---- pages that come through a pipe ---- */
 
-struct socket_source { struct page_source source; int from; };
-
-static ssize_t move_from_socket(struct page_source *s, int pipe, size_t max, struct err *e)
-{
-	const int from = ((struct socket_source *)s)->from;
-	ssize_t n = -1;
-
-	if (wait_readable(from, -1) == 1)
-		n = splice(from, NULL, pipe, NULL, max, SPLICE_F_MOVE);
-	return n > 0 ? n : err_set(e, ERR_PEER, 0, "the source ended");
-}
-
 struct filler { int to; size_t pages; const char *behind; pthread_t thread; int rc; };
 
 static void *fill_stream(void *arg)
@@ -644,7 +633,7 @@ static void pages_are_pulled(void **state)
 {
 	enum { MANY = 700 };
 	int p[2], made = socketpair(AF_UNIX, SOCK_STREAM, 0, p), from = p[0];
-	struct socket_source source = { .source.move = move_from_socket, .from = from };
+	struct socket_source source = { .source.move = socket_source_move, .from = from };
 	struct filler f = { .to = p[1], .pages = MANY, .behind = "behind" };
 	struct page_sink *s = set_begin(set[0], NULL);
 	struct err e = { 0 };
@@ -674,7 +663,7 @@ static void pages_are_pulled(void **state)
 static void a_source_that_ends_early_breaks_the_set(void **state)
 {
 	struct page_sink *s = set_begin(set[0], NULL);
-	struct socket_source source = { .source.move = move_from_socket };
+	struct socket_source source = { .source.move = socket_source_move };
 	struct err e = { 0 };
 	int p[2];
 
