@@ -6,31 +6,24 @@
 server_start --metrics "unix:$T/m" --max-handshakes 3 --handshake-timeout 0 --idle-timeout 0
 sender << 'PY'
 import time
-from prometheus import metrics
+from prometheus import await_metric, metrics
 where = "unix:" + os.environ["T"] + "/m"
 ps = "dray_page_server_"
 
 
-def await_metric(name, value):
-    end = time.monotonic() + 60
-    while metrics(where)[name] != value:
-        assert time.monotonic() < end, (name, value, metrics(where)[name])
-        time.sleep(0.02)
-
-
 silent = [Sender(os.environ["PORT"]) for _ in range(3)]
-await_metric(ps + "sessions_running", 3)
+await_metric(where, ps + "sessions_running", 3)
 assert Sender(os.environ["PORT"]).dropped()
-await_metric('dray_limits_hit_total{limit="max-handshakes"}', 1)
+await_metric(where, 'dray_limits_hit_total{limit="max-handshakes"}', 1)
 assert metrics(where)[ps + 'sessions_refused_total{kind="limit"}'] == 1
 silent[1].open(7)
 other = Sender(os.environ["PORT"]) # there is a place again
 other.open(8)
 last = Sender(os.environ["PORT"])
-await_metric(ps + "sessions_running", 5)
+await_metric(where, ps + "sessions_running", 5)
 assert Sender(os.environ["PORT"]).dropped()
 silent[0].s.close() # a place for each that goes, too
-await_metric(ps + "sessions_running", 4)
+await_metric(where, ps + "sessions_running", 4)
 late = Sender(os.environ["PORT"])
 late.open(9)
 for s in (silent[1], other, late):

@@ -2,6 +2,7 @@
 """prometheus - fetches a page of metrics and reads it strictly (text format 0.0.4), refusing what a Prometheus server or promtool would."""
 import re
 import socket
+import time
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABELS = r'\{[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"(?:,[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*")*\}'
@@ -77,3 +78,10 @@ def metrics(where):
     assert status == "HTTP/1.1 200 OK", status
     assert fields["content-type"].startswith("text/plain; version=0.0.4"), fields
     return parse(body)
+
+
+def await_metric(where, name, value):
+    end = time.monotonic() + 60
+    while metrics(where)[name] != value:
+        assert time.monotonic() < end, (name, value, metrics(where)[name])
+        time.sleep(0.02)
