@@ -2,7 +2,6 @@
 #include "pageserver/stock/receiver_priv.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
 

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,7 +42,8 @@ struct session {
 static void log_report(enum log_level level, const char *event, const struct page_server_report *r, const char *reason)
 {
 	log_event(level, event, "header=%u native=%d tls=%s maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " received=%" PRIu64
-		  " ms=%" PRIu64 " name=\"%s\" reason=\"%s\"", r->header_size, r->native, r->tls ? r->tls : "none", r->maps, r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, r->name, reason);
+		  " ms=%" PRIu64 " name=\"%s\" reason=\"%s\"", r->header_size, r->native, r->tls ? r->tls : "none", r->maps,
+		  r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, r->name, reason);
 }
 
 enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,

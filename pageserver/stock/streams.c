@@ -61,7 +61,6 @@ static void wake(struct ps_streams *s)
 	uint64_t one = 1;
 
 	s->came = true;
-
 	if (write(s->wake, &one, sizeof(one)) < 0) {
 	} /* can't fail but at its maximum, which wakes all the same */
 }
