@@ -12,10 +12,8 @@
  * DIR: a filesystem to receive into (a new directory in /dev/shm). With --port the server is one that runs there already (criu's own, for one
  * session): then "1 session 24" alone makes sense.
  * A sender is a process; it splices ranges of 256 pages from its memory as criu does. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -45,10 +43,9 @@
 #include "tests/lib/bench_server.h"
 #include "tests/lib/bench_warm.h"
 
-enum { PAGE = 4096, RANGE_PAGES = 256, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000,
+enum { PAGE = 4096, RANGE_PAGES = 256, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000, /* at most */
        MOST = 64,     /* connections at once */
        WARM = 320 << 20, /* beside what is sent: what lies free meanwhile (bench_warm.h), and buffers */
-       CUT = 2 << 20, KEPT = 64 << 20, /* of a file that streams (cut_behind): more than it grows ahead */
        CASE_S = 120,  /* a case that takes longer ends the program */
        STOP_MS = 10000 };
 
@@ -455,46 +452,19 @@ static void measure_plain(const struct options *o, const char *which, unsigned c
 
 /* --- how soon it answers -------------------------------------------------------------------------------------------------------- */
 
-/* One page map without an end. */
+struct stream { uint16_t port; const uint8_t *memory; size_t len; int begun; };
+
+/* One page map; says when its first pages are on their way. */
 static void stream_on(void *arg)
 {
-	const struct share *w = arg;
-	struct sender s = sender_open(w->port, w->layout);
+	const struct stream *w = arg;
+	struct sender s = sender_open(w->port, PS_LAYOUT_32);
 
 	ask(&s, PS_OPEN2, 1);
-	for (uint64_t at = 0;; at += STREAM_BYTES)
-		send_ranges(&s, 1, at, w->memory, STREAM_BYTES);
-}
-
-/* Takes from a file what lies well behind its end, a little at a time: a long call would hold a processor. */
-static void cut_behind(const char *path, off_t *from)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	struct stat st;
-
-	while (fd >= 0 && fstat(fd, &st) == 0 && st.st_size - *from >= KEPT + CUT &&
-	       fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, *from, CUT) == 0)
-		*from += CUT;
-	if (fd >= 0)
-		close(fd);
-}
-
-/* Any amount of work in bounded room: what sessions write goes as it comes. */
-static void keep_room(void *arg)
-{
-	const char *dir = arg;
-	off_t from[STREAMING] = { 0 };
-	char pattern[4096];
-	glob_t g;
-
-	snprintf(pattern, sizeof(pattern), "%s/*/.*/pages-*.img", dir);
-	for (;; usleep(5000)) {
-		if (glob(pattern, 0, NULL, &g) != 0)
-			continue;
-		for (size_t i = 0; i < g.gl_pathc && i < STREAMING; i++)
-			cut_behind(g.gl_pathv[i], &from[i]);
-		globfree(&g);
-	}
+	send_ranges(&s, 1, 0, w->memory, STREAM_BYTES);
+	if (write(w->begun, "b", 1) != 1)
+		die("begun");
+	send_ranges(&s, 1, STREAM_BYTES, w->memory + STREAM_BYTES, w->len - STREAM_BYTES);
 }
 
 static int by_value(const void *a, const void *b)
@@ -504,23 +474,35 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void question(const struct sender *s, uint16_t code, const char *when)
+static bool one_ended(void)
+{
+	int status = 0;
+	bool ended = waitpid(-1, &status, WNOHANG) > 0;
+
+	if (status)
+		die("a stream");
+	return ended;
+}
+
+/* For as long as all stream. */
+static void question(const struct sender *s, uint16_t code, const char *when, bool streaming)
 {
 	static uint32_t us[QUESTIONS];
+	unsigned n = 0;
 	char which[64];
 
-	for (unsigned i = 0; i < QUESTIONS; i++) {
+	while (n < QUESTIONS && !(streaming && one_ended())) {
 		uint64_t start = clock_us();
 
-		ask(s, code, 1000 + i);
-		us[i] = (uint32_t)(clock_us() - start);
+		ask(s, code, 1000 + n);
+		us[n++] = (uint32_t)(clock_us() - start);
 		usleep(1000);
 	}
-	qsort(us, QUESTIONS, sizeof(us[0]), by_value);
+	qsort(us, n, sizeof(us[0]), by_value);
 	snprintf(which, sizeof(which), "%s %s p50", ps_name(code), when);
-	bench_json("page_server_answer", which, "us", us[QUESTIONS / 2], NULL);
+	bench_json("page_server_answer", which, "us", us[n / 2], NULL);
 	snprintf(which, sizeof(which), "%s %s p99", ps_name(code), when);
-	bench_json("page_server_answer", which, "us", us[QUESTIONS * 99 / 100], NULL);
+	bench_json("page_server_answer", which, "us", us[n * 99 / 100], NULL);
 }
 
 /* Who asks is not what is measured: its own wait for a processor does not count. Nobody else may inherit that: a server and senders with it leave no
@@ -533,35 +515,43 @@ static void before_all(bool on)
 		perror("sched_setscheduler");
 }
 
-static void measure_answers(const struct options *o, unsigned others, const char *when, const uint8_t *memory)
+static void start_streams(const struct options *o, uint16_t port, const uint8_t *memory, pid_t pid[STREAMING])
 {
-	struct share share = { .layout = PS_LAYOUT_32, .memory = memory };
-	struct bench_server server = server_start(o);
-	pid_t pid[STREAMING + 1];
-	struct sender s;
-	int gate[2];
+	int gate[2], begun[2];
+	char byte;
 
-	share.port = server.port;
-	if (pipe2(gate, O_CLOEXEC) < 0)
+	if (pipe2(gate, O_CLOEXEC) < 0 || pipe2(begun, O_CLOEXEC) < 0)
 		die("pipe2");
-	for (unsigned i = 0; i < others; i++)
-		pid[i] = runner(gate, stream_on, &share);
-	if (others)
-		pid[others++] = runner(gate, keep_room, (void *)(uintptr_t)o->dir);
+	for (unsigned i = 0; i < STREAMING; i++)
+		pid[i] = runner(gate, stream_on, &(struct stream){ .port = port, .memory = memory, .len = o->size, .begun = begun[1] });
+	close(gate[0]);
 	close(gate[1]);
-	s = sender_open(server.port, PS_LAYOUT_24);
-	before_all(true);
+	close(begun[1]);
+	for (unsigned i = 0; i < STREAMING; i++)
+		if (read(begun[0], &byte, 1) != 1)
+			die("a stream");
+	close(begun[0]);
+}
+
+static void measure_answers(const struct options *o, uint16_t code, bool streaming, const uint8_t *memory)
+{
+	struct bench_server server = server_start(o);
+	pid_t pid[STREAMING], warm = streaming ? bench_warm_start(STREAMING * o->size + WARM) : 0;
+	struct sender s = sender_open(server.port, PS_LAYOUT_24);
+
 	setsockopt(s.sock, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-	question(&s, PS_PARENT, when);
-	question(&s, PS_OPEN2, when);
+	if (streaming)
+		start_streams(o, server.port, memory, pid);
+	before_all(true);
+	question(&s, code, streaming ? "8 streaming" : "idle", streaming);
 	before_all(false);
 	ask(&s, PS_CLOSE, 0);
 	close(s.sock);
-	for (unsigned i = 0; i < others; i++) {
+	for (unsigned i = 0; streaming && i < STREAMING; i++) {
 		kill(pid[i], SIGKILL);
 		waitpid(pid[i], NULL, 0);
 	}
-	close(gate[0]);
+	bench_warm_stop(warm);
 	bench_server_stop(&server);
 	bench_server_forget(o->dir);
 }
@@ -600,10 +590,9 @@ static void all(const struct options *o, const uint8_t *memory)
 		measure_sessions(o, NULL, MOST, PS_LAYOUT_32, 0, memory);
 	if (wanted(o, "native into memory"))
 		measure_memory(o, memory);
-	if (wanted(o, "idle"))
-		measure_answers(o, 0, "idle", memory);
-	if (wanted(o, "8 streaming"))
-		measure_answers(o, STREAMING, "8 streaming", memory);
+	for (unsigned i = 0; i < 4; i++)
+		if (wanted(o, i / 2 ? "8 streaming" : "idle"))
+			measure_answers(o, i % 2 ? PS_OPEN2 : PS_PARENT, i / 2, memory);
 }
 
 static int usage(void)

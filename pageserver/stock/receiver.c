@@ -175,8 +175,10 @@ static bool is_question(const struct ps_command *c)
 
 static int take_command(struct receiver *r, struct ps_command *c, struct err *e)
 {
-	if (r->in.from == r->in.to)
+	if (r->in.from == r->in.to) {
 		receiver_tell(r);
+		turn_for_questions(&r->turn);
+	}
 	if (receiver_greet(r, e) < 0)
 		return -1;
 	if (r->report->joins)
@@ -237,7 +239,7 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
 	if (!inherited) {
 		ps_input_allow_splice(&r.in);
-		ps_turn_soon();
+		turn_begin(&r.turn);
 	}
 	rc = serve(&r, e);
 	receiver_tell(&r);

@@ -8,6 +8,7 @@
 #include "pageserver/stock/input.h"
 #include "pageserver/stock/line.h"
 #include "pageserver/stock/receiver.h"
+#include "pageserver/stock/turn.h"
 #include "proto/wire/ps_command.h"
 
 struct native_frames;
@@ -28,6 +29,7 @@ struct receiver {
 	bool in_frame;                /* pages come out of one */
 	struct ps_streams *streams;   /* of a numbered session; else NULL */
 	struct { uint64_t ranges, pages; } done, seen; /* of a numbered command: given to the sink, also before its connection was cut; come on this one */
+	struct turn turn;             /* of the session's own thread; not begun in a process that was lent */
 	int cut;                      /* what failed was the connection, by this error; 0: it was not */
 	bool hears_alive;             /* the sender knows what to make of PS_NATIVE_ALIVE */
 	uint64_t asked_us;            /* when the question at hand was read, where that is metered */

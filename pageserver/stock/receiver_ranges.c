@@ -6,6 +6,7 @@
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/native.h"
 #include "pageserver/stock/streams.h"
+#include "pageserver/stock/turn.h"
 #include "proto/wire/runs.h"
 
 enum {
@@ -82,6 +83,8 @@ static int take_pages(struct receiver *r, const struct ps_command *c, struct err
 
 	if (skipped < 0)
 		return -1;
+	if (large)
+		turn_for_pages(&r->turn);
 	if (max && pages_to_bytes(r->report->pages) + left > max) {
 		ps_meter_limit(r->config->meter, LIMIT_SESSION_BYTES);
 		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed (--session-bytes)", max);
