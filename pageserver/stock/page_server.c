@@ -15,6 +15,7 @@
 #include "pageserver/stock/lazy_images.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
+#include "pageserver/stock/ps_session.h"
 #include "pageserver/stock/session_dir.h"
 #include "pageserver/stock/sessions.h"
 #include "proto/base/cleanup.h"

@@ -18,7 +18,6 @@
 enum { SESSIONS_OTHERS = 2 }; /* descriptors that the caller waits for beside them */
 
 struct session;
-struct ps_meter;
 struct sessions {
 	const struct page_server_options *options; /* borrowed */
 	struct tls_gate *tls;                      /* of the caller; NULL: plain text */
@@ -50,17 +49,5 @@ bool sessions_want_more(const struct sessions *s);
 void sessions_leave_alone(struct sessions *s);
 void sessions_end(struct sessions *s); /* SIGTERM to each */
 void sessions_finish(struct sessions *s);
-
-/* A sender that was not let in had no session: it is no news of whoever else has its address. */
-enum stock_outcome { STOCK_PUBLISHED, STOCK_FAILED, STOCK_KEPT_OUT, STOCK_JOINS /* another connection of a session that runs: given to the server */ };
-/* One, here: serves the sender at the other end of fd into d. line: to the server (line.h); -1 none. meter:
- * may be NULL. Of s the options and the gate. e: set unless published. */
-enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
-				      struct ps_meter *meter, struct err *e);
-/* The same of a lazy-pages client, who is given pages of s->lazy_images. 0, -1; *let_in: it was one. */
-int lazy_session_run(const struct sessions *s, int fd, bool *let_in, struct err *e);
-/* The sender's address alone, as it becomes part of a path. */
-enum { SESSION_PEER_MAX = 80 };
-void session_peer(int fd, char host[SESSION_PEER_MAX]);
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/session_dir.h"
+#include "pageserver/stock/ps_session.h"
 #include "pageserver/stock/sessions.h"
 #include "proto/wire/ps_command.h"
 #include "tests/lib/page_sets.h"

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pageserver/stock/ps_session.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+
+#include "pageserver/stock/lazy_images.h"
+#include "pageserver/stock/server.h"
+#include "proto/base/log.h"
+#include "proto/base/sock.h"
+
+enum { JOIN_MS = 5000 /* to say that it is another connection, for who may be nothing else */ };
+
+static void log_report(enum log_level level, const char *event, const struct page_server_report *r, const char *reason)
+{
+	log_event(level, event, "header=%u native=%d tls=%s maps=%" PRIu64 " ranges=%" PRIu64 " pages=%" PRIu64 " in-parent=%" PRIu64 " received=%" PRIu64
+		  " ms=%" PRIu64 " name=\"%s\" reason=\"%s\"", r->header_size, r->native, r->tls ? r->tls : "none", r->maps,
+		  r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, r->name, reason);
+}
+
+enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
+				      struct ps_meter *meter, struct err *e)
+{
+	const struct page_server_options *o = s->options;
+	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable, .flat = o->flat,
+					.limits = { .bytes = o->session_bytes, .pages = o->session_pages, .time_ms = o->session_time_ms,
+						    .idle_ms = o->idle_timeout_ms, .handshake_ms = o->handshake_timeout_ms },
+					.joins_only = s->joins_only,
+					.grace_ms = o->resume_timeout_ms < UINT_MAX ? (unsigned)o->resume_timeout_ms : UINT_MAX,
+					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter };
+	struct page_server_report r = { 0 };
+	char peer[SOCK_NAME_MAX];
+
+	if (s->joins_only && !(c.limits.handshake_ms && c.limits.handshake_ms < JOIN_MS))
+		c.limits.handshake_ms = JOIN_MS;
+	sock_name(fd, true, peer);
+	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" parent=\"%s\"", peer, d->path, parent ? parent : "");
+	if ((o->durable && session_dir_sync(s->template, d, e) < 0) || page_server_serve_one(fd, false, &c, &r, e) < 0) {
+		err_wrap(e, "sender %s", peer);
+		log_report(LOG_ERROR, "session-failed", &r, e->text);
+		return r.let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
+	}
+	if (r.joins)
+		return STOCK_JOINS;
+	log_report(LOG_INFO, "session-published", &r, "closed");
+	return STOCK_PUBLISHED;
+}
+
+int lazy_session_run(const struct sessions *s, int fd, bool *let_in, struct err *e)
+{
+	const struct page_server_options *o = s->options;
+	const struct lazy_rules rules = { .tls = s->tls, .tls_name = o->tls_name, .idle_ms = o->idle_timeout_ms, .time_ms = o->session_time_ms };
+	struct lazy_report r;
+	char peer[SOCK_NAME_MAX];
+	int rc;
+
+	sock_name(fd, true, peer);
+	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" lazy=1", peer, s->template);
+	rc = lazy_images_serve(fd, s->lazy_images, &rules, &r, e);
+	*let_in = r.let_in;
+	return rc < 0 ? err_wrap(e, "client %s", peer) : 0;
+}
+
+void session_peer(int fd, char host[SESSION_PEER_MAX])
+{
+	char name[SOCK_NAME_MAX], *colon;
+	size_t len;
+
+	sock_name(fd, true, name);
+	colon = strrchr(name, ':');
+	if (!colon) {
+		strcpy(host, "unix");
+		return;
+	}
+	len = (size_t)(colon - name);
+	if (name[0] == '[') {
+		memcpy(host, name + 1, len - 2);
+		host[len - 2] = '\0';
+	} else {
+		memcpy(host, name, len);
+		host[len] = '\0';
+	}
+}
