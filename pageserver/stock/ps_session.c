@@ -29,7 +29,7 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 					.joins_only = s->joins_only,
 					.grace_ms = o->resume_timeout_ms < UINT_MAX ? (unsigned)o->resume_timeout_ms : UINT_MAX,
 					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter };
-	struct page_server_report r = { 0 };
+	struct page_server_report r = { .let_in = true }; /* unless TLS says otherwise */
 	char peer[SOCK_NAME_MAX];
 
 	if (s->joins_only && !(c.limits.handshake_ms && c.limits.handshake_ms < JOIN_MS))

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,7 @@
 static const int *const set = page_sets.set;
 /* What happened, a letter each: s a file synced, D a directory synced, m a file moved into its place, t a sender told its status. */
 static char happened[64];
+static bool names_are_lost; /* directories can't be synced */
 
 static void note(char what)
 {
@@ -40,6 +42,10 @@ int fsync(int fd)
 
 	assert_int_equal(fstat(fd, &st), 0);
 	note(S_ISDIR(st.st_mode) ? 'D' : 's');
+	if (names_are_lost && S_ISDIR(st.st_mode)) {
+		errno = EIO;
+		return -1;
+	}
 	return fdatasync(fd);
 }
 
@@ -102,8 +108,9 @@ static void say(int fd, struct ps_command c)
 }
 
 /* One page map with a page, by the page server. */
-static void run_session(bool durable)
+static enum stock_outcome run_session(bool durable)
 {
+	enum stock_outcome how;
 	char template[128];
 	struct page_server_options o = { .images_dir = template, .durable = durable };
 	struct sessions sessions = { .options = &o };
@@ -122,28 +129,40 @@ static void run_session(bool durable)
 	assert_int_equal(write(pair[1], page, sizeof(page)), sizeof(page));
 	say(pair[1], (struct ps_command){ .code = PS_CLOSE });
 	shutdown(pair[1], SHUT_WR);
-	assert_int_equal(stock_session_run(&sessions, pair[0], &d, NULL, -1, NULL, &e), STOCK_PUBLISHED);
+	how = stock_session_run(&sessions, pair[0], &d, NULL, -1, NULL, &e);
+	assert_true(how == STOCK_PUBLISHED || strstr(e.text, "to disk"));
 	close(pair[0]);
 	close(pair[1]);
 	unlinkat(d.fd, "pagemap-41.img", 0);
 	unlinkat(d.fd, "pages-65537.img", 0);
 	session_dir_close(&d, true);
 	assert_int_equal(unlinkat(set[0], "unix", AT_REMOVEDIR), 0);
+	return how;
 }
 
 /* Files, their names, and the directories that were made for them. */
 static void a_status_means_that_all_is_on_the_disk(void **state)
 {
 	(void)state;
-	run_session(true);
+	assert_int_equal(run_session(true), STOCK_PUBLISHED);
 	assert_string_equal(happened, "DDssmmDt");
 }
 
 static void a_session_syncs_nothing_unasked(void **state)
 {
 	(void)state;
-	run_session(false);
+	assert_int_equal(run_session(false), STOCK_PUBLISHED);
 	assert_string_equal(happened, "mmt");
+}
+
+/* And not one whose sender was kept out: what was last published for it is nobody's parent any more. */
+static void where_its_directory_is_lost_a_session_has_failed(void **state)
+{
+	(void)state;
+	names_are_lost = true;
+	assert_int_equal(run_session(true), STOCK_FAILED);
+	names_are_lost = false;
+	assert_string_equal(happened, "D");
 }
 
 #define NOTED(f) cmocka_unit_test_setup_teardown(f, make_sets, page_sets_remove)
@@ -155,6 +174,7 @@ int main(void)
 		NOTED(nothing_is_synced_unasked),
 		NOTED(a_status_means_that_all_is_on_the_disk),
 		NOTED(a_session_syncs_nothing_unasked),
+		NOTED(where_its_directory_is_lost_a_session_has_failed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
