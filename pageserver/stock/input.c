@@ -249,6 +249,15 @@ ssize_t ps_input_into_pipe(struct ps_input *in, int pipe, size_t max)
 	return write_buffered(in, pipe, max);
 }
 
+void ps_input_drop_rest(struct ps_input *in, size_t len)
+{
+	static const uint8_t nothing[ALONG];
+
+	if (recv(in->fd, in->buf, len, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)len && memcmp(in->buf, nothing, len) == 0 &&
+	    recv(in->fd, in->buf, len, MSG_DONTWAIT) == (ssize_t)len)
+		in->received += len;
+}
+
 int ps_input_drain(struct ps_input *in, unsigned timeout_ms)
 {
 	ssize_t n;

@@ -43,6 +43,9 @@ void ps_input_allow_splice(struct ps_input *in);
 /* Moves up to max bytes into an empty pipe that doesn't block, without a copy but for what was read before and where the socket can't be spliced, which is known
  * from then on. Bytes. */
 ssize_t ps_input_into_pipe(struct ps_input *in, int pipe, size_t max);
+/* The rest of a closing header that may be of either length, on a socket that is not ours alone: len bytes (4096 at most) are dropped where they are there and
+ * all zero. */
+void ps_input_drop_rest(struct ps_input *in, size_t len);
 /* Reads and forgets until the other side ends, or for so long. 0: it ended. */
 int ps_input_drain(struct ps_input *in, unsigned timeout_ms);
 /* How long the next wait for the peer may take in ms, -1 for ever; 0: the deadline has come. */

@@ -176,6 +176,8 @@ static int serve(struct client *c, struct err *e)
 	for (;;) {
 		if (read_command(c, &command, e) < 0)
 			return -1;
+		if (ps_ends(&command) && c->layout == PS_LAYOUT_UNKNOWN && c->rules->inherited)
+			ps_input_drop_rest(&c->in, PS_HEADER_MAX - PS_HEADER_MIN);
 		if (ps_ends(&command))
 			return say(c, fine, sizeof(fine), NULL, 0, e);
 		if (command.code != PS_GET)

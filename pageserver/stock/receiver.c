@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "pageserver/stock/alive.h"
 #include "pageserver/stock/meter.h"
@@ -23,17 +22,6 @@ static int on_get(struct receiver *r, const struct ps_command *c, struct err *e)
 	(void)r;
 	(void)c;
 	return err_set(e, ERR_UNSUPPORTED, 0, "the peer asks for pages (lazy-pages); this server takes them");
-}
-
-/* A header of the longer layout has 8 bytes that were not read when the layout never showed. The sender says nothing else before it has the status. */
-static void skip_rest_of_header(struct receiver *r)
-{
-	uint8_t rest[PS_HEADER_MAX - PS_HEADER_MIN];
-	static const uint8_t nothing[sizeof(rest)];
-
-	if (r->layout == PS_LAYOUT_UNKNOWN && recv(r->fd, rest, sizeof(rest), MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof(rest) &&
-	    memcmp(rest, nothing, sizeof(rest)) == 0 && recv(r->fd, rest, sizeof(rest), MSG_DONTWAIT) < 0)
-		log_event(LOG_WARN, "page-server-rest", "errno=%d", errno);
 }
 
 /* Folding and writing take their time, by what the set has and not by what was sent. */
@@ -63,8 +51,8 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 		return receiver_on_probe(r, e);
 	if (!ps_ends(c))
 		return receiver_answer_value(r, 0, PS_STATUS_ANSWER, e);
-	if (r->inherited)
-		skip_rest_of_header(r);
+	if (r->inherited && r->layout == PS_LAYOUT_UNKNOWN) /* the sender says nothing else before it has the status */
+		ps_input_drop_rest(&r->in, PS_HEADER_MAX - PS_HEADER_MIN);
 	receiver_tell(r);
 	if (publish(r, e) < 0)
 		return -1;
