@@ -179,10 +179,10 @@ static int take_command(struct receiver *r, struct ps_command *c, struct err *e)
 	return 0;
 }
 
-/* Of a numbered session that lost a connection: what was done of a command stays done, it will come again. */
+/* Of a numbered session that lost a connection: what was done of a command stays done, it will come again. Not before the sender has heard the token. */
 static bool survives(struct receiver *r)
 {
-	if (!r->streams || !r->cut)
+	if (!r->streams || !r->native || !r->cut)
 		return false;
 	streams_cut(r->streams, r->cut);
 	r->cut = 0;

@@ -484,6 +484,29 @@ static void a_session_whose_sender_is_gone_ends(void **state)
 	}
 }
 
+/* Nobody has the token then, so nobody is waited for. */
+static void a_sender_that_does_not_hear_the_answer_to_its_hello_is_gone(void **state)
+{
+	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES, .features = HELLO_FEATURE_NUMBERED };
+	struct rig r = { .sink.ops = &rig_ops };
+	uint8_t bytes[HELLO_SIZE];
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(line_pair(r.line), 0);
+	r.config = (struct page_server_config){ .line = &r.line[1], .grace_ms = 600 * 1000 };
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	hello_encode(&h, bytes);
+	assert_int_equal(write(pair[1], bytes, sizeof(bytes)), sizeof(bytes));
+	close(pair[1]);
+	assert_int_equal(ps_receive(pair[0], false, &r.sink, &r.config, &r.report, &r.e), -1);
+	assert_int_equal(r.e.kind, ERR_PEER);
+	assert_string_equal(r.e.text, "the connection ended: the sender cut it");
+	close(pair[0]);
+	close(r.line[0]);
+	close(r.line[1]);
+}
+
 /* Nothing comes in the place of a connection that stays cut: the dump fails, and does not hang. */
 static void a_server_that_is_gone_ends_the_dump(void **state)
 {
@@ -583,6 +606,7 @@ int main(void)
 		cmocka_unit_test(lost_answers_are_given_again),
 		cmocka_unit_test(a_connection_may_be_cut_while_the_set_is_published),
 		cmocka_unit_test(a_session_whose_sender_is_gone_ends),
+		cmocka_unit_test(a_sender_that_does_not_hear_the_answer_to_its_hello_is_gone),
 		cmocka_unit_test(a_server_that_is_gone_ends_the_dump),
 		cmocka_unit_test(words_come_through),
 		cmocka_unit_test(strangers_do_not_get_in),
