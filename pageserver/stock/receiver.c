@@ -64,9 +64,16 @@ static const struct {
 	uint16_t code;
 	int (*act)(struct receiver *r, const struct ps_command *c, struct err *e);
 } actions[] = {
-	{ PS_ADD_F, receiver_on_range },	{ PS_ADD, receiver_on_range },	{ PS_HOLE, receiver_on_range },	 { PS_OPEN2, receiver_on_open },		{ PS_OPEN, receiver_on_open },
-	{ PS_PARENT, receiver_on_parent }, { PS_CLOSE, on_close }, { PS_FORCE_CLOSE, on_close }, { PS_GET, on_get },
+	{ PS_ADD_F, receiver_on_range }, /* the commonest first */
 	{ PS_FRAME, receiver_on_frame },
+	{ PS_ADD, receiver_on_range },
+	{ PS_HOLE, receiver_on_range },
+	{ PS_OPEN2, receiver_on_open },
+	{ PS_OPEN, receiver_on_open },
+	{ PS_PARENT, receiver_on_parent },
+	{ PS_CLOSE, on_close },
+	{ PS_FORCE_CLOSE, on_close },
+	{ PS_GET, on_get },
 };
 
 static int act_on(struct receiver *r, const struct ps_command *c, struct err *e)
