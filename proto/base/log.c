@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/plain_text.h"
+
 static enum log_level max_level = LOG_WARN;
 static char role_name[40] = "dray";
 static const char *const level_names[] = { "error", "warn", "info", "debug" };
@@ -47,6 +49,7 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
 	vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
 	va_end(ap);
 	len = strlen(line);
+	plain_text(line, len); /* an event is a line, whoever's words are in it */
 	line[len] = '\n';
 	/* One write, so that lines of several processes don't mix. A log that can't be written is no reason to stop. */
 	if (write(STDERR_FILENO, line, len + 1) < 0) {
