@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# A connection that ends early, a session that is killed, one that is idle or too long or too large, and one that the server's end cuts: nothing of
-# them is left, their neighbours arrive.
+# A connection that ends early, a session that is killed, one that is idle or too long or too large, and one that the server's end cuts, with either header and natively: nothing of
+# them is left, a native sender is told why where somebody is left to tell it, their neighbours arrive.
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start --idle-timeout 60s
 sender << 'PY'
@@ -41,46 +41,74 @@ assert s.dropped()
 PY
 await 20 nothing_published
 server_stop
-server_start --session-bytes 8K
-sender << 'PY'
-large = Sender(os.environ["PORT"])
-large.open(1)
-large.pages(0x1000, page(1) + page(2))
-large.say(ADD_F, PRESENT, 1, 0x10000, 1 << 8 | 1)
-assert large.dropped()
+limit() { # WORDS TIMES OPTION...: a server with that option, to which Python on standard input sends; each of its sessions fails with these words
+	: > "$T/log"
+	server_start "${@:3}"
+	WORDS=$1 sender
+	all_failed() { [ "$(grep -c "session-failed .*$1" "$T/log")" = "$2" ]; }
+	await 20 all_failed "$1" "$2"
+}
+limit 'exceed the 8192 bytes' 4 --session-bytes 8K << 'PY'
+for kind, connect in SENDERS.items():
+    large = connect(os.environ["PORT"])
+    large.open(1)
+    large.pages(0x1000, page(1) + page(2))
+    large.say(ADD_F, PRESENT, 1, 0x10000, 1 << 8 | 1)
+    told(kind, large, os.environ["WORDS"])
 PY
 await 20 nothing_published
-await 20 grep -q 'exceed the 8192 bytes' "$T/log"
 server_stop
-server_start --session-pages 4 # contents, holes and page maps alike
-sender << 'PY'
-wordy = Sender(os.environ["PORT"])
-wordy.open(1)
-wordy.pages(0x1000, page(1))
-wordy.hole(0x10000, 1, LAZY)
-beside = Sender(os.environ["PORT"])
-beside.open(2)
-beside.pages(0x1000, page(2) * 3)
-wordy.hole(0x20000, 1 << 40, LAZY)
-assert wordy.dropped()
-assert beside.close() == 0
+limit 'more than the 4 pages allowed' 4 --session-pages 4 << 'PY' # contents, holes and page maps alike
+for kind, connect in SENDERS.items():
+    wordy = connect(os.environ["PORT"])
+    wordy.open(1)
+    wordy.pages(0x1000, page(1))
+    wordy.hole(0x10000, 1, LAZY)
+    beside = connect(os.environ["PORT"])
+    beside.open(2)
+    beside.pages(0x1000, page(2) * 3)
+    wordy.hole(0x20000, 1 << 30, LAZY)
+    told(kind, wordy, os.environ["WORDS"])
+    assert beside.close() == 0
 PY
-await 20 grep -q 'more than the 4 pages allowed' "$T/log"
-no_wordy() { [ "$(ls "$IMAGES")" = 2 ]; }
+no_wordy() { [ "$(ls "$IMAGES"/*/pagemap-*.img)" = "$(ls "$IMAGES"/*/pagemap-2.img)" ] && [ "$(ls "$IMAGES" | wc -l)" = 4 ]; }
 await 20 no_wordy
-rm -r "$IMAGES/2"
+rm -r "${IMAGES:?}"/*
 server_stop
-server_start --idle-timeout 100ms
+# On a slow machine it may be over before it has begun.
+cat > "$T/patient.py" << 'PY'
+from ps_sender import *
+def begun(connect, *command):
+    while True:
+        try:
+            s = connect(os.environ["PORT"])
+            s.open(1)
+            s.say(*command)
+            return s
+        except (ConnectionError, EOFError, Refused):
+            pass
+PY
+server_start --idle-timeout 200ms
 sender << 'PY'
-silent, huge = (Sender(os.environ["PORT"]) for _ in range(2))
-try:
-    huge.open(1)
-    huge.say(ADD_F, PRESENT, 1 << 18, 0x10000, 1 << 8 | 1) # a gibibyte announced, never sent
-except (ConnectionError, EOFError): # on a slow machine it has been silent for too long by now
-    pass
-assert huge.dropped()
+import sys
+sys.path.insert(0, os.environ["T"])
+from patient import begun
+silent = Sender(os.environ["PORT"])
+for kind, connect in SENDERS.items(): # a gibibyte announced, never sent
+    told(kind, begun(connect, ADD_F, PRESENT, 1 << 18, 0x10000, 1 << 8 | 1), "nothing came for 200 ms")
 assert silent.dropped()
 PY
 await 20 nothing_published
-await 20 grep -q 'nothing came for 100 ms' "$T/log"
+await 20 grep -q 'session-failed .*nothing came for 200 ms' "$T/log"
+server_stop
+server_start --session-time 200ms
+sender << 'PY'
+import sys
+sys.path.insert(0, os.environ["T"])
+from patient import begun
+for kind, connect in SENDERS.items():
+    told(kind, begun(connect, ADD_F, LAZY, 1, 0x10000, 1 << 8 | 1), "longer than 200 ms")
+PY
+await 20 nothing_published
+await 20 grep -q 'session-failed .*longer than 200 ms' "$T/log"
 server_stop

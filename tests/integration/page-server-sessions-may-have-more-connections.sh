@@ -6,16 +6,12 @@
 server_start --max-sessions 1 --resume-timeout 300ms --metrics "unix:$T/m"
 sender << 'PY'
 from prometheus import metrics
-HELLO = "<8sHBBIQ16sII16s"
 port = os.environ["PORT"]
 
 
-def hello(role, index=0, token=bytes(16)):
+def hello(role, *args):
     s = Sender(port)
-    s.s.sendall(struct.pack(HELLO, b"DRAY\r\n\x1a\n", 1, role, 0, index, 0x62, bytes(16), 1024, 0, token))
-    _, _, r, status, i, features, _, _, _, token = struct.unpack(HELLO, s.take(64))
-    assert (r, i) == (role, index)
-    return s, status, features, token
+    return s, *s.hello(role, *args, features=FEATURES | NUMBERED)
 
 
 def more(index, token):
@@ -29,14 +25,6 @@ def more(index, token):
 def say(s, number, *command):
     s.s.sendall(struct.pack("<Q", number))
     s.say(*command)
-
-
-def answer(s):
-    while True:
-        value, kind, length = struct.unpack("<IHH", s.take(8))
-        assert not length, s.take(length)
-        if not kind:
-            return value
 
 
 first, status, features, token = hello(5)
@@ -56,7 +44,7 @@ dst = 7 << 8 | 1
 say(second, 1, ADD_F, PRESENT, 1, 0x1000, dst) # before the map is opened: it waits
 second.s.sendall(page(1))
 say(first, 0, OPEN2, 0, 0, 0, dst)
-assert answer(first) == 0
+assert Native.answer(first) == 0
 say(first, 2, ADD_F, PRESENT, 1, 0x2000, dst)
 first.s.sendall(page(2)[:1000]) # cut in the middle of it, and once more on the next one
 first.s.close()
@@ -70,9 +58,9 @@ first.s.sendall(page(2))
 say(second, 3, ADD_F, PRESENT, 1, 0x3000, dst)
 second.s.sendall(page(3))
 say(first, 4, CLOSE)
-assert answer(first) == 0
+assert Native.answer(first) == 0
 say(first, 4, CLOSE) # as if that had been lost
-assert answer(first) == 0
+assert Native.answer(first) == 0
 first.s.sendall(b"\xff" * 8)
 sets = os.listdir(os.environ["IMAGES"])
 assert len(sets) == 1, sets
@@ -89,13 +77,10 @@ import time
 end = time.monotonic() + 60
 while True: # the one before is ending
     try:
-        s = Sender(os.environ["PORT"])
-        s.s.sendall(struct.pack("<8sHBBIQ16sII16s", b"DRAY\r\n\x1a\n", 1, 5, 0, 0, 0x62, bytes(16), 1024, 0, bytes(16)))
-        s.take(64)
+        s = Native(os.environ["PORT"], numbered=True)
         break
     except (ConnectionError, EOFError):
         assert time.monotonic() < end
-s.s.sendall(struct.pack("<Q", 0))
 s.open(7)
 s.s.close()
 PY

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Four sessions at once take a large set each, 100,000 ranges and 48 MiB of pages that build on a set before: what each holds for itself stays below what
-# docs/page-server.md says (Memory), and no more of it at the end than after a quarter.
+# docs/page-server.md says (Memory), and no more of it at the end than after a quarter. So does a native session with two connections.
 case ${SAN:-} in *address* | *thread* | *memory*) echo "a sanitizer's own memory is not told from a session's"; exit 77 ;; esac
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start
@@ -69,4 +69,20 @@ assert 128 * KIB <= min(after) and max(after) < STATED, after
 assert after[-2] <= after[0] + 64 * KIB and after[-1] <= after[0] + 128 * KIB, after
 for s in senders:
     assert s.close() == 0
+native, second = Native(os.environ["PORT"], numbered=True), Sender(os.environ["PORT"])
+assert second.hello(7, 1, native.token, FEATURES | NUMBERED)[0] == 0
+second.take(16)
+assert native.open(41) == 1
+for n in range(24):
+    vaddr = 0x10000000 + n * len(pages) * 2
+    for half in range(2):
+        native.frame(vaddr + half * len(pages) // 2, pages[half * len(pages) // 2:][:len(pages) // 2])
+    second.s.sendall(struct.pack("<Q", native.number))
+    second.say(ADD_F, PRESENT, 512, vaddr + len(pages), native.dst)
+    second.s.sendall(pages)
+    native.number += 1
+assert native.parent(41) == 1
+held = max(private(pid) for pid in children(int(os.environ["SERVER"])))
+assert 128 * KIB <= held < STATED + (100 + 512) * KIB, held
+assert native.close() == 0
 PY

@@ -1,25 +1,86 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Symbolic links where files or directories would be made, a full disk in the middle of a page map, a directory that vanishes, also in the middle of a
-# session: the session ends with its reason, nothing is written elsewhere or published, and others are served.
+# Symbolic links where files or directories would be made, a full disk in the middle of a page map and while a set is published, a directory that vanishes, also in the middle of a
+# session, with either header and natively: the session ends with its reason, of which a native sender is told, nothing is written elsewhere or published, and others are served.
 . "$(dirname "$0")/../lib/page_server.sh"
 [ "$(id -u)" = 0 ] || skip "needs root"
 mount -t tmpfs -o size=1M tmpfs "$IMAGES" 2> /dev/null || skip "can't mount here"
 mounts=$IMAGES
 server_start -D "$IMAGES/%p/%n"
-sender << 'PY'
-full = Sender(os.environ["PORT"])
-full.open(1)
-try:
-    for n in range(1000):
-        full.pages(0x1000 + n * PAGE, page(n % 256))
-except ConnectionError:
-    pass
-assert full.dropped()
+cat > "$T/left.py" << 'PY'
+import os, time
+def nothing_but(directory, *names):
+    end = time.monotonic() + 60
+    while sorted(os.listdir(directory)) != sorted(names):
+        assert time.monotonic() < end, os.listdir(directory)
+        time.sleep(0.02)
 PY
-no_set() { [ -z "$(find "$IMAGES" -mindepth 2)" ]; }
-await 20 no_set
+sender << 'PY'
+import sys
+sys.path.insert(0, os.environ["T"])
+from left import nothing_but
+
+
+def by_pages(s):
+    for n in range(1000):
+        s.pages(0x1000 + n * PAGE, page(n % 256))
+
+
+def by_a_long_range(s):
+    s.pages(0x1000, page(1) * 512)
+
+
+def by_frames(s):
+    for n in range(4):
+        s.frame(0x1000 + n * 256 * PAGE, page(n) * 256)
+
+
+for kind, connect in SENDERS.items():
+    for fill in (by_pages, by_a_long_range) + (by_frames,) * (kind in ("native", "numbered")):
+        full = connect(os.environ["PORT"])
+        full.open(1)
+        try:
+            fill(full)
+        except ConnectionError:
+            pass
+        told(kind, full, "page map of task 1: ", "No space left")
+        nothing_but(os.environ["IMAGES"] + "/127.0.0.1")
+PY
 await 20 grep -q 'No space left' "$T/log"
+server_stop
+mkdir "$IMAGES/base"
+server_start --once -D "$IMAGES/base"
+sender << 'PY'
+s = Sender(os.environ["PORT"])
+s.open(1)
+s.pages(0x1000, page(1) * 140)
+assert s.close() == 0
+PY
+wait "$server" || fail "--once: $?"
+server_start --flat --prev-images-dir "$IMAGES/base" -D "$IMAGES/%p-%n"
+sender << 'PY'
+import shutil, sys
+sys.path.insert(0, os.environ["T"])
+from left import nothing_but
+before = sorted(os.listdir(os.environ["IMAGES"] + "/base"))
+for kind, connect in SENDERS.items():
+    s = connect(os.environ["PORT"])
+    assert s.open(1) == 1
+    s.hole(0x1000, 140)
+    s.say(CLOSE)
+    told(kind, s, "fold the set with its parents", "No space left")
+    nothing_but(os.environ["IMAGES"], "base", "127.0.0.1")
+    assert sorted(os.listdir(os.environ["IMAGES"] + "/base")) == before
+s = Sender(os.environ["PORT"])
+assert s.open(1) == 1
+s.hole(0x1000, 20)
+assert s.close() == 0
+for name in os.listdir(os.environ["IMAGES"]):
+    if name != "127.0.0.1":
+        shutil.rmtree(os.environ["IMAGES"] + "/" + name)
+PY
+server_stop
+server_start -D "$IMAGES/%p/%n"
 mkdir "$T/elsewhere"
 rmdir "$IMAGES/127.0.0.1"
 ln -s "$T/elsewhere" "$IMAGES/127.0.0.1"
@@ -49,10 +110,11 @@ PY
 
 # a session's directory is taken away under it, while another one goes on; with something else in its place it is the same
 sender << 'PY'
+import itertools
 import shutil
-for put in (False, True):
+for (kind, connect), put in itertools.product(SENDERS.items(), (False, True)):
     before = set(os.listdir(os.environ["IMAGES"] + "/127.0.0.1"))
-    s, beside = Sender(os.environ["PORT"]), Sender(os.environ["PORT"])
+    s, beside = connect(os.environ["PORT"]), Sender(os.environ["PORT"])
     s.open(1)
     beside.open(2)
     s.pages(0x1000, page(1))
@@ -64,13 +126,13 @@ for put in (False, True):
         os.makedirs(mine + "/somebody's")
     s.pages(0x2000, page(2))
     s.say(CLOSE)
-    assert s.dropped()
+    told(kind, s, "publish")
     assert not put or os.listdir(mine) == ["somebody's"]
     beside.pages(0x1000, page(3))
     assert beside.close() == 0
 PY
-both_told() { [ "$(grep -c 'session-failed .*publish' "$T/log")" = 2 ]; }
-await 20 both_told
+all_told() { [ "$(grep -c 'session-failed .*publish pages-' "$T/log")" = 8 ]; }
+await 20 all_told
 server_stop
 
 # links under the names of a set's files: what they point to is neither written to nor made

@@ -6,6 +6,9 @@ import struct
 
 ADD, HOLE, OPEN, OPEN2, PARENT, ADD_F, GET, CLOSE, FORCE_CLOSE = 1, 2, 3, 4, 5, 6, 7, 0x1023, 0x1024
 IN_PARENT, LAZY, PRESENT = 1, 2, 4
+FRAME, ALIVE, TAKEN = 0x2001, 0xffff, 0xfffe  # of native sessions: a command, and what stands for an error's kind in answers that are none
+FEATURES, NUMBERED = 0x22, 0x40
+HELLO = "<8sHBBIQ16sII16s"
 PAGE = 4096
 
 
@@ -35,6 +38,13 @@ class Sender:
         self.say(PARENT, dst=pid << 8 | 1)
         return self.answer(4)
 
+    def hello(self, role, index=0, token=bytes(16), features=FEATURES):
+        """Status, features and token of the answer."""
+        self.s.sendall(struct.pack(HELLO, b"DRAY\r\n\x1a\n", 1, role, 0, index, features, bytes(16), 1024, 0, token))
+        _, _, r, status, i, features, _, _, _, token = struct.unpack(HELLO, self.take(64))
+        assert (r, i) == (role, index)
+        return status, features, token
+
     def open(self, pid, kind=1):
         self.dst = pid << 8 | kind
         self.say(OPEN2, dst=self.dst)
@@ -59,6 +69,80 @@ class Sender:
             return self.s.recv(1) == b""
         except ConnectionError:
             return True
+
+    def refusal(self):
+        """How the server ends the session: its words, None where it has none."""
+        assert self.dropped(), "it goes on"
+        return None
+
+
+class Refused(Exception):
+    """A native session that failed: the server's words."""
+
+
+class Native(Sender):
+    """The same in a native session; numbered: one that may have more connections."""
+
+    def __init__(self, port, numbered=False):
+        super().__init__(port)
+        self.number = 0 if numbered else None
+        self.frames = 0
+        status, features, self.token = self.hello(5, features=FEATURES | NUMBERED * numbered)
+        assert status == 0 and bool(features & NUMBERED) == numbered, (status, features)
+
+    def say(self, code, flags=0, nr=0, vaddr=0, dst=0):
+        if self.number is not None:
+            self.s.sendall(struct.pack("<Q", self.number))
+            self.number += 1
+        super().say(code, flags, nr, vaddr, dst)
+
+    def frame(self, vaddr, data, flags=PRESENT):
+        n = len(data) // PAGE
+        self.say(FRAME, flags, n, vaddr, self.dst)
+        self.s.sendall(struct.pack("<4sBBHIIIIIIQQ", b"DRF1", 1, 0, 0, 0, 1, 1, n, len(data), 0, 0, self.frames) + struct.pack("<QII", vaddr, n, 0) + data)
+        self.frames += 1
+
+    def answer(self, n=8):
+        while True:
+            value, kind, length = struct.unpack("<IHH", self.take(8))
+            words = self.take(length).decode()
+            if kind in (ALIVE, TAKEN):
+                continue
+            if kind:
+                raise Refused(words)
+            return value
+
+    def close(self):
+        self.say(CLOSE)
+        status = self.answer()
+        if self.number is not None:
+            self.s.sendall(b"\xff" * 8)
+        self.s.close()
+        return status
+
+    def refusal(self):
+        try:
+            while True:
+                self.answer()
+        except Refused as words:
+            assert self.dropped(), "it goes on"
+            self.s.close()
+            return str(words)
+
+
+# Whoever may send: what is promised to one is promised to all.
+SENDERS = {
+    "24": lambda port: Sender(port, 24),
+    "32": Sender,
+    "native": Native,
+    "numbered": lambda port: Native(port, True),
+}
+
+
+def told(kind, s, *words):
+    """The server ends the session of a sender of this kind, and says why where the protocol has room for it."""
+    said = s.refusal()
+    assert all(w in said for w in words) if kind in ("native", "numbered") else said is None, (kind, said, words)
 
 
 def page(byte):
