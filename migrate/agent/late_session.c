@@ -82,7 +82,6 @@ struct late_session *late_session_create(Drayage__Range *const *range, size_t co
 		return NULL;
 	}
 	s->uffd = uffd;
-	s->guard.release = -1;
 	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
 		s->conn[i].fd = -1;
 	for (size_t i = 0; i < LATE_CONNECTIONS; i++) {
@@ -249,12 +248,18 @@ void late_session_poll(const struct late_session *s, struct pollfd p[LATE_POLL])
 	p[0] = (struct pollfd){ .fd = late_fd(s->late), .events = POLLIN };
 	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
 		p[1 + i] = (struct pollfd){ .fd = s->conn[i].fd, .events = POLLIN };
+	p[1 + LATE_CONNECTIONS] = (struct pollfd){ .fd = s->guard.pid ? s->guard.end : -1, .events = POLLIN };
+}
+
+int late_session_keep_guard(struct late_session *s, struct err *e)
+{
+	return late_guard_keep(&s->guard, e);
 }
 
 /* Faults first: who waits for a page that has just come need not be asked about. */
 int late_session_serve(struct late_session *s, struct err *e)
 {
-	if (late_events(s->late, e) < 0)
+	if (late_guard_keep(&s->guard, e) < 0 || late_events(s->late, e) < 0)
 		return -1;
 	for (size_t i = 0; i < LATE_CONNECTIONS; i++)
 		if (s->conn[i].fd >= 0 && receive_all(s, &s->conn[i], e) < 0)

@@ -3,7 +3,7 @@
  * runs, and the process's memory that waits for them (pageserver/late/late_memory.h).
  *
  * A connection that breaks is no failure: the process stands still where it needs a page until the source comes back with a new one.
- * Threads: the session's only one. Nothing here blocks but late_session_arm. Fails: err. */
+ * Threads: the session's only one. Nothing here blocks but late_session_arm, and what replaces a killed guard where there is no room for a process. Fails: err. */
 #ifndef DRAY_MIGRATE_LATE_SESSION_H
 #define DRAY_MIGRATE_LATE_SESSION_H
 
@@ -16,7 +16,7 @@
 #include "pageserver/late/late_memory.h"
 #include "state.pb-c.h"
 
-enum { LATE_POLL = 1 + LATE_CONNECTIONS };
+enum { LATE_POLL = 2 + LATE_CONNECTIONS };
 
 struct late_session;
 
@@ -30,9 +30,11 @@ void late_session_connect(struct late_session *s, enum late_connection which, in
  * and written now. deed: what ends the process if this one is killed before all its pages are there (late_guard.h). */
 int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, late_guard_deed *deed, void *arg, struct err *e);
 
+/* Before the process runs: that its guard is there still. */
+int late_session_keep_guard(struct late_session *s, struct err *e);
 uint64_t late_session_missing(const struct late_session *s);
 void late_session_poll(const struct late_session *s, struct pollfd p[LATE_POLL]); /* what to poll */
-/* Takes what is there. -1: the process can't be given its pages. */
+/* Takes what is there, once a killed guard is replaced. -1: the process can't be given its pages. */
 int late_session_serve(struct late_session *s, struct err *e);
 /* Says to the source that every page is there, and releases the guard. The copy of the source is nobody's any more then. */
 void late_session_finish(struct late_session *s);

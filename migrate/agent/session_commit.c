@@ -107,6 +107,8 @@ int session_on_commit(struct session *s, const ProtobufCMessage *base)
 
 	if (!manifest_equal(&theirs, &s->manifest))
 		return err_set(&s->err, ERR_MISMATCH, 0, "the source commits other pages than were placed");
+	if (s->late && late_session_keep_guard(s->late, &s->err) < 0)
+		return -1;
 	s->record.state = JOURNAL_COMMITTED;
 	s->record.late = s->late != NULL;
 	if (journal_write(s->journal, &s->record, &s->err) < 0)
