@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pageserver/late/late_map.h"
+#include "pageserver/late/late_order.h"
 #include "proto/base/log.h"
 
 #define FEATURES (UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP)
@@ -23,12 +24,16 @@ enum { GAP_MAX_PAGES = 1 << 14 /* 64 MiB: a wider gap in what is missing is not 
 struct late_process {
 	int uffd;
 	struct late_map map;
+	struct late_order order;
+	struct late_process *parent; /* while what it did before our birth may not have been heard of: until its period `born` is over; else NULL */
+	uint64_t born;
 };
 struct late {
 	struct late_process **process; /* owned; the first is the one that moved, the others its children */
 	size_t count, capacity;
 	size_t look_at; /* this many: look which are over */
 	int epoll;      /* all their descriptors */
+	void *unreadable; /* a page: late_order.h */
 	late_want *want;
 	void *arg;
 };
@@ -89,8 +94,11 @@ struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e)
 		close(uffd);
 		return NULL;
 	}
-	*l = (struct late){ .look_at = LOOK_FROM, .want = want, .arg = arg, .epoll = epoll_create1(EPOLL_CLOEXEC) };
+	*l = (struct late){ .look_at = LOOK_FROM, .want = want, .arg = arg, .epoll = epoll_create1(EPOLL_CLOEXEC),
+		.unreadable = mmap(NULL, DRAY_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) };
 	rc = add_process(l, uffd);
+	if (rc == 0 && l->unreadable == MAP_FAILED)
+		rc = -ENOMEM;
 	if (rc < 0) {
 		err_set(e, ERR_SYSTEM, -rc, "post-copy");
 		late_destroy(l);
@@ -139,6 +147,8 @@ void late_destroy(struct late *l)
 		process_destroy(l->process[i]);
 	if (l->epoll >= 0)
 		close(l->epoll);
+	if (l->unreadable != MAP_FAILED)
+		munmap(l->unreadable, DRAY_PAGE_SIZE);
 	free(l->process);
 	free(l);
 }
@@ -284,15 +294,37 @@ static int on_fault(struct late *l, struct late_process *p, uint64_t address)
 	return 0;
 }
 
-static int on_fork(struct late *l, const struct late_process *parent, int uffd)
+static int on_fork(struct late *l, struct late_process *parent, int uffd)
 {
 	int rc = add_process(l, uffd);
+	struct late_process *child;
 
-	return rc < 0 ? rc : late_map_copy(&parent->map, &l->process[l->count - 1]->map);
+	if (rc < 0)
+		return rc;
+	child = l->process[l->count - 1];
+	child->parent = parent;
+	child->born = parent->order.period;
+	rc = late_map_copy(&parent->map, &child->map);
+	return rc < 0 ? rc : late_order_take_back(&parent->order, uffd, l->unreadable, &child->map);
+}
+
+/* Who was born meanwhile may have it there already. */
+static int on_move(struct late *l, struct late_process *p, const struct late_move *m)
+{
+	int rc = late_map_move(&p->map, m->from, m->to, m->pages);
+
+	late_order_note(&p->order, m);
+	for (size_t i = 0; i < l->count && rc == 0; i++) {
+		struct late_process *c = l->process[i];
+
+		if (c->parent == p && c->born == p->order.period && c->uffd >= 0)
+			rc = late_order_follow(m, c->uffd, l->unreadable, &c->map);
+	}
+	return rc;
 }
 
 /* Who waits for what is not where it was, or not missing any more, would not be woken by what comes. */
-static int on_change(struct late_process *p, const struct uffd_msg *m)
+static int on_change(struct late *l, struct late_process *p, const struct uffd_msg *m)
 {
 	uint64_t start = m->arg.remove.start, len = m->arg.remove.end - m->arg.remove.start;
 	int rc;
@@ -300,7 +332,7 @@ static int on_change(struct late_process *p, const struct uffd_msg *m)
 	if (m->event == UFFD_EVENT_REMAP) {
 		start = m->arg.remap.from;
 		len = m->arg.remap.len;
-		rc = late_map_move(&p->map, start, m->arg.remap.to, bytes_to_pages(len));
+		rc = on_move(l, p, &(struct late_move){ .from = start, .to = m->arg.remap.to, .pages = bytes_to_pages(len) });
 	} else {
 		rc = late_map_drop(&p->map, start, bytes_to_pages(len), m->event == UFFD_EVENT_UNMAP);
 	}
@@ -318,7 +350,7 @@ static int on_event(struct late *l, struct late_process *p, const struct uffd_ms
 	case UFFD_EVENT_REMAP:
 	case UFFD_EVENT_REMOVE:
 	case UFFD_EVENT_UNMAP:
-		return on_change(p, m);
+		return on_change(l, p, m);
 	}
 	return 0;
 }
@@ -348,31 +380,47 @@ static void let_go(struct late_process *p)
  * missing nothing. Returns how many descriptors that freed. */
 static size_t let_go_of_ended(struct late *l)
 {
-	void *unreadable = mmap(NULL, DRAY_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	size_t n = 0;
 
-	if (unreadable == MAP_FAILED)
-		return 0;
 	for (size_t i = 0; i < l->count; i++) {
 		struct late_process *p = l->process[i];
-		bool ended = p->uffd >= 0 && has_ended(p, unreadable);
+		bool ended = p->uffd >= 0 && has_ended(p, l->unreadable);
 
 		if (i == 0 && ended)
 			late_map_finish(&p->map);
-		if (i == 0 || p->uffd < 0 || (p->map.missing > 0 && !ended))
+		if (i == 0 || p->uffd < 0 || (p->map.missing > 0 && !ended) || !late_order_quiet(&p->order, p->uffd, l->unreadable))
 			continue;
 		let_go(p);
 		n++;
 	}
-	munmap(unreadable, DRAY_PAGE_SIZE);
 	return n;
 }
 
-/* One process's events. A child whose descriptor finds no room stays unborn until it does: the kernel keeps its event. */
+/* Is it known where this one's memory is? Not while its parent may have moved it before its birth and we have not heard of it. */
+static bool is_settled(struct late *l, struct late_process *p)
+{
+	struct late_process *parent = p->parent;
+
+	if (parent && parent->order.period == p->born && parent->uffd >= 0 && !late_order_quiet(&parent->order, parent->uffd, l->unreadable))
+		return false;
+	p->parent = NULL;
+	return true;
+}
+
+/* One process's events. A child whose descriptor finds no room stays unborn until it does: the kernel keeps its event. One that is not settled is not heard
+ * yet: the kernel keeps those too. */
 static int drain(struct late *l, struct late_process *p)
 {
 	struct uffd_msg m;
 
+	if (!is_settled(l, p)) {
+		int rc = drain(l, p->parent);
+
+		if (rc < 0 || !is_settled(l, p)) {
+			sched_yield(); /* to whom it waits for */
+			return rc;
+		}
+	}
 	while (p->uffd >= 0) {
 		ssize_t n = read(p->uffd, &m, sizeof(m));
 		int rc = n < 0 ? -errno : 0;
@@ -405,6 +453,9 @@ static void forget_children(struct late *l)
 	if (l->count < l->look_at)
 		return;
 	let_go_of_ended(l);
+	for (size_t i = 1; i < l->count; i++)
+		if (l->process[i]->parent && l->process[i]->parent->uffd < 0)
+			l->process[i]->parent = NULL;
 	for (size_t i = 1; i < l->count; i++) {
 		if (l->process[i]->uffd < 0)
 			process_destroy(l->process[i]);
@@ -488,18 +539,19 @@ static int place_in(struct late *l, struct late_process *p, uint64_t addr, uint3
 {
 	struct late_cursor c = { 0 };
 	struct late_stretch s;
+	int rc = 0;
 
-	while (late_map_next(&p->map, addr, pages, &c, &s)) {
-		int rc = place_stretch(l, p, &s, data ? data + (s.source - addr) : NULL);
-
-		if (rc < 0)
-			return rc;
+	while (p->parent && rc == 0) /* until it is settled */
+		rc = drain(l, p);
+	while (rc == 0 && late_map_next(&p->map, addr, pages, &c, &s)) {
+		rc = place_stretch(l, p, &s, data ? data + (s.source - addr) : NULL);
 		if (rc > 0) { /* from the start: what is done is not missing any more */
 			c = (struct late_cursor){ 0 };
 			sched_yield();
+			rc = 0;
 		}
 	}
-	return 0;
+	return rc;
 }
 
 int late_place(struct late *l, uint64_t addr, uint32_t pages, const void *data, struct err *e)
