@@ -39,6 +39,9 @@ int place_apply(struct place *p, const Drayage__RoundBegin *msg, struct err *e);
 /* The staged memory of a data run as one iovec entry. -EFAULT: not wholly inside staged, placeable memory (a peer that lies).
  * -EDQUOT: above max_bytes. */
 int place_iovec(struct place *p, const struct page_run *run, struct iovec *iov);
+/* What is staged in [start, end) of private anonymous memory grows downwards from now on, or no longer. The last thing before the memory moves: no round can
+ * follow. Costs copying what is there, and nothing where it is so already. */
+int place_set_growing(struct place *p, uint64_t start, uint64_t end, bool grows, struct err *e);
 /* Makes the pages of a RUN_DROP run zero (anonymous) or as the file has them. 0 or -errno. */
 int place_drop(struct place *p, const struct page_run *run);
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "proto/base/cleanup.h"
@@ -105,6 +106,50 @@ static void *map_file(void *at, size_t len, const struct segment *s, struct stag
 			return NULL;
 	}
 	return mmap(at, len, prot, flags, f->fd, (off_t)s->pgoff);
+}
+
+/* Leaves pages of zeros out: they need no memory. */
+static void copy_pages(char *to, const char *from, size_t len)
+{
+	static const char zeros[DRAY_PAGE_SIZE];
+
+	for (size_t at = 0; at < len; at += DRAY_PAGE_SIZE)
+		if (memcmp(from + at, zeros, DRAY_PAGE_SIZE) != 0)
+			memcpy(to + at, from + at, DRAY_PAGE_SIZE);
+}
+
+/* Only mmap makes a mapping that grows: what is in it is laid aside. */
+static int map_again(struct place *p, const struct segment *s, struct err *e)
+{
+	size_t len = s->end - s->start;
+	char *at = staged_at(p, s->start), *aside = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int rc = 0;
+
+	if (aside == MAP_FAILED)
+		return err_sys(e, "memory for a mapping of %zu bytes", len);
+	copy_pages(aside, at, len);
+	if (munmap(at, len) < 0 || map_anonymous(at, len, s) == MAP_FAILED)
+		rc = err_sys(e, "stage mapping %llx-%llx again", (unsigned long long)s->start, (unsigned long long)s->end);
+	else
+		copy_pages(at, aside, len);
+	munmap(aside, len);
+	return rc;
+}
+
+int place_set_growing(struct place *p, uint64_t start, uint64_t end, bool grows, struct err *e)
+{
+	for (size_t i = segments_find(&p->segs, start); i < p->segs.count && p->segs.v[i].start < end; i++) {
+		struct segment piece = p->segs.v[i];
+
+		if (piece.kind != SEGMENT_ANON || piece.grows_down == grows)
+			continue;
+		piece.start = piece.start > start ? piece.start : start;
+		piece.end = piece.end < end ? piece.end : end;
+		piece.grows_down = grows;
+		if (map_again(p, &piece, e) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 struct change {

@@ -27,13 +27,13 @@ static bool is_needed_at_once(const struct vma_list *seen, const struct vma *v, 
 	while (*k < seen->count && seen->vma[*k].end <= v->start)
 		(*k)++;
 	for (size_t i = *k; i < seen->count && seen->vma[i].start < v->end; i++)
-		if ((seen->vma[i].vm_flags & (VMF_LOCKED | VMF_LOCKONFAULT)) == VMF_LOCKED || seen->vma[i].vm_flags & VMF_WIPEONFORK)
+		if ((seen->vma[i].vm_flags & (VMF_LOCKED | VMF_LOCKONFAULT)) == VMF_LOCKED || seen->vma[i].vm_flags & (VMF_WIPEONFORK | VMF_GROWSDOWN))
 			return true;
 	return false;
 }
 
-/* Private anonymous memory can come late; what files and shared memory hold can't be waited for by userfaultfd, or not by all who share it. The first
- * thread's stack is needed at once. Who locks memory wants to wait for none of it: locked, it is there as soon as it is mapped, and would have to be
+/* Private anonymous memory can come late; what files and shared memory hold can't be waited for by userfaultfd, or not by all who share it. A stack,
+ * and what else grows like one, is needed at once. Who locks memory wants to wait for none of it: locked, it is there as soon as it is mapped, and would have to be
  * fetched before the process runs, as what was locked since is. In memory that is wiped at a fork a child has zeros, of which no event tells. */
 static bool may_come_late(const struct vma *v, const struct vma_list *seen, size_t *k)
 {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -15,6 +16,7 @@
 #include "migrate/native/rebuild.h"
 #include "migrate/native/rebuild_priv.h"
 #include "proto/base/cleanup.h"
+#include "proto/image/vma_status.h"
 
 enum { SIGNALS = 64, SIGACTIONS = 62, SPARE_FDS = 64, MAX_FD = 1 << 24 };
 
@@ -299,6 +301,22 @@ static int set_handlers(struct rebuild *r)
 	return 0;
 }
 
+/* The first thread's stack grew in the rounds already. What else does is told by the flags of mappings alone, for which the kernel walks all page tables:
+ * too dear for every round, so only the state says it. Such memory is small, and copied. */
+static int set_growing(struct rebuild *r)
+{
+	const MmEntry *mm = r->task->mm;
+
+	for (size_t i = 0; i < mm->n_vmas; i++) {
+		const VmaEntry *v = mm->vmas[i];
+
+		if (v->status & VMA_STATUS_ANON_PRIVATE && !rebuild_vma_special(v) &&
+		    place_set_growing(r->place, v->start, v->end, v->flags & MAP_GROWSDOWN, r->e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int enter_session(struct rebuild *r)
 {
 	if (r->opt->keep_session) {
@@ -313,7 +331,7 @@ static int do_inside(struct rebuild *r, int channel_fd, struct rebuild_handover 
 {
 	int cwd, root, keep[2];
 
-	if (index_files(r) < 0 || make_room(r) < 0)
+	if (set_growing(r) < 0 || index_files(r) < 0 || make_room(r) < 0)
 		return -1;
 	out->channel_fd = -1;
 	if (channel_fd >= 0) {

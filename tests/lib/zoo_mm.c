@@ -14,8 +14,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PIECE = 64 * 1024 };
+enum { PIECE = 64 * 1024, PAGE = 4096 };
 static char *anon, *none, *readonly, *private_file, *shared_file, *shared_anon, *locked, *advised, *grows;
+/* Mappings that grow, from the lowest page that was written: one made at once, one when it is looked at first, while its process is being moved. */
+static struct growing { char *low, *top; } growing, growing_later;
 static char big[4 << 20]; /* bss */
 static void *brk_before;
 
@@ -152,9 +154,52 @@ static bool advice_check(void)
 	return filled(locked, PIECE, 9) && filled(advised, PIECE * 8, 10);
 }
 
+/* A hole below it that is too small for the kernel to put anything there, and then nothing that can be accessed: it can grow by 64 pages. */
+static void grow_from(struct growing *g)
+{
+	char *room = map(6 * PIECE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	g->low = mmap(room + 5 * PIECE, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_GROWSDOWN, -1, 0);
+	zoo_need(g->low == room + 5 * PIECE && munmap(room + PIECE, 4 * PIECE) == 0, "a mapping that grows");
+	g->top = g->low + PIECE;
+	for (char *at = g->low; at < g->top; at += PAGE)
+		fill(at, PAGE, 12);
+}
+/* Each look makes it grow by a page. */
+static bool grows_on(struct growing *g)
+{
+	if (!strstr(vm_flags(g->low), " gd "))
+		return zoo_wrong("it does not grow any more: %.100s", vm_flags(g->low));
+	for (char *at = g->low; at < g->top; at += PAGE)
+		if (!filled(at, PAGE, 12))
+			return false;
+	g->low -= PAGE;
+	fill(g->low, PAGE, 12);
+	return true;
+}
+static void growing_make(void)
+{
+	grow_from(&growing);
+}
+static bool growing_check(void)
+{
+	return grows_on(&growing);
+}
+static void growing_later_make(void)
+{
+}
+static bool growing_later_check(void)
+{
+	if (!growing_later.low)
+		grow_from(&growing_later);
+	return grows_on(&growing_later);
+}
+
 const struct zoo_kind zoo_mm_kinds[] = {
 	{ "memory", NULL, NULL, memory_make, memory_check },
 	{ "mapped-files", NULL, NULL, files_make, files_check },
 	{ "advice", NULL, NULL, advice_make, advice_check },
+	{ "growing", NULL, NULL, growing_make, growing_check },
+	{ "growing-later", NULL, NULL, growing_later_make, growing_later_check },
 	{ 0 },
 };

@@ -482,6 +482,41 @@ static void announced_memory_becomes_huge_without_advice_on_it(void **state)
 	place_destroy(p);
 }
 
+static void told_otherwise_at_last(struct place *p, uint64_t start, uint64_t end, bool grows)
+{
+	struct err e = { 0 };
+	char smaps[4096];
+
+	if (place_set_growing(p, start, end, grows, &e) < 0)
+		fail_msg("%s", e.text);
+	smaps_of((uintptr_t)at(p, start, 1), smaps, sizeof(smaps));
+	assert_true((strstr(smaps, " gd ") != NULL) == grows);
+}
+
+static void what_grows_may_be_told_at_last(void **state)
+{
+	struct place *p = make();
+	struct round r;
+	char smaps[4096];
+
+	(void)state;
+	round_init(&r);
+	add_vma(&r, BASE, 8 * PAGE, ANON, 0, 0);
+	add_vma(&r, BASE + 8 * PAGE, 4 * PAGE, ANON, 0, 0);
+	r.vma[1].flags |= MAP_GROWSDOWN;
+	apply(p, &r);
+	memset(at(p, BASE, 12), 9, 4 * PAGE);
+	memset(at(p, BASE + 6 * PAGE, 6), 9, 6 * PAGE);
+	told_otherwise_at_last(p, BASE + 4 * PAGE, BASE + 8 * PAGE, true);
+	told_otherwise_at_last(p, BASE + 8 * PAGE, BASE + 12 * PAGE, false);
+	told_otherwise_at_last(p, BASE, BASE + 4 * PAGE, false);
+	for (unsigned i = 0; i < 12; i++)
+		assert_int_equal(at(p, BASE + i * PAGE, 1)[PAGE - 1], i < 4 || i > 5 ? 9 : 0);
+	smaps_of((uintptr_t)at(p, BASE + 4 * PAGE, 1), smaps, sizeof(smaps));
+	assert_int_equal(field_kib(smaps, "Rss:"), 2 * 4); /* what was zeros takes none */
+	place_destroy(p);
+}
+
 /* Two mappings that can't become one, with the border inside a block. */
 static void a_block_that_cannot_be_huge_spoils_no_other(void **state)
 {
@@ -640,6 +675,7 @@ int main(void)
 		cmocka_unit_test(dropped_pages_read_as_zero_or_as_the_file),
 		cmocka_unit_test(mappings_of_one_segment_share_and_keep_its_name),
 		cmocka_unit_test(a_stack_still_grows_after_the_move),
+		cmocka_unit_test(what_grows_may_be_told_at_last),
 		cmocka_unit_test(memory_above_the_limit_is_refused),
 		cmocka_unit_test(announced_memory_becomes_huge_without_advice_on_it),
 		cmocka_unit_test(a_block_that_cannot_be_huge_spoils_no_other),
