@@ -12,6 +12,7 @@
 
 #include "migrate/agent/agent_priv.h"
 #include "migrate/agent/settled.h"
+#include "migrate/conduct/settle.h"
 #include "proto/base/daemon.h"
 #include "proto/base/exporter.h"
 #include "proto/base/io.h"
@@ -218,6 +219,7 @@ int agent_run(const struct agent_config *config, struct err *e)
 	a->signals = daemon_signals(e);
 	if (a->signals < 0 || settled_recover(config->state_dir, e) < 0)
 		goto out;
+	settle_leftovers(config->state_dir);
 	announce(a);
 	while (!a->draining || agent_children_left(a) > 0)
 		serve(a);

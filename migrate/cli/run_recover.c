@@ -81,6 +81,8 @@ int run_recover(const void *config, struct err *e)
 	w.job = (struct settle_job){ .state_dir = c->state_dir, .force = c->thaw ? SETTLE_THAW : c->kill ? SETTLE_KILL : SETTLE_ASK };
 	if (tls_configured(&c->tls) && !(w.job.tls = tls_gate_start(&c->tls, e)))
 		return -1;
+	if (!c->list)
+		journal_sweep(c->state_dir, JOURNAL_SOURCE);
 	rc = journal_each(c->state_dir, JOURNAL_SOURCE, recover_one, &w, e);
 	tls_gate_stop(w.job.tls);
 	if (rc < 0)

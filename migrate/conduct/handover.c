@@ -77,7 +77,7 @@ static int send_state(struct source *s, const struct capture_job *job)
 	return 0;
 }
 
-static int record(struct source *s, enum journal_state state)
+int source_record(struct source *s, enum journal_state state)
 {
 	struct journal_record *r = &s->record;
 
@@ -94,7 +94,7 @@ static int hold(struct source *s)
 {
 	if (keeper_hold(s->keeper, &s->record.freezer, s->err) < 0)
 		return err_wrap(s->err, "hold the process");
-	return record(s, JOURNAL_FROZEN);
+	return source_record(s, JOURNAL_FROZEN);
 }
 
 static int await_prepared(struct source *s)
@@ -199,7 +199,7 @@ static int commit(struct source *s)
 	s->monitor.committed = true; /* from here on a wish to cancel comes too late */
 	if (s->monitor.interruption != NOT_INTERRUPTED)
 		return -1;
-	if (record(s, JOURNAL_COMMITTING) < 0)
+	if (source_record(s, JOURNAL_COMMITTING) < 0)
 		return -1;
 	s->commit_sent = true;
 	monitor_tell(s, EVENT_COMMIT, NULL);
@@ -221,5 +221,5 @@ int handover(struct source *s)
 	if (prepare(s) < 0 || commit(s) < 0)
 		return -1;
 	/* What stays here stopped is `dray recover`'s to thaw or to end. */
-	return s->config->keep_source ? record(s, JOURNAL_KEPT) : 0;
+	return s->config->keep_source ? source_record(s, JOURNAL_KEPT) : 0;
 }

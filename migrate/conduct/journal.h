@@ -19,6 +19,7 @@
 enum journal_side { JOURNAL_SOURCE, JOURNAL_DESTINATION };
 enum journal_state {
 	JOURNAL_NONE = 0,
+	JOURNAL_ARMED,      /* source: it runs, in a cgroup of ours: nothing to decide */
 	JOURNAL_FROZEN,     /* source: stopped by its freezer, not committed: thaw */
 	JOURNAL_COMMITTING, /* source: Commit may have been sent: only the destination knows */
 	JOURNAL_KEPT,       /* source: moved, and the stopped original is wanted here (--keep-source) */

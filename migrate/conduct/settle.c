@@ -129,7 +129,8 @@ static struct settle_case *open_case(const struct settle_facts *f, struct err *e
 	return NULL;
 }
 
-enum keeper_verdict settle_for_keeper(void *arg)
+/* A tree that is not kept was never committed: whatever the record says, and whoever has it in his hands, it runs on. */
+enum keeper_verdict settle_for_keeper(void *arg, bool kept)
 {
 	struct settle_facts *f = arg;
 	struct settle_case *c;
@@ -138,11 +139,13 @@ enum keeper_verdict settle_for_keeper(void *arg)
 	c = f->open = open_case(f, &e);
 	if (!c) {
 		log_event(LOG_ERROR, "settle", "error=\"%s\"", e.text);
-		return KEEPER_STAY_FROZEN;
+		return kept ? KEEPER_STAY_FROZEN : KEEPER_THAW;
 	}
 	c->decided = true;
 	c->verdict = KEEPER_THAW;
-	if (journal_read(c->journal, &c->record, &e) == 0) {
+	if (!kept) {
+		; /* nothing to ask */
+	} else if (journal_read(c->journal, &c->record, &e) == 0) {
 		judge(c, KEEPER_PATIENCE_US, &e);
 	} else if (e.kind != ERR_GONE) { /* a damaged record is no licence to run a second copy */
 		c->verdict = KEEPER_STAY_FROZEN;
@@ -218,4 +221,32 @@ int settle_record(const struct settle_job *job, const struct migration_id *id, e
 		conclude(&c);
 	journal_close(c.journal);
 	return rc;
+}
+
+/* ---- by whoever comes next ---- */
+
+static bool settle_leftover(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg)
+{
+	const struct settle_job job = { .state_dir = arg };
+	enum keeper_verdict verdict = KEEPER_STAY_FROZEN;
+	struct err e = { 0 };
+	char hex[33];
+	int rc;
+
+	if (owned || (r->state != JOURNAL_ARMED && r->state != JOURNAL_FROZEN))
+		return true;
+	migration_id_format(id, hex);
+	rc = settle_record(&job, id, &verdict, &e);
+	log_event(rc < 0 ? LOG_WARN : LOG_INFO, "settle-leftover", "id=%s pid=%d state=%s error=\"%s\"", hex, (int)r->freezer.pid,
+		  journal_state_name(r->state), rc < 0 ? e.text : "");
+	return true;
+}
+
+void settle_leftovers(const char *state_dir)
+{
+	struct err e = { 0 };
+
+	journal_sweep(state_dir, JOURNAL_SOURCE);
+	if (journal_each(state_dir, JOURNAL_SOURCE, settle_leftover, (void *)(uintptr_t)state_dir, &e) < 0)
+		log_event(LOG_WARN, "settle-leftovers", "error=\"%s\"", e.text);
 }

@@ -27,7 +27,7 @@ struct settle_facts {
 	struct settle_case *open;     /* the keeper's, between the two calls */
 };
 /* Of a struct keeper_settler. */
-enum keeper_verdict settle_for_keeper(void *facts);
+enum keeper_verdict settle_for_keeper(void *facts, bool kept);
 void settled_by_keeper(void *facts, bool failed);
 
 /* `dray recover`: one record of this side whose owner is dead, brought to its end: asks the destination where it must (or not, with
@@ -39,5 +39,9 @@ struct settle_job {
 	enum settle_force force;
 };
 int settle_record(const struct settle_job *job, const struct migration_id *id, enum keeper_verdict *verdict, struct err *e);
+
+/* For who begins in a state directory: what dead processes left of migrations that were never committed. Nobody is asked; a tree that is frozen runs on, its
+ * cgroup goes. What can't be done is logged, and stays for the next. Not while a journal of this process is open. */
+void settle_leftovers(const char *state_dir);
 
 #endif

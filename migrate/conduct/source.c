@@ -70,6 +70,7 @@ static int open_journal(struct source *s)
 {
 	char hex[33];
 
+	settle_leftovers(s->config->state_dir);
 	migration_id_new(&s->link.id);
 	migration_id_format(&s->link.id, hex);
 	memcpy(s->report->id, hex, sizeof(hex));
@@ -77,13 +78,18 @@ static int open_journal(struct source *s)
 	return s->journal ? 0 : -1;
 }
 
+/* Both hosts may be one: each side's cgroup has a name of its own. */
+static void name_cgroup(const struct source *s, char name[48])
+{
+	snprintf(name, 48, "%s-source", s->report->id);
+}
+
 static int start_keeper(struct source *s, struct settle_facts *facts)
 {
 	const struct keeper_settler settler = { .decide = settle_for_keeper, .settled = settled_by_keeper, .arg = facts };
 	char name[48];
 
-	/* Both hosts may be one: each side's cgroup has a name of its own. */
-	snprintf(name, sizeof(name), "%s-source", s->report->id);
+	name_cgroup(s, name);
 	facts->id = s->link.id;
 	facts->tls = &s->config->tls;
 	snprintf(facts->state_dir, sizeof(facts->state_dir), "%s", s->config->state_dir);
@@ -171,12 +177,40 @@ static void drop_twins(struct source *s)
 	s->armed.twin_count = 0;
 }
 
+/* Written down before it is made: it is to be taken away even where both that could do it are killed. What needs no cgroup leaves nothing. */
+static int record_plan(struct source *s)
+{
+	char name[48];
+
+	name_cgroup(s, name);
+	if (freezer_plan(&s->record.freezer, s->pid, name, s->err) < 0)
+		return -1;
+	return s->record.freezer.kind == FREEZER_CGROUP ? source_record(s, JOURNAL_ARMED) : 0;
+}
+
+/* It may have been moved to another one since, or could not be moved to ours. */
+static int record_made(struct source *s)
+{
+	const struct freezer *made = &s->armed.freezer;
+
+	if (made->kind == FREEZER_SIGSTOP)
+		journal_remove(s->journal);
+	if (made->kind != FREEZER_CGROUP || strcmp(made->cgroup, s->record.freezer.cgroup) == 0)
+		return 0;
+	s->record.freezer = *made;
+	return source_record(s, JOURNAL_ARMED);
+}
+
 static int arm(struct source *s, enum tracker_kind tracker)
 {
 	bool wants_twins = s->config->extract != EXTRACT_COPY && s->config->compress != COMPRESS_LZ4;
 
+	if (record_plan(s) < 0)
+		return -1;
 	if (keeper_arm(s->keeper, tracker == TRACKER_WP_ASYNC, wants_twins ? s->report->streams : 0, &s->armed, s->err) < 0)
 		return err_wrap(s->err, "arm process %d", (int)s->pid);
+	if (record_made(s) < 0)
+		return -1;
 	s->report->arm_stopped_us = s->armed.stopped_us;
 	s->tracker = tracker_open(tracker, s->pid, s->armed.uffd, s->err);
 	s->armed.uffd = -1; /* the tracker's now, or closed by it */

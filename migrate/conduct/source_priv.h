@@ -89,6 +89,7 @@ int postcopy_hold_back(struct source *s);
 int postcopy_give(struct source *s);
 /* handover.c: from the freeze to the outcome. */
 int handover(struct source *s);
+int source_record(struct source *s, enum journal_state state); /* with s->record.freezer as it is */
 
 /* monitor.c */
 int monitor_start(struct source *s);

@@ -127,13 +127,11 @@ static bool empty_out(const struct freezer *f)
 	return false;
 }
 
-/* Makes ours and moves the process there. False when this system does not let us, for whatever reason: a stop signal does then. */
-static bool enter_cgroup(struct freezer *f, const char *id)
+/* Makes ours and moves the process there. False when this system does not let us, for whatever reason. */
+static bool enter_cgroup(const struct freezer *f)
 {
 	struct err refused = { 0 };
 
-	if (!cgroup_find(f->pid, f->home, sizeof(f->home)) || (size_t)snprintf(f->cgroup, sizeof(f->cgroup), "%s/dray-%s", f->home, id) >= sizeof(f->cgroup))
-		return false;
 	if (mkdir(f->cgroup, 0755) < 0 && errno != EEXIST)
 		return false;
 	move_pid(f->cgroup, f->pid, &refused);
@@ -157,22 +155,34 @@ static bool id_is_plain(const char *id)
 	return true;
 }
 
-int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e)
+/* Where there is no cgroup to be had a stop signal does. */
+static void take_signal(struct freezer *f)
+{
+	f->home[0] = f->cgroup[0] = '\0';
+	f->kind = FREEZER_SIGSTOP;
+}
+
+int freezer_plan(struct freezer *f, pid_t pid, const char *id, struct err *e)
 {
 	struct proc_stat now;
 
-	*f = (struct freezer){ .pid = pid };
+	*f = (struct freezer){ .kind = FREEZER_CGROUP, .pid = pid };
 	if (!id_is_plain(id))
 		return err_set(e, ERR_INTERNAL, 0, "\"%s\" can't name a cgroup", id);
 	if (pid <= 0 || proc_stat_read(pid, pid, &now) < 0)
 		return gone(f, e);
 	f->start_time = now.start_time;
-	if (enter_cgroup(f, id)) {
-		f->kind = FREEZER_CGROUP;
-	} else {
-		f->home[0] = f->cgroup[0] = '\0';
-		f->kind = FREEZER_SIGSTOP;
-	}
+	if (!cgroup_find(f->pid, f->home, sizeof(f->home)) || (size_t)snprintf(f->cgroup, sizeof(f->cgroup), "%s/dray-%s", f->home, id) >= sizeof(f->cgroup))
+		take_signal(f);
+	return 0;
+}
+
+int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e)
+{
+	if (freezer_plan(f, pid, id, e) < 0)
+		return -1;
+	if (f->kind == FREEZER_CGROUP && !enter_cgroup(f))
+		take_signal(f);
 	if (lives(f))
 		return 0;
 	freezer_remove(f);

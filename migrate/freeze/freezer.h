@@ -21,6 +21,8 @@ struct freezer {
 	char cgroup[560]; /* ours, absolute */
 };
 
+/* What freezer_create would make, as far as can be told before: for who writes it down first. */
+int freezer_plan(struct freezer *f, pid_t pid, const char *id, struct err *e);
 /* Moves pid (all its threads) into a cgroup of its own named after id, not frozen yet. */
 int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e);
 int freezer_freeze(struct freezer *f, struct err *e); /* waits until it is */

@@ -95,6 +95,7 @@ int keeper_arm(struct keeper *k, bool want_uffd, unsigned want_twins, struct kee
 	else if (take_twins(k, a.twin_count, out, e) == 0) {
 		out->scratch_start = a.scratch_start;
 		out->scratch_end = a.scratch_end;
+		out->freezer = a.freezer;
 		out->stopped_us = a.us;
 		return 0;
 	}

@@ -26,10 +26,11 @@
 struct keeper;
 
 enum keeper_verdict { KEEPER_THAW, KEEPER_KILL, KEEPER_STAY_FROZEN };
-/* Run in the keeper when the migrating process is gone. decide: what shall become of the target; may block. settled: that is true now, or (failed)
+/* Run in the keeper when the migrating process is gone. decide: what shall become of the target; may block; kept: it stands still where it outlives the
+ * keeper (keeper_hold), before that nothing can have been committed. settled: that is true now, or (failed)
  * could not be made so; may be NULL. */
 struct keeper_settler {
-	enum keeper_verdict (*decide)(void *arg);
+	enum keeper_verdict (*decide)(void *arg, bool kept);
 	void (*settled)(void *arg, bool failed);
 	void *arg;
 };
@@ -42,6 +43,7 @@ struct keeper_armed {
 	struct twin_ends twins[16];   /* owned */
 	unsigned twin_count;
 	uint64_t scratch_start, scratch_end; /* the mover's mapping in the target: neither tracked nor sent */
+	struct freezer freezer;       /* where it is now, not frozen; of no kind: keeper_hold will try once more */
 	uint64_t stopped_us;          /* how long the target stood still for it */
 };
 /* The one injection: scratch, userfaultfd, twins. A target that can't have twins (seccomp) gets none: twin_count tells. On failure the target

@@ -85,7 +85,7 @@ static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 static void settle_alone(struct hold *h, const struct keeper_settler *s)
 {
 	static const char *const names[] = { [KEEPER_THAW] = "thaw", [KEEPER_KILL] = "kill", [KEEPER_STAY_FROZEN] = "stay-frozen" };
-	enum keeper_verdict verdict = s ? s->decide(s->arg) : KEEPER_THAW;
+	enum keeper_verdict verdict = s ? s->decide(s->arg, h->kept) : KEEPER_THAW;
 	struct err e = { 0 };
 	bool failed;
 

@@ -121,8 +121,9 @@ static void look_finish(struct look *l)
 
 /* ---- the migrating process ---- */
 
-static enum keeper_verdict decide(void *arg)
+static enum keeper_verdict decide(void *arg, bool kept)
 {
+	CHECK(kept == (((struct shared *)arg)->stage >= HELD));
 	return ((struct shared *)arg)->verdict;
 }
 
