@@ -10,6 +10,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 
 #include "migrate/native/capture.h"
 #include "proto/base/cleanup.h"
@@ -123,9 +124,10 @@ int capture_task_save(struct capture *c);
 int capture_thread_save(struct capture *c, size_t index);
 int capture_signals(struct capture *c, pid_t tid, bool shared, SignalQueueEntry **out);
 
-/* capture_timers.c: POSIX timers; settle once all threads' signals are saved. */
+/* capture_timers.c: POSIX timers; settle, for the interval timers too, once all threads' signals are saved. */
 int capture_timers_save(struct capture *c, TaskTimersEntry *t);
 int capture_timers_settle(struct capture *c);
+void capture_set_itimer(ItimerEntry *t, const struct itimerval *v);
 
 /* capture_mm.c */
 int capture_mm_check(struct capture *c);

@@ -172,10 +172,8 @@ static ItimerEntry *itimer(struct capture *c, const struct itimerval *v)
 {
 	ItimerEntry *t = CAPTURE_NEW(c, itimer_entry);
 
-	if (!t)
-		return NULL;
-	t->isec = (uint64_t)v->it_interval.tv_sec, t->iusec = (uint64_t)v->it_interval.tv_usec;
-	t->vsec = (uint64_t)v->it_value.tv_sec, t->vusec = (uint64_t)v->it_value.tv_usec;
+	if (t)
+		capture_set_itimer(t, v);
 	return t;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* POSIX timers: which there are /proc says, how long they still run their owner.
+/* POSIX timers: which there are /proc says, how long they still run their owner. And what goes for the older kind (setitimer) too:
  *
  * They run on while the threads stand still. One that fires before its process's signals are read left its time in what was read here and its
  * signal in the queue: it would fire twice. One that was read behind the signals and fired before them would not fire at all. So timers
@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "proto/base/cleanup.h"
@@ -113,6 +114,36 @@ int capture_timers_save(struct capture *c, TaskTimersEntry *t)
 	return 0;
 }
 
+void capture_set_itimer(ItimerEntry *t, const struct itimerval *v)
+{
+	t->isec = (uint64_t)v->it_interval.tv_sec, t->iusec = (uint64_t)v->it_interval.tv_usec;
+	t->vsec = (uint64_t)v->it_value.tv_sec, t->vusec = (uint64_t)v->it_value.tv_usec;
+}
+
+static int read_itimer(struct capture *c, uint64_t which, ItimerEntry *t)
+{
+	uint64_t at = remote_scratch_data(c->r);
+	struct remote_call call = REMOTE_CALL(SYS_getitimer, which, at);
+	struct itimerval left;
+
+	if (remote_run(c->r, 0, &call, 1, "interval timer", c->e) < 0 || remote_read(c->pid, at, &left, sizeof(left), c->e) < 0)
+		return -1;
+	capture_set_itimer(t, &left);
+	return 0;
+}
+
+static bool is_pending(const SignalQueueEntry *q, int signo)
+{
+	for (size_t i = 0; i < q->n_signals; i++) {
+		int found;
+
+		memcpy(&found, q->signals[i]->siginfo.data, sizeof(found));
+		if (found == signo)
+			return true;
+	}
+	return false;
+}
+
 static bool queue_has(const SignalQueueEntry *q, uint32_t timer)
 {
 	for (size_t i = 0; q && i < q->n_signals; i++) {
@@ -140,8 +171,15 @@ static bool has_fired(const struct capture *c, uint32_t timer)
 
 int capture_timers_settle(struct capture *c)
 {
-	const TaskTimersEntry *t = c->task->threads[0]->tc->timers;
+	const TaskCoreEntry *tc = c->task->threads[0]->tc;
+	const TaskTimersEntry *t = tc->timers;
+	const struct { int signo; uint64_t which; ItimerEntry *t; } itimers[] = {
+		{ SIGALRM, ITIMER_REAL, t->real }, { SIGVTALRM, ITIMER_VIRTUAL, t->virt }, { SIGPROF, ITIMER_PROF, t->prof },
+	};
 
+	for (size_t i = 0; i < sizeof(itimers) / sizeof(itimers[0]); i++)
+		if (is_pending(tc->signals_s, itimers[i].signo) && read_itimer(c, itimers[i].which, itimers[i].t) < 0)
+			return -1;
 	for (size_t i = 0; i < t->n_posix; i++)
 		if (has_fired(c, t->posix[i]->it_id) && read_timers(c, t->posix + i, 1) < 0)
 			return -1;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A one-shot timer that fires after capture has read the timers and before it reads the signals is carried as its signal alone, not as a
+/* A one-shot timer (POSIX, interval) that fires after capture has read the timers and before it reads the signals is carried as its signal alone, not as a
  * signal and as time still to run. One that has not fired keeps its time. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ static int arm(timer_t *t, time_t s, long ms)
 
 static int timed(int line, void *arg)
 {
+	const struct itimerval real = { .it_value = { FIRES_MS / 1000, FIRES_MS % 1000 * 1000 } }, far = { .it_value = { STAYS_S, 0 } };
 	struct shared *s = arg;
 	sigset_t all;
 
@@ -32,7 +34,7 @@ static int timed(int line, void *arg)
 	close_range(0, ~0u, 0);
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
-	if (arm(&s->stays, STAYS_S, 0) || arm(&s->fires, 0, FIRES_MS))
+	if (arm(&s->stays, STAYS_S, 0) || arm(&s->fires, 0, FIRES_MS) || setitimer(ITIMER_REAL, &real, NULL) || setitimer(ITIMER_PROF, &far, NULL))
 		return 1;
 	s->armed = true;
 	pause();
@@ -46,7 +48,9 @@ static bool is_armed(void *arg)
 
 static bool has_fired(void *arg)
 {
-	return status_number(*(pid_t *)arg, "ShdPnd", 16) & 1 << (SIGUSR1 - 1);
+	const unsigned long both = 1 << (SIGUSR1 - 1) | 1 << (SIGALRM - 1);
+
+	return (status_number(*(pid_t *)arg, "ShdPnd", 16) & both) == both;
 }
 
 static void check(const Drayage__TreeState *tree)
@@ -54,7 +58,9 @@ static void check(const Drayage__TreeState *tree)
 	const TaskCoreEntry *tc = tree->tasks[0]->threads[0]->tc;
 	unsigned running = 0;
 
-	CHECK(tc->signals_s->n_signals == 1, "%zu signals are pending", tc->signals_s->n_signals);
+	CHECK(tc->signals_s->n_signals == 2, "%zu signals are pending", tc->signals_s->n_signals);
+	CHECK(!tc->timers->real->vsec && !tc->timers->real->vusec, "the interval timer still runs");
+	CHECK(tc->timers->prof->vsec, "the other one does not");
 	CHECK(tc->timers->n_posix == 2);
 	for (size_t i = 0; i < 2; i++)
 		running += tc->timers->posix[i]->vsec || tc->timers->posix[i]->vnsec;
@@ -92,7 +98,7 @@ int main(void)
 	await(is_armed, shared, "the timers");
 	by = subject_start(capturer, &target.pid);
 	await_task_state(by.pid, by.pid, "T");
-	await(has_fired, &target.pid, "the timer to fire");
+	await(has_fired, &target.pid, "the timers to fire");
 	CHECK(kill(by.pid, SIGCONT) == 0);
 	CHECK(waitpid(by.pid, &status, 0) == by.pid && WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
 	subject_end(&target);
