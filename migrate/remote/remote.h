@@ -12,8 +12,8 @@
  * Interrupted system calls go on as if there had been no stop; those that the kernel lets fail with EINTR though no handler ran
  * (epoll_wait and a few more) are made to start again, with their whole timeout. A real signal interrupts them as ever.
  *
- * Threads: ptrace belongs to the thread that seized; all calls from that one. If it dies the kernel lets the target go, with
- * PTRACE_O_EXITKILL kills it: see remote_seize's flag. Who must survive that dies elsewhere: keeper.h.
+ * Threads: ptrace belongs to the thread that seized; all calls from that one. If it dies the kernel lets the target go as it was; in the middle of a run
+ * inside, or with remote_seize's flag, kills it. Who must survive that dies elsewhere: keeper.h.
  * Fails: err; ERR_GONE when the target ended. */
 #ifndef DRAY_MIGRATE_REMOTE_H
 #define DRAY_MIGRATE_REMOTE_H
@@ -30,7 +30,8 @@
 struct remote_state {
 	struct user_regs_struct live; /* what the kernel holds; regs is written back only where it differs */
 	uint64_t rseq, rseq_cs;       /* restartable sequence under way: running elsewhere would forget to abort it */
-	bool entered;                 /* options for running inside are set */
+	bool entered;                 /* options for running inside are set: */
+	unsigned long options;
 };
 
 struct remote_thread {

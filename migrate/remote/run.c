@@ -80,7 +80,7 @@ static bool filtered(pid_t pid, pid_t tid)
  * thread that we entered, never for one that runs its own code, and ends with the ptrace relation. */
 static int make_calls_safe(struct remote *r, struct remote_thread *t, struct err *e)
 {
-	unsigned long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+	const unsigned long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
 				(r->exitkill ? PTRACE_O_EXITKILL : 0);
 	struct dispatch_config dispatch = { 0 };
 
@@ -89,11 +89,20 @@ static int make_calls_safe(struct remote *r, struct remote_thread *t, struct err
 	if (ptrace((enum __ptrace_request)PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, (void *)sizeof(dispatch), &dispatch) == 0 &&
 	    dispatch.mode != 0)
 		return err_set(e, ERR_UNSUPPORTED, 0, "task %d catches its own system calls (syscall user dispatch)", t->tid);
-	if (ptrace(PTRACE_SETOPTIONS, t->tid, NULL, (void *)(options | PTRACE_O_SUSPEND_SECCOMP)) == 0)
+	t->priv.options = options | PTRACE_O_SUSPEND_SECCOMP;
+	if (ptrace(PTRACE_SETOPTIONS, t->tid, NULL, (void *)t->priv.options) == 0)
 		return 0;
 	if (filtered(r->pid, t->tid))
 		return err_set(e, ERR_PERMISSION, 0, "task %d has a seccomp filter that we may not suspend", t->tid);
+	t->priv.options = options;
 	return REMOTE_PTRACE(PTRACE_SETOPTIONS, t->tid, 0, options, e);
+}
+
+/* While anything of a thread is ours, its process dies with us: the kernel would let it go on with our registers, or all signals blocked, and long before
+ * anybody could put back what was its own. */
+static int tie(const struct remote *r, const struct remote_thread *t, bool to_us, struct err *e)
+{
+	return r->exitkill ? 0 : REMOTE_PTRACE(PTRACE_SETOPTIONS, t->tid, 0, t->priv.options | (to_us ? PTRACE_O_EXITKILL : 0), e);
 }
 
 /* The kernel forgets a restartable sequence when it sees the thread run outside of it; put back, it aborts the sequence as it should. */
@@ -118,7 +127,7 @@ static int enter(struct remote *r, struct remote_thread *t, uint64_t allowed_sig
 		note_rseq(r, t);
 		t->priv.entered = true;
 	}
-	if (REMOTE_PTRACE(PTRACE_GETSIGMASK, t->tid, sizeof(*mask), mask, e) < 0)
+	if (REMOTE_PTRACE(PTRACE_GETSIGMASK, t->tid, sizeof(*mask), mask, e) < 0 || tie(r, t, true, e) < 0)
 		return -1;
 	return REMOTE_PTRACE(PTRACE_SETSIGMASK, t->tid, sizeof(blocked), &blocked, e);
 }
@@ -142,7 +151,7 @@ static int leave(struct remote *r, struct remote_thread *t, uint64_t mask, int r
 	if (t->priv.rseq_cs &&
 	    remote_write(r->pid, t->priv.rseq + RSEQ_CS_OFFSET, &t->priv.rseq_cs, sizeof(t->priv.rseq_cs), to) < 0)
 		return -1;
-	return rc;
+	return tie(r, t, false, to) < 0 ? -1 : rc;
 }
 
 static int note_born(struct remote *r, pid_t parent, struct err *e)
@@ -320,7 +329,10 @@ static int step_stops(struct remote *r, struct remote_thread *t, struct remote_c
 	regs.r9 = call->arg[5];
 	regs.orig_rax = (uint64_t)-1;
 	regs.eflags &= ~(uint64_t)EFLAGS_TF;
-	if (set_live(t, &regs, e) < 0 || run_until(r, t, PTRACE_SYSCALL, SYSCALL_STOP, &info, e) < 0 ||
+	if (set_live(t, &regs, e) < 0)
+		return -1;
+	fault_point("remote.step", -1);
+	if (run_until(r, t, PTRACE_SYSCALL, SYSCALL_STOP, &info, e) < 0 ||
 	    run_until(r, t, PTRACE_SYSCALL, SYSCALL_STOP, &info, e) < 0 || REMOTE_PTRACE(PTRACE_GETREGS, t->tid, 0, &regs, e) < 0)
 		return -1;
 	call->ret = (int64_t)regs.rax;

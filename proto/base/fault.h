@@ -7,7 +7,7 @@
  * destination.offered destination.round destination.state destination.prepared destination.committed destination.running destination.late
  * destination.late-told
  * settle.decided (the keeper alone, before it does what it decided) keeper.held keeper.ending (asked for the end, before it is made)
- * capture.timers (between reading timers and reading signals) remote.batch (a thread has our registers, not its own) page-server.ended (--once: the session is over and counted) */
+ * capture.timers (between reading timers and reading signals) remote.batch remote.step (a thread has our registers, not its own) page-server.ended (--once: the session is over and counted) */
 #ifndef DRAY_BASE_FAULT_H
 #define DRAY_BASE_FAULT_H
 

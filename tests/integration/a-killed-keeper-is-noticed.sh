@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The keeper alone killed by SIGKILL. Between two injections, inside the freeze, the process runs on and its memory is right; in the middle of a batch it is ended by
-# SIGTRAP, so that it never goes on with registers that are not its own; once it is held it is thawed by who is left, and after the commit ended by it. The migration
+# The keeper alone killed by SIGKILL. Between two injections, inside the freeze, the process runs on and its memory is right; while calls of ours run in
+# it, a single one or many, it is ended, so that it never goes on with registers that are not its own; once it is held it is thawed by who is left, and after the commit ended by it. The migration
 # fails in words where it fails, and nothing is left on either side, no cgroup either.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,15 +17,17 @@ nothing_left b
 nothing_left a
 report "between two injections: runs on"
 
-subject_start
-rc=0; FAULT=remote.batch:kill migrate || rc=$?
-[ "$rc" != 0 ] && [ "$rc" -lt 64 ] && [ -s "$T/migrate.err" ] || fail "it ended with $rc"
-case $(field outcome) in aborted | gone) ;; *) fail "the outcome is $(field outcome)" ;; esac # whose end is noticed first
-rc=0; finish subject || rc=$?
-[ "$rc" = $((128 + 5)) ] || fail "the process ended with $rc, not by SIGTRAP"
-nothing_left a
-nothing_left b
-report "in the middle of a batch: ended by SIGTRAP"
+for point in remote.step remote.batch; do
+	subject_start
+	rc=0; FAULT=$point:kill migrate || rc=$?
+	[ "$rc" != 0 ] && [ "$rc" -lt 64 ] && [ -s "$T/migrate.err" ] || fail "$point: it ended with $rc"
+	case $(field outcome) in aborted | gone) ;; *) fail "$point: the outcome is $(field outcome)" ;; esac # whose end is noticed first
+	rc=0; finish subject || rc=$?
+	[ "$rc" = $((128 + 9)) ] || fail "$point: the process ended with $rc, not by SIGKILL"
+	nothing_left a
+	nothing_left b
+	report "while calls run in it ($point): ended"
+done
 
 subject_start
 rc=0; FAULT=keeper.held:kill migrate || rc=$?

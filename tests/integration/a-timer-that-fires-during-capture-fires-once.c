@@ -48,7 +48,7 @@ static bool is_armed(void *arg)
 
 static bool has_fired(void *arg)
 {
-	const unsigned long both = 1 << (SIGUSR1 - 1) | 1 << (SIGALRM - 1);
+	const long long both = 1 << (SIGUSR1 - 1) | 1 << (SIGALRM - 1);
 
 	return (status_number(*(pid_t *)arg, "ShdPnd", 16) & both) == both;
 }
