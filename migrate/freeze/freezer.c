@@ -305,7 +305,7 @@ static int kill_cgroup(const struct freezer *f, struct err *e)
 	char path[640];
 
 	if (access(f->cgroup, F_OK) < 0 && errno == ENOENT)
-		return lives(f) ? err_set(e, ERR_CONFLICT, 0, "%s is gone, process %d is not", f->cgroup, f->pid) : 0;
+		return 0;
 	snprintf(path, sizeof(path), "%s/cgroup.kill", f->cgroup);
 	if (access(path, W_OK) < 0)
 		return kill_each(f, e);
@@ -333,11 +333,27 @@ static int kill_process(const struct freezer *f, struct err *e)
 	return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "wait for process %d", f->pid) : 0;
 }
 
+/* Somebody may have moved it out of ours, where it runs again, and taken ours away: it ends wherever it is. Not waited for: whoever traces it has to let go of
+ * it first. */
+static int kill_elsewhere(const struct freezer *f, struct err *e)
+{
+	struct err where = { 0 };
+
+	if (check_inside(f, &where) == 0 || where.kind == ERR_GONE)
+		return 0;
+	if (send_signal(f, SIGKILL, e) == 0)
+		return 0;
+	if (e->kind != ERR_GONE)
+		return -1;
+	err_clear(e);
+	return 0;
+}
+
 int freezer_kill(struct freezer *f, struct err *e)
 {
 	if (f->kind == FREEZER_NONE)
 		return err_set(e, ERR_INTERNAL, 0, "kill without a freezer");
-	if ((f->kind == FREEZER_CGROUP ? kill_cgroup(f, e) : kill_process(f, e)) < 0)
+	if ((f->kind == FREEZER_CGROUP ? kill_cgroup(f, e) < 0 || kill_elsewhere(f, e) < 0 : kill_process(f, e) < 0))
 		return err_wrap(e, "end process %d", f->pid);
 	return 0;
 }

@@ -27,7 +27,8 @@ int freezer_plan(struct freezer *f, pid_t pid, const char *id, struct err *e);
 int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e);
 int freezer_freeze(struct freezer *f, struct err *e); /* waits until it is */
 int freezer_thaw(struct freezer *f, struct err *e);
-int freezer_kill(struct freezer *f, struct err *e); /* SIGKILL to all in it, waits until they are gone */
+/* SIGKILL to all in it, waits until they are gone; and to the process, should it have been moved out of it. */
+int freezer_kill(struct freezer *f, struct err *e);
 /* Moves the process back home where it lives, removes the cgroup. Accepts a zeroed object. */
 void freezer_remove(struct freezer *f);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A frozen process stays so when whoever froze it, and its tracer, are killed; thawed it runs on in the cgroup that it came from and nothing
- * is left of ours. With cgroup v2 and, where it can't be had, with stop signals. */
+ * is left of ours; one that somebody moves out of its cgroup can be ended all the same. With cgroup v2 and, where it can't be had, with stop signals. */
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -124,6 +125,27 @@ static void one_round(enum freezer_kind kind)
 	subject_end(&s);
 }
 
+/* By whoever looks after cgroups: it runs again then, and has to end all the same. */
+static void moved_out(bool and_removed)
+{
+	struct subject s = subject_start(count, sh);
+	struct err e = { 0 };
+	struct freezer f;
+	char path[640], pid[16];
+
+	subject_expect(s.line, 'r');
+	CHECK(freezer_create(&f, s.pid, own_name("out"), &e) == 0 && freezer_freeze(&f, &e) == 0, "%s", e.text);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", f.home);
+	snprintf(pid, sizeof(pid), "%d", s.pid);
+	CHECK(file_write(AT_FDCWD, path, pid, &e) == 0, "%s", e.text);
+	await_running();
+	CHECK(!and_removed || rmdir(f.cgroup) == 0);
+	CHECK(freezer_kill(&f, &e) == 0, "%s", e.text);
+	await_task_state(s.pid, s.pid, "Z");
+	freezer_remove(&f);
+	subject_end(&s);
+}
+
 /* The user's own stop survives freeze and thaw. */
 static void stopped_before(void)
 {
@@ -181,6 +203,8 @@ int main(void)
 	if (cgroup) {
 		one_round(FREEZER_CGROUP);
 		stopped_before();
+		moved_out(false);
+		moved_out(true);
 	} else {
 		puts("no cgroup v2 of our own to be had: stop signals only");
 	}
