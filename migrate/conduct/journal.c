@@ -44,6 +44,11 @@ static void lock_name(char out[LOCK_NAME_MAX], const char *name)
 	snprintf(out, LOCK_NAME_MAX, "%s.lock", name);
 }
 
+static void new_name(char out[LOCK_NAME_MAX], const char *name)
+{
+	snprintf(out, LOCK_NAME_MAX, "%s.new", name);
+}
+
 static int open_dir(const char *state_dir, struct err *e)
 {
 	int dir;
@@ -88,7 +93,7 @@ static int open_lock(int dir, const char *lock, struct err *e)
 struct journal *journal_open(const char *state_dir, const struct migration_id *id, enum journal_side side, struct err *e)
 {
 	struct journal *j = calloc(1, sizeof(*j));
-	char lock[LOCK_NAME_MAX];
+	char lock[LOCK_NAME_MAX], tmp[LOCK_NAME_MAX];
 
 	if (!j) {
 		err_set(e, ERR_SYSTEM, ENOMEM, "journal");
@@ -103,6 +108,8 @@ struct journal *journal_open(const char *state_dir, const struct migration_id *i
 	j->lock = open_lock(j->dir, lock, e);
 	if (j->lock < 0)
 		goto fail;
+	new_name(tmp, j->name); /* of an owner that was killed while it wrote: never a record */
+	unlinkat(j->dir, tmp, 0);
 	return j;
 fail:
 	if (j->dir >= 0)
@@ -142,7 +149,7 @@ int journal_write(struct journal *j, const struct journal_record *r, struct err 
 		       state_names[r->state], boot, (long long)time(NULL), (int)r->freezer.pid, r->freezer.start_time,
 		       (int)r->freezer.kind, r->freezer.home, r->freezer.cgroup, safe.peer, safe.comm, r->keep_source,
 		       r->late, r->identity);
-	snprintf(tmp, sizeof(tmp), "%s.new", j->name);
+	new_name(tmp, j->name);
 	fd = openat(j->dir, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_sys(e, "journal %s", tmp);

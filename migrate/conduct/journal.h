@@ -60,7 +60,7 @@ int journal_peek(const char *state_dir, const struct migration_id *id, enum jour
  * identity as when it was offered, knows that it was never committed there; in another directory nothing is known. */
 int journal_identity(const char *state_dir, char identity[33], struct err *e);
 
-/* Takes away the lock files that killed processes left. */
+/* Takes away what killed processes left beside records: locks, records half written. */
 void journal_sweep(const char *state_dir, enum journal_side side);
 
 /* Calls fn for every record of a side until it returns false. */

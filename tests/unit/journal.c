@@ -141,11 +141,12 @@ static void record_belongs_to_one_live_process(void **state)
 	close(line[1]);
 }
 
-static void lock_of_a_killed_process_is_swept(void **state)
+static void what_a_killed_process_left_is_swept(void **state)
 {
-	char path[200], hex[33];
+	char path[200], begun[200], hex[33];
 	struct err e = { 0 };
 	pid_t pid;
+	int fd;
 
 	(void)state;
 	pid = fork();
@@ -155,8 +156,13 @@ static void lock_of_a_killed_process_is_swept(void **state)
 	migration_id_format(&id, hex);
 	snprintf(path, sizeof(path), "%s/%s.destination.lock", dir, hex);
 	assert_int_equal(access(path, F_OK), 0);
+	snprintf(begun, sizeof(begun), "%s/%s.destination.new", dir, hex); /* and a record that it had begun to write */
+	fd = open(begun, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
 	journal_sweep(dir, JOURNAL_DESTINATION);
 	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(access(begun, F_OK), -1);
 }
 
 static bool count_one(const struct migration_id *which, const struct journal_record *r, bool owned, void *arg)
@@ -192,7 +198,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(name_of_a_process_cannot_forge_lines, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(truncated_record_is_damaged_not_empty, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(record_belongs_to_one_live_process, make_dir, remove_dir),
-		cmocka_unit_test_setup_teardown(lock_of_a_killed_process_is_swept, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(what_a_killed_process_left_is_swept, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(each_finds_the_records_of_its_side, make_dir, remove_dir),
 	};
 
