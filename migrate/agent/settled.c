@@ -18,6 +18,7 @@ enum {
 /* Brings the tree of a record whose session is dead to what the record says. Holds the record's lock. */
 static void settle(struct journal *j, struct journal_record *r)
 {
+	pid_t pid = r->freezer.pid;
 	struct err e;
 
 	/* A tree that ran before it had all its pages, and lost who fed it, is ended by its guard (late_guard.h) and once more here: its original,
@@ -36,6 +37,7 @@ static void settle(struct journal *j, struct journal_record *r)
 	if (r->freezer.kind != FREEZER_NONE && r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "recover-kill", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
 	freezer_remove(&r->freezer);
+	r->freezer.pid = pid; /* for who asks */
 	if (r->state == JOURNAL_ABORTED)
 		journal_remove(j);
 }

@@ -15,6 +15,7 @@ for p in $destination_points; do
 	await 30 over_or_alone
 	agent_again
 	rc=0; finish migrate || rc=$?
+	[ "${p#*:}" = a ] || [ "$(field destination_pid)" = "${inner[subject]}" ] || fail "told PID $(field destination_pid), not ${inner[subject]}"
 	settled "${p#*:}"
 	told_right "$rc" "${p#*:}"
 	agent_stop b || fail "the agent did not drain: $?"
