@@ -10,25 +10,40 @@
 #include "proto/base/fault.h"
 #include "proto/base/log.h"
 
+static int write_record(struct session *s, const struct freezer *f)
+{
+	s->record.state = JOURNAL_PREPARED;
+	s->record.freezer = *f;
+	return journal_write(s->journal, &s->record, &s->err);
+}
+
+/* Written down before it is made: it is to be taken away even if we are killed right behind that. */
+static int make_cgroup(struct session *s)
+{
+	struct freezer planned;
+	char hex[33], name[48];
+
+	migration_id_format(&s->config->id, hex);
+	snprintf(name, sizeof(name), "%s-dest", hex);
+	if (freezer_plan(&planned, s->husk.pid, name, &s->err) < 0 || write_record(s, &planned) < 0 ||
+	    freezer_create(&s->freezer, s->husk.pid, name, &s->err) < 0)
+		return -1;
+	fault_point("destination.cgroup", s->control);
+	return s->freezer.kind == planned.kind && strcmp(s->freezer.cgroup, planned.cgroup) == 0 ? 0 : write_record(s, &s->freezer);
+}
+
 /* The husk gets its cgroup long before it is frozen there: to enter one can take tens of milliseconds, the threads that it will have are
- * born in it. The record is written as soon as there is something to clean up if we are killed. */
+ * born in it. */
 static int start_husk(struct session *s, const Drayage__Offer *offer, uint64_t max)
 {
 	struct husk_request wanted = { .pid = offer->pid, .tids = offer->tids, .n_tids = offer->n_tids, .pid_policy = offer->pid_policy,
 				       .streams = offer->streams, .max_bytes = max,
 				       .streams_again = s->config->features & HELLO_FEATURE_AGAIN };
-	char hex[33], name[48];
 
-	migration_id_format(&s->config->id, hex);
-	snprintf(name, sizeof(name), "%s-dest", hex);
 	if (husk_start(&s->husk, &wanted, &s->err) < 0)
 		return s->err.num == EEXIST ? err_set(&s->err, ERR_CONFLICT, EEXIST, "PID %u (--pid new makes a PID namespace for it)", offer->pid) : -1;
-	if (freezer_create(&s->freezer, s->husk.pid, name, &s->err) < 0)
-		return -1;
-	s->record.state = JOURNAL_PREPARED;
-	s->record.freezer = s->freezer;
 	snprintf(s->record.peer, sizeof(s->record.peer), "%s", s->config->peer);
-	return journal_write(s->journal, &s->record, &s->err);
+	return make_cgroup(s);
 }
 
 int session_on_offer(struct session *s, const ProtobufCMessage *base)

@@ -4,7 +4,7 @@
 # Up to `prepared` the source's copy lives, from `commit` on the destination's.
 source_points="source.connected:a source.armed:a source.round:a source.frozen:a source.state-sent:a source.prepared:a
 	source.commit-sent:b source.running:b source.done:b"
-destination_points="destination.offered:a destination.round:a destination.state:a destination.prepared:a
+destination_points="destination.cgroup:a destination.offered:a destination.round:a destination.state:a destination.prepared:a
 	destination.committed:b destination.running:b"
 
 wired() { ! "$DRAY" 2>&1 | grep -q 'not wired yet' || skip "the program is not wired yet"; }
