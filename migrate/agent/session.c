@@ -118,19 +118,34 @@ static int serve_one(struct session *s)
 	return p[0].revents ? on_control(s, CONTROL_REST_MS) : 0;
 }
 
+/* A source names its migrations at random. What has a record here lives here, or did: an offer of that name must not write over it. */
+static int open_journal(struct session *s)
+{
+	struct journal_record known;
+
+	s->journal = journal_open(s->config->state_dir, &s->config->id, JOURNAL_DESTINATION, &s->err);
+	if (!s->journal)
+		return -1;
+	if (journal_read(s->journal, &known, &s->err) < 0 && s->err.kind == ERR_GONE) {
+		err_clear(&s->err);
+		return 0;
+	}
+	journal_close(s->journal);
+	s->journal = NULL;
+	return err_set(&s->err, ERR_CONFLICT, 0, "there is a record of a migration of this id");
+}
+
 int session_run(const struct session_config *c)
 {
 	struct session s = { .config = c, .control = c->control, .agent = c->agent, .door = -1, .husk = { .channel = -1, .init_line = -1 },
 			     .late_fd = { -1, -1 } };
 	char role[48], hex[33];
-	int rc = 0;
+	int rc;
 
 	migration_id_format(&c->id, hex);
 	snprintf(role, sizeof(role), "session %.8s", hex);
 	log_set_role(role);
-	s.journal = journal_open(c->state_dir, &c->id, JOURNAL_DESTINATION, &s.err);
-	if (!s.journal)
-		rc = -1;
+	rc = open_journal(&s);
 	while (rc == 0 && s.state != ENDED)
 		rc = serve_one(&s);
 	if (rc < 0 && s.state < RUNNING) /* after commit a lost source only means that the record stays */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every control message in every state that a peer can bring a session to: what the table of the protocol has is taken, anything else ends
- * the session with an Abort that names message and state, and the agent serves on. */
+ * the session with an Abort that names message and state, and the agent serves on. A migration that there is a record of does not begin again. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 
 #include "control.pb-c.h"
 #include "migrate/conduct/host_facts.h"
+#include "migrate/conduct/journal.h"
 #include "migrate/conduct/link.h"
 #include "proto/base/die_with.h"
 #include "proto/base/io.h"
@@ -244,6 +245,35 @@ static void try_pair(enum state state, enum control_type type)
 		close(stream);
 }
 
+/* Of a process that lives here: a second migration of its id is refused, and does not touch the record. */
+static void known_migration(const char *dir)
+{
+	struct link_config c = { .address = address, .features = HELLO_FEATURES_KNOWN };
+	struct journal_record r = { .state = JOURNAL_COMMITTED, .freezer = { .pid = getpid() } };
+	enum control_type answer;
+	ProtobufCMessage *m;
+	struct err e = { 0 };
+	struct journal *j;
+	int fd;
+
+	migration_id_new(&c.id);
+	j = journal_open(dir, &c.id, JOURNAL_DESTINATION, &e);
+	if (!j || journal_write(j, &r, &e) < 0)
+		die("journal", &e);
+	journal_close(j);
+	fd = link_open(&c, HELLO_CONTROL, 0, NULL, &e);
+	if (fd < 0)
+		die("connect", &e);
+	if (control_receive(fd, WAIT_MS, &answer, &m, &e) == 0 || e.kind != ERR_CONFLICT)
+		failures += (unsigned)fprintf(stderr, "a known migration: %s (%s)\n", e.text, err_kind_name(e.kind)) > 0;
+	close(fd);
+	j = journal_open(dir, &c.id, JOURNAL_DESTINATION, &e);
+	if (!j || journal_read(j, &r, &e) < 0 || r.state != JOURNAL_COMMITTED || r.freezer.pid != getpid())
+		failures += (unsigned)fprintf(stderr, "the record of a known migration: %s\n", e.text) > 0;
+	journal_remove(j);
+	journal_close(j);
+}
+
 static void stop_agent(void)
 {
 	int status;
@@ -268,6 +298,7 @@ int main(void)
 	for (int s = 0; s < STATES; s++)
 		for (int t = CONTROL_OFFER; t < CONTROL_TYPES; t++)
 			try_pair((enum state)s, (enum control_type)t);
+	known_migration(dir);
 	stop_agent();
 	snprintf(path, sizeof(path), "%s/identity", dir);
 	unlink(path);
