@@ -14,6 +14,7 @@ enum {
 	FIRST_MESSAGE_MS = 30 * 1000, /* from the hello to the offer */
 	FROZEN_MS = 60 * 1000,        /* between messages while the source's tree stands still */
 	LEARN_MS = 30 * 1000,         /* from Running to the source's Done */
+	RECORD_AGAIN_MS = 500,        /* that all late pages are there could not be written down */
 };
 
 /* The whole of the protocol on this side: what may come when. Anything else ends the session. */
@@ -50,6 +51,7 @@ static int idle_limit_ms(const struct session *s)
 	case LAST_PLACED:
 		return FROZEN_MS;
 	case LATE_PAGES: /* the source comes back, however long it takes */
+		return late_session_missing(s->late) == 0 ? RECORD_AGAIN_MS : -1;
 	case IN_ROUND:
 	case BETWEEN_ROUNDS: /* as long as the source likes; that it lives is TCP's keepalive's to tell */
 	case ENDED:
@@ -109,7 +111,7 @@ static int serve_one(struct session *s)
 	n = poll(p, late ? 2 + LATE_POLL : 2, idle_limit_ms(s));
 	if (n < 0)
 		return errno == EINTR ? 0 : err_sys(&s->err, "poll");
-	if (n == 0)
+	if (n == 0 && !late)
 		return err_set(&s->err, ERR_TIMEOUT, 0, "nothing heard from the source in state %s", session_state_name(s));
 	if (late && session_serve_late(s) < 0)
 		return -1;

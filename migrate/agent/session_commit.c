@@ -81,12 +81,14 @@ int session_on_state(struct session *s, const ProtobufCMessage *base)
 
 /* --- commit, and after it --- */
 
-static void write_record(struct session *s)
+static bool write_record(struct session *s)
 {
 	struct err e;
 
-	if (journal_write(s->journal, &s->record, &e) < 0)
-		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+	if (journal_write(s->journal, &s->record, &e) == 0)
+		return true;
+	log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+	return false;
 }
 
 /* It is on its own: whoever recovers has nothing to thaw, and its cgroup goes. */
@@ -135,11 +137,14 @@ int session_on_commit(struct session *s, const ProtobufCMessage *base)
 }
 
 /* Every page is there: from here on it is as if it had come before the commit. The record first: the source ends its original when it hears it,
- * and whoever finds the record then must not end this one. */
+ * and whoever finds the record then must not end this one. Where it can't be written the source has to wait, and its original, until it can. */
 static void late_pages_done(struct session *s)
 {
 	s->record.late = false;
-	write_record(s);
+	if (!write_record(s)) {
+		s->record.late = true;
+		return;
+	}
 	late_session_finish(s->late);
 	fault_point("destination.late-told", s->control);
 	late_session_destroy(s->late);

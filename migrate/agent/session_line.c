@@ -27,6 +27,8 @@ static void answer_query(struct session *s, int fd)
 		outcome.pid = (uint32_t)s->husk.pid;
 	}
 	if (s->state == LATE_PAGES) {
+		if (late_session_missing(s->late) == 0) /* and not written down yet: unanswered, it asks again */
+			return;
 		if (late_session_list(s->late, &missing, &outcome.n_late, &ignored) < 0)
 			return;
 		outcome.late = missing;
