@@ -211,13 +211,19 @@ static bool all_stopped(pid_t pid)
 /* A process that its user had stopped must be so after a thaw: the signal is not ours to take back. home is free to say so. */
 #define WAS_STOPPED "stopped"
 
+void freezer_was_stopped(struct freezer *f)
+{
+	if (f->kind == FREEZER_SIGSTOP)
+		snprintf(f->home, sizeof(f->home), WAS_STOPPED);
+}
+
 static int stop_by_signal(struct freezer *f, struct err *e)
 {
 	uint64_t until = clock_us() + WAIT_MS * 1000u;
 	struct proc_stat s;
 
 	if (proc_stat_read(f->pid, f->pid, &s) == 0 && s.state == 'T')
-		snprintf(f->home, sizeof(f->home), WAS_STOPPED);
+		freezer_was_stopped(f);
 	if (send_signal(f, SIGSTOP, e) < 0)
 		return -1;
 	while (!all_stopped(f->pid)) {

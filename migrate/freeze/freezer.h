@@ -25,6 +25,8 @@ struct freezer {
 int freezer_plan(struct freezer *f, pid_t pid, const char *id, struct err *e);
 /* Moves pid (all its threads) into a cgroup of its own named after id, not frozen yet. */
 int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e);
+/* From its tracer, who alone can tell while it is traced: its user had stopped it, which no thaw is to take back. */
+void freezer_was_stopped(struct freezer *f);
 int freezer_freeze(struct freezer *f, struct err *e); /* waits until it is */
 int freezer_thaw(struct freezer *f, struct err *e);
 /* SIGKILL to all in it, waits until they are gone; and to the process, should it have been moved out of it. */

@@ -260,6 +260,8 @@ int hold_freeze(struct hold *h, const char *cgroup, uint64_t *us, struct err *e)
 	if ((*cgroup ? stop_by_cgroup(h, cgroup, e) : stop_target(h, e)) < 0)
 		return -1;
 	*us = clock_us() - h->held_since;
+	if (h->r.thread[0].group_stop)
+		freezer_was_stopped(&h->freezer);
 	if (h->scratch && !scratch_is_ours(h)) {
 		forget_scratch(h);
 		let_go(h);
@@ -336,6 +338,8 @@ int hold_keep(struct hold *h, struct err *e)
 		return -1;
 	if (h->freezer.kind == FREEZER_NONE && freezer_create(&h->freezer, h->target, h->id, e) < 0)
 		return -1;
+	if (h->r.thread[0].group_stop)
+		freezer_was_stopped(&h->freezer);
 	if (freezer_freeze(&h->freezer, e) < 0)
 		return -1;
 	h->kept = true;

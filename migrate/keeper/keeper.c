@@ -105,20 +105,9 @@ int keeper_arm(struct keeper *k, bool want_uffd, unsigned want_twins, struct kee
 	return -1;
 }
 
-static int ask_time(struct keeper *k, enum keeper_op op, uint64_t *us, struct err *e)
-{
-	struct keeper_request q = { .op = op };
-	struct keeper_reply a;
-
-	if (ask(k, &q, &a, NULL, e) < 0)
-		return -1;
-	*us = a.us;
-	return 0;
-}
-
 int keeper_freeze(struct keeper *k, uint64_t *freezing_us, struct err *e)
 {
-	return ask_time(k, OP_FREEZE, freezing_us, e);
+	return keeper_freeze_in(k, NULL, 0, freezing_us, e);
 }
 
 int keeper_freeze_in(struct keeper *k, const char *cgroup, int timeout_ms, uint64_t *freezing_us, struct err *e)
@@ -130,6 +119,7 @@ int keeper_freeze_in(struct keeper *k, const char *cgroup, int timeout_ms, uint6
 		return err_set(e, ERR_USAGE, ENAMETOOLONG, "freezer cgroup");
 	if (ask(k, &q, &a, NULL, e) < 0)
 		return -1;
+	k->freezer = a.freezer;
 	*freezing_us = a.us;
 	return 0;
 }
@@ -147,7 +137,13 @@ int keeper_make_uffd(struct keeper *k, int *uffd, uint64_t *stopped_us, struct e
 
 int keeper_thaw(struct keeper *k, uint64_t *stopped_us, struct err *e)
 {
-	return ask_time(k, OP_THAW, stopped_us, e);
+	struct keeper_request q = { .op = OP_THAW };
+	struct keeper_reply a;
+
+	if (ask(k, &q, &a, NULL, e) < 0)
+		return -1;
+	*stopped_us = a.us;
+	return 0;
 }
 
 int keeper_capture(struct keeper *k, const struct capture_options *opt, uint8_t **state, size_t *len, struct err *e)
@@ -177,6 +173,7 @@ int keeper_hold(struct keeper *k, struct freezer *out, struct err *e)
 	struct keeper_request q = { .op = OP_HOLD };
 	struct keeper_reply a;
 
+	k->holding = true;
 	if (ask(k, &q, &a, NULL, e) < 0)
 		return -1;
 	*out = k->freezer = a.freezer;
@@ -194,7 +191,7 @@ static int end_without(struct keeper *k, enum keeper_verdict how, struct err *e)
 		return k->kept ? 0 : lost(e);
 	if (how == KEEPER_KILL)
 		rc = k->kept ? freezer_kill(&k->freezer, e) : lost(e);
-	else if (k->kept || k->freezer.kind == FREEZER_CGROUP)
+	else if (k->freezer.kind == FREEZER_CGROUP || (k->freezer.kind == FREEZER_SIGSTOP && k->holding))
 		rc = freezer_thaw(&k->freezer, e);
 	if (rc == 0 || e->kind == ERR_GONE)
 		freezer_remove(&k->freezer);

@@ -41,6 +41,7 @@ struct keeper {
 	pid_t target;
 	struct freezer freezer; /* the target's, as the keeper told it last */
 	bool kept;              /* and it stands still in it */
+	bool holding;           /* it may: that was asked for */
 };
 /* keeper_fork.c. Waits for a keeper that has nothing to do any more, or is dead already. */
 void keeper_reap(struct keeper *k);

@@ -57,6 +57,7 @@ static bool serve_one(struct hold *h, int sock, const struct keeper_request *q)
 	case OP_FREEZE:
 		h->stop_ms = q->stop_ms;
 		a.rc = hold_freeze(h, q->cgroup, &a.us, &a.e);
+		a.freezer = h->freezer;
 		break;
 	case OP_UFFD:
 		a.rc = hold_uffd(h, &fd, &a.us, &a.e);

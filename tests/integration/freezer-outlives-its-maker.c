@@ -2,12 +2,10 @@
 /* A frozen process stays so when whoever froze it, and its tracer, are killed; thawed it runs on in the cgroup that it came from and nothing
  * is left of ours; one that somebody moves out of its cgroup can be ended all the same. With cgroup v2 and, where it can't be had, with stop signals. */
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,21 +161,6 @@ static void stopped_before(void)
 	kill(s.pid, SIGCONT);
 	await_running();
 	subject_end(&s);
-}
-
-/* In this test's own mount namespace: no cgroup2. */
-static void hide_cgroup2(void)
-{
-	char dir[512], line[1024];
-	FILE *mounts;
-
-	CHECK(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
-	mounts = fopen("/proc/self/mountinfo", "r");
-	CHECK(mounts);
-	while (fgets(line, sizeof(line), mounts))
-		if (strstr(line, " - cgroup2 ") && sscanf(line, "%*s %*s %*s %*s %511s", dir) == 1)
-			CHECK(umount2(dir, MNT_DETACH) == 0);
-	fclose(mounts);
 }
 
 int main(void)

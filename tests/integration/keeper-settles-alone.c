@@ -414,6 +414,37 @@ static void captures(bool armed)
 	subject_end(&s);
 }
 
+/* Where there is no cgroup a stop signal holds it. The keeper that sent it may be killed before it could tell; and who was stopped by its user is to stay so. */
+static void held_by_signal(bool stopped, bool killed)
+{
+	struct subject s = subject_start(busy, NULL);
+	struct err e = { 0 };
+	struct keeper *k;
+
+	subject_expect(s.line, 'r');
+	if (stopped) {
+		kill(s.pid, SIGSTOP);
+		await_task_state(s.pid, s.pid, "T");
+	}
+	if (killed)
+		setenv("DRAY_FAULT", "keeper.held", 1);
+	k = start(&s);
+	unsetenv("DRAY_FAULT");
+	reach(k, FROZEN);
+	CHECK(keeper_hold(k, &sh->freezer, &e) == (killed ? -1 : 0), "%s", e.text);
+	CHECK(killed || sh->freezer.kind == FREEZER_SIGSTOP, "kind %d", sh->freezer.kind);
+	CHECK(stands(), "it runs");
+	err_clear(&e);
+	CHECK(keeper_end(k, KEEPER_THAW, &e) == 0, "%s", e.text);
+	if (stopped) {
+		CHECK(stands(), "its user's stop was taken back");
+		await_task_state(s.pid, s.pid, "T");
+		kill(s.pid, SIGCONT);
+	}
+	await_running();
+	subject_end(&s);
+}
+
 int main(void)
 {
 	struct err e = { 0 };
@@ -445,5 +476,8 @@ int main(void)
 	killed_while_frozen();
 	target_ends(false);
 	target_ends(true);
+	hide_cgroup2();
+	for (int i = 0; i < 4; i++)
+		held_by_signal(i & 1, i & 2);
 	return 0;
 }

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -160,4 +162,18 @@ long long status_number(pid_t pid, const char *field, int base)
 	v = at ? (long long)strtoull(at + strlen(name), NULL, base) : -1;
 	free(text);
 	return v;
+}
+
+void hide_cgroup2(void)
+{
+	char dir[512], line[1024];
+	FILE *mounts;
+
+	CHECK(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+	mounts = fopen("/proc/self/mountinfo", "r");
+	CHECK(mounts);
+	while (fgets(line, sizeof(line), mounts))
+		if (strstr(line, " - cgroup2 ") && sscanf(line, "%*s %*s %*s %*s %511s", dir) == 1)
+			CHECK(umount2(dir, MNT_DETACH) == 0);
+	fclose(mounts);
 }

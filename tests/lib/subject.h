@@ -44,5 +44,6 @@ void await_in_syscall(pid_t pid, pid_t tid, long nr);
 long long status_number(pid_t pid, const char *field, int base);
 char *proc_text(pid_t pid, const char *file); /* owned; "" when gone */
 void nap(void);                               /* a millisecond, between two looks at a condition */
+void hide_cgroup2(void);                      /* from here on there is none, in a mount namespace of the test's own */
 
 #endif
