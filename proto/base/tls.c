@@ -36,14 +36,25 @@ static ssize_t outcome(struct tls_session *s, int rc)
 
 static int wait_for(const struct tls_session *s, uint64_t deadline)
 {
-	struct pollfd p = { .fd = s->fd, .events = s->events };
+	struct pollfd p[] = { { .fd = s->fd, .events = s->events }, { .fd = s->context->user } };
 	uint64_t now = clock_us();
 	int n;
 
 	if (now >= deadline)
 		return -ETIMEDOUT;
-	n = poll(&p, 1, (int)((deadline - now + 999) / 1000));
+	n = poll(p, 2, (int)((deadline - now + 999) / 1000));
+	if (n > 0 && p[1].revents)
+		return -ECANCELED;
 	return n < 0 && errno != EINTR ? -errno : 0;
+}
+
+static int waited_in_vain(int rc, const char *timeout_words, struct err *e)
+{
+	if (rc == -ETIMEDOUT)
+		return err_set(e, ERR_TIMEOUT, 0, "TLS: %s", timeout_words);
+	if (rc == -ECANCELED)
+		return err_set(e, ERR_CANCELLED, 0, "TLS: nobody waits for the connection any more");
+	return err_set(e, ERR_SYSTEM, -rc, "TLS: poll");
 }
 
 static int handshake(struct tls_session *s, uint64_t deadline, struct err *e)
@@ -64,10 +75,8 @@ static int handshake(struct tls_session *s, uint64_t deadline, struct err *e)
 		if (how != -EAGAIN)
 			return tls_explain(s, e);
 		n = wait_for(s, deadline);
-		if (n == -ETIMEDOUT)
-			return err_set(e, ERR_TIMEOUT, 0, "TLS: no handshake in time; does the other side speak TLS?");
 		if (n < 0)
-			return err_set(e, ERR_SYSTEM, -n, "TLS: poll");
+			return waited_in_vain(n, "no handshake in time; does the other side speak TLS?", e);
 	}
 }
 
@@ -76,11 +85,13 @@ static int meet_client(struct tls_session *s, uint64_t deadline, struct err *e)
 {
 	unsigned char first;
 	ssize_t n;
+	int rc;
 
 	while ((n = recv(s->fd, &first, 1, MSG_PEEK)) < 0 && (errno == EAGAIN || errno == EINTR)) {
 		s->events = POLLIN;
-		if (wait_for(s, deadline) == -ETIMEDOUT)
-			return err_set(e, ERR_TIMEOUT, 0, "TLS: the other side says nothing");
+		rc = wait_for(s, deadline);
+		if (rc < 0)
+			return waited_in_vain(rc, "the other side says nothing", e);
 	}
 	if (n <= 0)
 		return err_set(e, ERR_PEER, n < 0 ? errno : 0, "TLS: the other side ended the connection");

@@ -41,6 +41,8 @@ struct tls_context;
 /* Reads the files. stock: the peers may be older ones than ours (TLS 1.2). secrets: sessions can be handed to the kernel. */
 struct tls_context *tls_context_create(const struct tls_config *c, bool stock, bool secrets, struct err *e);
 void tls_context_destroy(struct tls_context *x); /* accepts NULL */
+/* Handshakes are given up (ERR_CANCELLED) once the other end of this socket is closed: nobody waits for them any more. Borrowed. */
+void tls_context_watch(struct tls_context *x, int user);
 /* Whether the files are there and good. */
 int tls_check_files(const struct tls_config *c, struct err *e);
 

@@ -140,6 +140,7 @@ struct tls_context *tls_context_create(const struct tls_config *c, bool stock, b
 		return NULL;
 	}
 	x->config = c;
+	x->user = -1;
 	ERR_clear_error();
 	x->ssl = SSL_CTX_new(TLS_method());
 	if (!x->ssl) {
@@ -163,6 +164,11 @@ void tls_context_destroy(struct tls_context *x)
 		return;
 	SSL_CTX_free(x->ssl);
 	free(x);
+}
+
+void tls_context_watch(struct tls_context *x, int user)
+{
+	x->user = user;
 }
 
 int tls_check_files(const struct tls_config *c, struct err *e)

@@ -20,6 +20,7 @@ enum {
 struct tls_context {
 	SSL_CTX *ssl;
 	const struct tls_config *config;
+	int user; /* -1: none */
 };
 
 /* As TLS 1.3's key schedule names them: one for each direction. */

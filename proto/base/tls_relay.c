@@ -252,6 +252,7 @@ static int shake_hands(const struct tls_config *config, struct carrier *c, struc
 	/* Its files are read. From here on it needs nothing but its descriptors. */
 	if (!x || sandbox_enter(SANDBOX_RELAY, &w->err) < 0)
 		return -1;
+	tls_context_watch(x, c->relay->words);
 	c->tls = tls_open(x, c->relay->tcp, q->role, q->name[0] ? q->name : NULL, q->timeout_ms, &w->err);
 	if (!c->tls)
 		return -1;

@@ -269,6 +269,31 @@ static void a_silent_peer_is_given_up(void **state)
 	tls_gate_stop(g);
 }
 
+/* However long it may take: who opens many connections shall not have a process for each that was dropped. */
+static void a_handshake_that_nobody_waits_for_ends(void **state)
+{
+	struct tls_config config = certs_of("host-a", "ca");
+	struct tls_gate *g = gate(&config);
+
+	(void)state;
+	for (int role = TLS_CLIENT; role <= TLS_SERVER; role++) {
+		struct tls_link l;
+		struct err e = { 0 };
+		char byte;
+		int fd[2];
+
+		tcp_pair(fd);
+		assert_int_equal(tls_gate_begin(g, fd[0], &(struct tls_wish){ (enum tls_role)role, NULL, 3600 * 1000, false, false, false }, &l, &e), 0);
+		if (role == TLS_CLIENT)
+			assert_int_equal(read_full(fd[1], &byte, 1), 0); /* it is under way */
+		tls_link_close(&l);
+		while (read(fd[1], &byte, 1) > 0)
+			;
+		close(fd[1]);
+	}
+	tls_gate_stop(g);
+}
+
 static void connect_friends(struct ends *m, bool stock)
 {
 	struct tls_config client = certs_of("host-b", "ca"), server = certs_of("host-a", "ca");
@@ -516,6 +541,7 @@ int main(void)
 		cmocka_unit_test(plain_text_is_answered_in_a_way_that_it_knows),
 		cmocka_unit_test(a_peer_that_speaks_no_tls_is_named_as_such),
 		cmocka_unit_test(a_silent_peer_is_given_up),
+		cmocka_unit_test(a_handshake_that_nobody_waits_for_ends),
 		cmocka_unit_test(all_bytes_arrive_both_ways_at_once),
 		cmocka_unit_test(a_half_closed_side_still_hears),
 		cmocka_unit_test(a_side_that_reads_no_more_still_speaks),
