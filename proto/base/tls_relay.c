@@ -201,13 +201,15 @@ static bool move_in(struct carrier *c)
 /* --- both ----------------------------------------------------------------------------------------------------------------------- */
 
 /* What the peer still sends to a user who left is read and dropped for a moment: closed before, the connection would be reset, and the peer
- * might lose what it was told last. */
+ * might lose what it was told last. One that takes nothing of that would keep its relay for ever. */
 static int wait_ms(struct carrier *c)
 {
 	uint64_t now = clock_us();
 
-	if (!c->gone || !c->out.shut)
+	if (!c->gone)
 		return -1;
+	if (!c->out.shut)
+		return c->relay->wish->timeout_ms;
 	if (!c->linger_until)
 		c->linger_until = now + LINGER_MS * 1000ull;
 	return c->linger_until <= now ? 0 : (int)((c->linger_until - now) / 1000 + 1);

@@ -8,7 +8,8 @@
  * fork costs what the gate's few pages cost, however large its user is. docs/decisions/009 has what was measured.
  *
  * A relay keeps the ends apart: what one side shuts, the other finds shut. It holds at most TLS_RELAY_BUFFER bytes a direction beside OpenSSL's own,
- * waits for nothing else, and ends when both sides have, or one side is gone. Its gate's end does not end it.
+ * waits for nothing else, and ends when both sides have, or one side is gone: a peer that lets nothing on is waited for no longer than for a handshake then.
+ * Its gate's end does not end it.
  *
  * TLS_KERNEL_VARIABLE=0 in the user's environment: the kernel is never asked.
  *
@@ -39,7 +40,7 @@ int tls_gate_line(const struct tls_gate *g); /* what a child that must not keep 
 struct tls_wish {
 	enum tls_role role;
 	const char *name;  /* of the host that was connected to; NULL as a server */
-	int timeout_ms;    /* for the handshake */
+	int timeout_ms;    /* for the handshake; and for each step of a peer that is still to be told something when the user is gone */
 	bool kernel;       /* the socket may be handed back, encrypted by the kernel */
 	bool stock;        /* the peer may be stock criu: TLS 1.2 will do, and ends are said in TLS */
 	bool cut;          /* the user says where records begin */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is let in and who is not, each side told why; and bytes through relays: all of them, both ways, ends kept apart. */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -458,6 +459,46 @@ static void what_was_written_before_closing_arrives(void **state)
 	part(&m);
 }
 
+/* A handshake that takes no longer than that, which a slow machine may have to try more than once. */
+static void wrap_impatient(struct tls_gate *g, struct tls_gate *peers, int timeout_ms, struct tls_link *l, struct tls_link *peer)
+{
+	const struct tls_wish server = { TLS_SERVER, NULL, timeout_ms, false, false, false }, client = { TLS_CLIENT, "host-a", HANDSHAKE_MS, false, false, false };
+	struct err e = { 0 }, ignored;
+	int fd[2], rc;
+
+	do {
+		tcp_pair(fd);
+		assert_int_equal(tls_gate_begin(peers, fd[0], &client, peer, &e), 0);
+		rc = tls_gate_wrap(g, fd[1], &server, l, &e);
+		if (tls_gate_finish(peer, &ignored) < 0 && rc == 0)
+			tls_link_close(l);
+	} while (l->fd < 0 || peer->fd < 0);
+}
+
+static void a_peer_that_takes_nothing_keeps_no_relay(void **state)
+{
+	struct tls_config mine = certs_of("host-a", "ca"), theirs = certs_of("host-b", "ca");
+	struct tls_gate *g = gate(&mine), *peers = gate(&theirs);
+	static char bytes[64 * 1024];
+	struct tls_link l, peer;
+	struct pollfd relay;
+
+	(void)state;
+	wrap_impatient(g, peers, 2000, &l, &peer);
+	for (struct pollfd p = { .fd = l.fd, .events = POLLOUT }; poll(&p, 1, 500) > 0;) /* until nothing more goes anywhere */
+		if (send(l.fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			assert_int_equal(errno, EAGAIN);
+	relay = (struct pollfd){ .fd = l.words, .events = POLLIN };
+	close(l.fd);
+	l.fd = -1;
+	assert_int_equal(poll(&relay, 1, HANDSHAKE_MS), 1);
+	assert_int_equal(read(l.words, bytes, 1), 0);
+	tls_link_close(&l);
+	tls_link_close(&peer);
+	tls_gate_stop(g);
+	tls_gate_stop(peers);
+}
+
 /* A reader that gets a record at a time, as criu's does. */
 struct record_reader {
 	int fd;
@@ -547,6 +588,7 @@ int main(void)
 		cmocka_unit_test(a_side_that_reads_no_more_still_speaks),
 		cmocka_unit_test(the_end_of_one_side_is_the_others),
 		cmocka_unit_test(what_was_written_before_closing_arrives),
+		cmocka_unit_test(a_peer_that_takes_nothing_keeps_no_relay),
 		cmocka_unit_test(records_are_cut_where_their_user_says),
 	};
 
