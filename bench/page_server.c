@@ -328,7 +328,7 @@ static void serve_memory(void *arg)
 	const struct memory_server *m = arg;
 	uint8_t *memory = mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct memory_sink sink = { .sink.ops = &ops, .at = memory, .end = memory + m->len };
-	struct page_server_report report;
+	struct page_server_report report = { 0 };
 	struct err e = { 0 };
 	int fd;
 

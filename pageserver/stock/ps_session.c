@@ -19,32 +19,47 @@ static void log_report(enum log_level level, const char *event, const struct pag
 		  r->ranges, r->pages, r->in_parent, r->received, r->us / 1000, r->name, reason);
 }
 
+struct publication {
+	const struct sessions *sessions;
+	const struct session_dir *dir;
+};
+
+/* The name of the set's directory becomes durable no sooner than it has to: whoever is kept out shall cost the disk nothing. */
+static int on_published(void *arg, const struct page_server_report *r, struct err *e)
+{
+	const struct publication *p = arg;
+
+	if (p->sessions->options->durable && session_dir_sync(p->sessions->template, p->dir, e) < 0)
+		return -1;
+	log_report(LOG_INFO, "session-published", r, "closed");
+	return 0;
+}
+
 enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
 				      struct ps_meter *meter, struct err *e)
 {
 	const struct page_server_options *o = s->options;
+	struct publication publication = { s, d };
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable, .flat = o->flat,
 					.limits = { .bytes = o->session_bytes, .pages = o->session_pages, .time_ms = o->session_time_ms,
 						    .idle_ms = o->idle_timeout_ms, .handshake_ms = o->handshake_timeout_ms },
 					.joins_only = s->joins_only,
 					.grace_ms = o->resume_timeout_ms < UINT_MAX ? (unsigned)o->resume_timeout_ms : UINT_MAX,
-					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter };
-	struct page_server_report r = { .let_in = true }; /* unless TLS says otherwise */
+					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter,
+					.published = on_published, .arg = &publication };
+	struct page_server_report r = { 0 };
 	char peer[SOCK_NAME_MAX];
 
 	if (s->joins_only && !(c.limits.handshake_ms && c.limits.handshake_ms < JOIN_MS))
 		c.limits.handshake_ms = JOIN_MS;
 	sock_name(fd, true, peer);
 	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" parent=\"%s\"", peer, d->path, parent ? parent : "");
-	if ((o->durable && session_dir_sync(s->template, d, e) < 0) || page_server_serve_one(fd, false, &c, &r, e) < 0) {
+	if (page_server_serve_one(fd, false, &c, &r, e) < 0) {
 		err_wrap(e, "sender %s", peer);
 		log_report(LOG_ERROR, "session-failed", &r, e->text);
 		return r.let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
 	}
-	if (r.joins)
-		return STOCK_JOINS;
-	log_report(LOG_INFO, "session-published", &r, "closed");
-	return STOCK_PUBLISHED;
+	return r.joins ? STOCK_JOINS : STOCK_PUBLISHED;
 }
 
 int lazy_session_run(const struct sessions *s, int fd, bool *let_in, struct err *e)

@@ -56,6 +56,9 @@ static int on_close(struct receiver *r, const struct ps_command *c, struct err *
 	receiver_tell(r);
 	if (publish(r, e) < 0)
 		return -1;
+	r->report->us = clock_us() - r->start_us;
+	if (r->config->published && r->config->published(r->config->arg, r->report, e) < 0)
+		return -1;
 	receiver_tell_server_word(r, LINE_PUBLISHED);
 	return receiver_answer_value(r, 0, PS_STATUS_ANSWER, e);
 }
@@ -219,15 +222,24 @@ static void see_off(struct receiver *r)
 		log_event(LOG_WARN, "page-server-lingers", "reason=\"the sender did not hang up\"");
 }
 
+static void begin_report(struct page_server_report *report)
+{
+	struct page_server_report sender = *report;
+
+	*report = (struct page_server_report){ .tls = sender.tls };
+	memcpy(report->name, sender.name, sizeof(report->name));
+}
+
 int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_config *c, struct page_server_report *report,
 	       struct err *e)
 {
-	struct receiver r = { .source.move = receiver_move_pages, .fd = fd, .inherited = inherited, .sink = sink, .config = c, .report = report };
-	uint64_t start = clock_us(), handshake = c->limits.handshake_ms ? start + c->limits.handshake_ms * 1000 : 0;
+	struct receiver r = { .source.move = receiver_move_pages, .fd = fd, .inherited = inherited, .sink = sink, .config = c, .report = report,
+			      .start_us = clock_us() };
+	uint64_t handshake = c->limits.handshake_ms ? r.start_us + c->limits.handshake_ms * 1000 : 0;
 	int rc;
 
-	r.deadline_us = c->limits.time_ms ? start + c->limits.time_ms * 1000 : 0;
-	*report = (struct page_server_report){ 0 };
+	r.deadline_us = c->limits.time_ms ? r.start_us + c->limits.time_ms * 1000 : 0;
+	begin_report(report);
 	rc = ps_input_begin(&r.in, fd, !inherited, c->limits.idle_ms,
 			    handshake && (!r.deadline_us || handshake < r.deadline_us) ? handshake : r.deadline_us);
 	if (rc < 0)
@@ -238,7 +250,7 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 	}
 	rc = serve(&r, e);
 	receiver_tell(&r);
-	report->us = clock_us() - start;
+	report->us = rc < 0 ? clock_us() - r.start_us : report->us;
 	if (rc < 0 && r.native)
 		receiver_answer_failure(&r, e);
 	if (rc == 0)

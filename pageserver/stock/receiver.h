@@ -9,7 +9,7 @@
 #include "pageserver/stock/server.h"
 
 /* Returns when the sender closed the session and was told, the sink having been finished before, and (unless inherited) when it hung up or
- * took too long to do so. fd and sink are borrowed; of c the limits and who is told. report: filled in any case. */
+ * took too long to do so. fd and sink are borrowed; of c the limits and who is told. report: filled in any case, but for who the sender is, which stays. */
 int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page_server_config *c, struct page_server_report *report,
 	       struct err *e);
 

@@ -34,6 +34,7 @@ struct receiver {
 	bool hears_alive;             /* the sender knows what to make of PS_NATIVE_ALIVE */
 	uint64_t asked_us;            /* when the question at hand was read, where that is metered */
 	bool begun;                   /* the sender has said what it wants */
+	uint64_t start_us;
 	uint64_t deadline_us;         /* of the session; 0: none */
 	uint64_t spoken_of; /* pages, as limits.pages counts them */
 	bool open; /* this page map: */

@@ -53,9 +53,9 @@ static int receive_by_tls(int fd, const struct page_server_config *c, struct pag
 		return err_sys(e, "TLS: socket");
 	if (tls_gate_wrap(c->tls, copy, &wish, &l, e) < 0)
 		return -1;
-	rc = receive(l.fd, false, c, out, e);
 	memcpy(out->name, l.peer, sizeof(out->name));
 	out->tls = l.in_kernel ? "kernel" : "relay";
+	rc = receive(l.fd, false, c, out, e);
 	if (rc < 0)
 		tls_link_failed(&l, e);
 	if (out->joins) /* the session that it is of has it now */

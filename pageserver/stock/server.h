@@ -27,7 +27,7 @@ struct page_server_limits {
 /* What a session did; also valid, as far as it came, after a failure. */
 struct page_server_report {
 	uint64_t maps, ranges, pages, in_parent; /* pages: with contents; in_parent: pages */
-	uint64_t us;          /* from the first command to the end */
+	uint64_t us;          /* from the first command to the set's publication, or the end */
 	unsigned header_size; /* 24 or 32; 0: never known */
 	bool native;          /* frames came */
 	uint64_t received;    /* bytes, of everything */
@@ -52,6 +52,9 @@ struct page_server_config {
 	const char *tls_name;  /* that its certificate must bear, unless the gate's config says otherwise; NULL: any that the authority signed */
 	const int *line;    /* to the server whose session this is (line.h), which is told what happens before the sender is; NULL: nobody */
 	struct ps_meter *meter; /* borrowed; NULL: nobody counts */
+	/* The set is published, and the sender not told yet: nor is it when this fails. What is left of the session are words, which may be long in coming. NULL: nobody asks. */
+	int (*published)(void *arg, const struct page_server_report *r, struct err *e);
+	void *arg;
 };
 
 /* Serves the sender at the other end of fd (borrowed) until it closes its session.

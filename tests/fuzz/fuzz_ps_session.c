@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct page_sink_ops ops = { .has_parent = take_map, .open = take_map, .pages = take_pages, .hole = take_hole, .finish = finish };
 	struct page_server_config config = { .grace_ms = 1 };
-	struct page_server_report report;
+	struct page_server_report report = { 0 };
 	struct page_sink sink = { &ops };
 	struct err e = { 0 };
 	int pair[2], line[2];

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A native session has further connections by its token alone, also while as many sessions run as may; what comes on them is taken in the order of the numbers. A
-# sender that goes without a word is waited for as long as it was said, and then nothing of its session is left.
+# sender that goes without a word is waited for as long as it was said, and then nothing of its session is left; if its set is published by then, the log has said so.
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start --max-sessions 1 --resume-timeout 300ms --metrics "unix:$T/m"
 sender << 'PY'
@@ -86,4 +86,23 @@ s.s.close()
 PY
 await 20 nothing_published
 await 20 grep -q 'session-failed .*no other connection came: ' "$T/log"
+server_stop
+
+# It has heard the status, and its last word is lost with the connection: nobody can tell that from a cut before the status, which is asked for again.
+: > "$T/log"
+server_start --resume-timeout 1h
+sender << 'PY'
+s = Sender(os.environ["PORT"])
+s.s.sendall(struct.pack("<8sHBBIQ16sII16s", b"DRAY\r\n\x1a\n", 1, 5, 0, 0, 0x62, bytes(16), 1024, 0, bytes(16)))
+s.take(64)
+s.s.sendall(struct.pack("<Q", 0))
+s.say(OPEN2, dst=7 << 8 | 1)
+s.take(8)
+s.s.sendall(struct.pack("<Q", 1))
+s.say(CLOSE)
+assert s.take(8) == bytes(8)
+s.s.close()
+PY
+await 20 grep -q 'stream-cut' "$T/log"
+[ "$(grep -c 'session-published .*maps=1 ' "$T/log")" = 1 ] || fail "what is published is not said to be"
 server_stop
