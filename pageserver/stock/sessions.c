@@ -334,10 +334,15 @@ static bool joined(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == JOINS;
 }
 
-/* A connection that was another's takes no number: the next session has it, and its directory. */
-static void joined_another(struct sessions *s, const struct session *dead)
+/* Whoever began no session takes no number: the next one has it, and its directory. */
+static void give_number_back(struct sessions *s, const struct session *dead)
 {
 	s->number -= s->number == dead->number;
+}
+
+static void joined_another(struct sessions *s, const struct session *dead)
+{
+	give_number_back(s, dead);
 	metrics_row_end(dead->row);
 	metrics_set(s->metrics, METRIC_PS_RUNNING, --s->running);
 }
@@ -367,6 +372,8 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 		joined_another(s, dead);
 		return;
 	}
+	if (!said)
+		give_number_back(s, dead);
 	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, !said);
 	ps_count_end(s->metrics, dead->row, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) & ~KEPT_OUT : METRIC_KILLED, kept_out(status), --s->running);
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A page server with credentials publishes what a sender with a good certificate and an allowed name sends. Another name, another authority, no
 # certificate, plain text, and a session that is cut end with a reason in the log that names the peer; nothing of them is left, their neighbour
-# arrives, its chain is not broken, and the metrics count them. With credentials it listens where others reach it, without --insecure; TLS to one
+# arrives, its chain is not broken, its directory is the next one, and the metrics count them. With credentials it listens where others reach it, without --insecure; TLS to one
 # without is named as such.
 . "$(dirname "$0")/../lib/page_server.sh"
 . "$(dirname "$0")/../lib/tls.sh"
@@ -75,6 +75,22 @@ for words in 'sender 127.0.0.1:[0-9]*: TLS: the certificate is of host-a, not of
 	'shows no certificate' 'TLS: the other side does not speak it' 'session-published .*name="host-b"' 'session-failed .*name="host-b"'; do
 	await 20 grep -q "$words" "$T/log"
 done
+server_stop
+
+server_start $(creds host-a) --metrics "unix:$T/m2"
+tls_sender << 'PY'
+from prometheus import await_metric
+images = os.environ["IMAGES"] + "/"
+free = next(n for n in range(1, 100) if not os.path.exists(images + str(n)))
+for n in range(3):
+    assert kept_out("stranger")
+    await_metric("unix:" + os.environ["T"] + "/m2", "dray_tls_failures_total", n + 1)
+s = tls("host-b")
+s.open(1)
+s.pages(0x1000, page(1))
+assert s.close() == 0
+assert os.path.exists("%s%d/pagemap-1.img" % (images, free)), os.listdir(images)
+PY
 server_stop
 
 server_start
