@@ -7,9 +7,12 @@
 #include "proto/base/sock.h"
 #include "proto/base/tls_priv.h"
 
-/* A wildcard in a certificate may stand for a host that one connects to, never for somebody who is let in. */
+/* A wildcard in a certificate may stand for a host that one connects to, never for somebody who is let in. A name is whole: for OpenSSL one that begins with
+ * a dot stands for all that end in it. */
 static bool bears(X509 *cert, const char *name, unsigned flags)
 {
+	if (name[0] == '.')
+		return false;
 	return X509_check_ip_asc(cert, name, 0) == 1 || X509_check_host(cert, name, 0, flags | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
 }
 
@@ -40,28 +43,33 @@ bool tls_name_wanted(const struct tls_session *s, X509 *cert)
 	return !s->name || c->no_name_check || bears(cert, s->name, 0);
 }
 
-/* Names go to logs and terminals: what isn't plain text is shown as '?'. */
+/* Names go to logs and terminals: what isn't plain text is shown as '?'. So are bytes of zero, behind which a name may go on. */
 static bool copy_name(const void *from, size_t len, char text[TLS_NAME_MAX])
 {
 	const unsigned char *p = from;
 	size_t n = len < TLS_NAME_MAX - 1 ? len : TLS_NAME_MAX - 1;
 
+	if (n == 0)
+		return false;
 	for (size_t i = 0; i < n; i++)
 		text[i] = p[i] > 0x20 && p[i] < 0x7f && p[i] != '"' ? (char)p[i] : '?';
 	text[n] = '\0';
-	return n > 0;
+	return true;
+}
+
+/* Of whatever length: nobody has looked at it. */
+static bool copy_address(const ASN1_OCTET_STRING *ip, char text[TLS_NAME_MAX])
+{
+	int len = ASN1_STRING_length(ip), family = len == 4 ? AF_INET : len == 16 ? AF_INET6 : AF_UNSPEC;
+
+	return family != AF_UNSPEC && inet_ntop(family, ASN1_STRING_get0_data(ip), text, TLS_NAME_MAX) != NULL;
 }
 
 static bool alternative(const GENERAL_NAME *g, char text[TLS_NAME_MAX])
 {
-	const ASN1_OCTET_STRING *ip;
-
 	if (g->type == GEN_DNS)
 		return copy_name(ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName), text);
-	if (g->type != GEN_IPADD)
-		return false;
-	ip = g->d.iPAddress;
-	return inet_ntop(ASN1_STRING_length(ip) == 16 ? AF_INET6 : AF_INET, ASN1_STRING_get0_data(ip), text, TLS_NAME_MAX) != NULL;
+	return g->type == GEN_IPADD && copy_address(g->d.iPAddress, text);
 }
 
 static bool first_alternative(X509 *cert, char text[TLS_NAME_MAX])
@@ -85,5 +93,5 @@ void tls_name_of(X509 *cert, char text[TLS_NAME_MAX])
 		return;
 	len = X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common, sizeof(common));
 	if (len > 0)
-		copy_name(common, strlen(common), text);
+		copy_name(common, (size_t)len, text);
 }

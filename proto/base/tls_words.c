@@ -14,12 +14,12 @@ static const struct alert {
 	const char *words;
 } alerts[] = {
 	{ SSL_AD_HANDSHAKE_FAILURE, ERR_PERMISSION, "the other side refuses: it has no TLS version or cipher in common with this one, or wants a certificate" },
-	{ SSL_AD_BAD_CERTIFICATE, ERR_PERMISSION, "the other side refuses our certificate: the name in it is not one that it lets in (its log says which)" },
+	{ SSL_AD_BAD_CERTIFICATE, ERR_PERMISSION, "the other side refuses our certificate: the name in it is not one that it lets in, or it is not valid yet (its log says which)" },
 	{ SSL_AD_UNSUPPORTED_CERTIFICATE, ERR_PERMISSION, "the other side refuses our certificate: it is not made for this use" },
 	{ SSL_AD_CERTIFICATE_REVOKED, ERR_PERMISSION, "the other side refuses our certificate: it has been revoked" },
-	{ SSL_AD_CERTIFICATE_EXPIRED, ERR_PERMISSION, "the other side refuses our certificate: it has expired, or is not valid yet" },
+	{ SSL_AD_CERTIFICATE_EXPIRED, ERR_PERMISSION, "the other side refuses our certificate: it has expired, or the CRL over there has" },
 	{ SSL_AD_CERTIFICATE_UNKNOWN, ERR_PERMISSION, "the other side refuses our certificate (its log says why)" },
-	{ SSL_AD_UNKNOWN_CA, ERR_PERMISSION, "the other side refuses our certificate: its CA did not sign it" },
+	{ SSL_AD_UNKNOWN_CA, ERR_PERMISSION, "the other side refuses our certificate: its CA did not sign it, or there is no CRL of who did (its log says which)" },
 	{ SSL_AD_ACCESS_DENIED, ERR_PERMISSION, "the other side does not let us in" },
 	{ SSL_AD_CERTIFICATE_REQUIRED, ERR_PERMISSION, "the other side wants a certificate of ours" },
 	{ SSL_AD_PROTOCOL_VERSION, ERR_PROTOCOL, "the other side speaks no version of TLS that this one does" },

@@ -84,24 +84,34 @@ static void part(struct ends *m)
 static const struct stranger {
 	const char *client, *client_ca, *client_name, *client_allow; /* client_name: of the server, as connected to */
 	const char *server, *server_ca, *server_allow;
-	bool no_name_check, crl;
+	bool no_name_check;
+	const char *crl;
 	const char *client_words, *server_words; /* NULL: content */
 } strangers[] = {
 	/* let in */
 	{ .client = "host-b", .server = "host-a", .client_name = "host-a" },
 	{ .client = "host-b", .server = "host-a", .client_name = "127.0.0.1" },
-	{ .client = "host-b", .server = "host-a", .client_name = "::1", .crl = true },
+	{ .client = "host-b", .server = "host-a", .client_name = "::1", .crl = "crl" },
 	{ .client = "host-b", .server = "host-a", .client_name = "elsewhere", .no_name_check = true },
 	{ .client = "host-b", .server = "host-a", .client_name = "elsewhere", .client_allow = "host-c,host-a" },
 	{ .client = "host-b", .server = "host-a", .client_name = "host-a", .server_allow = "host-c,host-b" },
 	{ .client = "host-b", .server = "host-a", .client_name = "host-a", .server_allow = "10.77.0.2" },
 	{ .client = "host-b", .server = "wild", .client_name = "any.example.org" },
+	{ .client = "under", .server = "host-a", .client_name = "host-a", .server_allow = "host-b" },
+	{ .client = "client-only", .server = "server-only", .client_name = "host-a" },
 	/* not let in, by the server */
 	{ .client = "stranger", .server = "host-a", .client_name = "host-a",
 	  .client_words = "its CA did not sign it", .server_words = "unable to get local issuer" },
 	{ .client = "expired", .server = "host-a", .client_name = "host-a", .client_words = "expired", .server_words = "certificate has expired" },
-	{ .client = "revoked", .server = "host-a", .client_name = "host-a", .crl = true,
+	{ .client = "later", .server = "host-a", .client_name = "host-a", .client_words = "not valid yet", .server_words = "certificate is not yet valid" },
+	{ .client = "by-nobody", .server = "host-a", .client_name = "host-a",
+	  .client_words = "its CA did not sign it", .server_words = "invalid CA certificate" },
+	{ .client = "server-only", .server = "host-a", .client_name = "host-a",
+	  .client_words = "not made for this use", .server_words = "certificate purpose" },
+	{ .client = "revoked", .server = "host-a", .client_name = "host-a", .crl = "crl",
 	  .client_words = "revoked", .server_words = "certificate revoked" },
+	{ .client = "under", .server = "host-a", .client_name = "host-a", .crl = "crl", /* which is not of who signed it */
+	  .client_words = "its log says which", .server_words = "unable to get certificate CRL" },
 	{ .client = "host-b", .server = "host-a", .client_name = "host-a", .server_allow = "host-c,host-bb,host",
 	  .client_words = "the name in it is not one that it lets in", .server_words = "of host-b, not of any that --tls-allow names" },
 	{ .client = "wild", .server = "host-a", .client_name = "host-a", .server_allow = "any.example.org",
@@ -112,7 +122,11 @@ static const struct stranger {
 	{ .client = "host-b", .server = "stranger", .client_name = "host-a",
 	  .client_words = "unable to get local issuer", .server_words = "its CA did not sign it" },
 	{ .client = "host-b", .server = "expired", .client_name = "host-a", .client_words = "certificate has expired", .server_words = "expired" },
-	{ .client = "host-b", .server = "revoked", .client_name = "host-a", .crl = true,
+	{ .client = "host-b", .server = "client-only", .client_name = "host-b",
+	  .client_words = "certificate purpose", .server_words = "not made for this use" },
+	{ .client = "host-b", .server = "host-a", .client_name = "host-a", .crl = "stale",
+	  .client_words = "CRL has expired", .server_words = "the CRL over there has" },
+	{ .client = "host-b", .server = "revoked", .client_name = "host-a", .crl = "crl",
 	  .client_words = "certificate revoked", .server_words = "revoked" },
 	{ .client = "host-b", .server = "host-a", .client_name = "host-c",
 	  .client_words = "of host-a, not of host-c", .server_words = "the name in it is not one" },
@@ -143,7 +157,7 @@ static void strangers_are_kept_out(bool stock)
 		client.allow = t->client_allow;
 		server.allow = t->server_allow;
 		if (t->crl)
-			client.cacrl = server.cacrl = certs_path("crl", ".pem");
+			client.cacrl = server.cacrl = certs_path(t->crl, ".pem");
 		meet(&client, &server, t->client_name, stock, &m);
 		said("client", i, &m.client_err, t->client_words);
 		said("server", i, &m.server_err, t->server_words);
