@@ -436,7 +436,7 @@ static int hello_refused(const struct hello *h, struct err *e)
 static int begin_streams(struct ps_sink *s, const struct ps_sink_config *c, const struct hello *h, struct err *e)
 {
 	struct ps_streams_config streams = { .fd = s->fd, .streams = c->choice.streams ? c->choice.streams : 1, .token = h->token, .connect = c->connect,
-					     .arg = c->arg, .silence_ms = c->silence_ms, .patience_ms = c->patience_ms };
+					     .parts = h->features & HELLO_FEATURE_PARTS, .arg = c->arg, .silence_ms = c->silence_ms, .patience_ms = c->patience_ms };
 
 	if (!(h->features & HELLO_FEATURE_NUMBERED)) {
 		if (streams.streams > 1)
@@ -450,7 +450,8 @@ static int begin_streams(struct ps_sink *s, const struct ps_sink_config *c, cons
 static int become_native(struct ps_sink *s, const struct ps_sink_config *c, struct err *e)
 {
 	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES,
-			   .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE | (c->connect ? HELLO_FEATURE_NUMBERED : 0),
+			   .features = HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_ALIVE |
+				       (c->connect ? HELLO_FEATURE_NUMBERED | HELLO_FEATURE_PARTS : 0),
 			   .max_frame_pages = PS_FRAME_PAGES };
 	unsigned char no_more[TLS_CUT_HEAD] = { 0 }, bytes[HELLO_SIZE];
 	struct iovec iov[] = { { no_more, s->cut == TLS_CUT_BY_LENGTH ? sizeof(no_more) : 0 }, { bytes, sizeof(bytes) } };

@@ -46,6 +46,7 @@ struct ps_streams {
 	struct conn conn[STREAMS_MAX];
 	unsigned turn;      /* whose the next frame is, where all have the same to send */
 	unsigned again, fruitless;
+	uint32_t part;      /* of the oldest command that is held, which the server has, as it said last */
 	uint64_t taken_us;  /* when something was taken last, or a question begun */
 	bool over;          /* no more connections are made */
 	uint64_t heard_us;  /* when the server last said something */
@@ -91,6 +92,7 @@ static int taken(struct ps_streams *s, uint64_t next, struct err *e)
 		if (unsent(s, i, &item) && item.number < next)
 			return not_as_agreed(e);
 	if (next > s->held.first) {
+		s->part = 0;
 		s->fruitless = 0;
 		s->taken_us = clock_us();
 	}
@@ -190,7 +192,7 @@ static int join_failed(int rc, struct err *e)
 }
 
 /* Says whose connection it is, and hears what the session has taken. */
-static int join(const struct ps_streams *s, unsigned i, int fd, uint64_t *next, bool *hopeless, struct err *e)
+static int join(const struct ps_streams *s, unsigned i, int fd, uint64_t *next, uint32_t *part, bool *hopeless, struct err *e)
 {
 	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES_MORE, .index = i, .features = HELLO_FEATURE_NUMBERED, .token = s->c.token };
 	uint8_t bytes[HELLO_SIZE], ack[STREAM_ACK_SIZE];
@@ -207,7 +209,7 @@ static int join(const struct ps_streams *s, unsigned i, int fd, uint64_t *next, 
 	rc = tls_recv_within(fd, ack, sizeof(ack), ATTEMPT_MS);
 	if (rc < 0)
 		return join_failed(rc, e);
-	return stream_ack_decode(ack, next) < 0 ? not_as_agreed(e) : 0;
+	return stream_ack_decode_part(ack, next, part) < 0 || (*part && !s->c.parts) ? not_as_agreed(e) : 0;
 }
 
 static void drop(struct conn *c)
@@ -235,8 +237,28 @@ static void begin_again(struct ps_streams *s, unsigned i)
 		c->load += item.stream == i ? item.len : 0;
 }
 
+/* The first command goes on behind what the server has of it, its number before that. */
+static int skip_part(struct ps_streams *s, unsigned i, uint64_t next, uint32_t part, struct err *e)
+{
+	struct conn *c = &s->conn[i];
+	struct ps_held_item item;
+
+	if (!unsent(s, i, &item) || item.number != next || part >= item.len - PS_NUMBER)
+		return not_as_agreed(e);
+	if (part > s->part) {
+		s->fruitless = 0;
+		s->taken_us = clock_us();
+	}
+	s->part = part;
+	c->sent = PS_NUMBER + part;
+	c->load -= c->sent;
+	if (write_full(c->fd, item.bytes, PS_NUMBER) < 0)
+		shutdown(c->fd, SHUT_RDWR); /* found out by who sends or waits next */
+	return 0;
+}
+
 /* Goes on behind what the server has. A question that it has, and whose answer was on the connection before, is asked again. */
-static int go_on(struct ps_streams *s, unsigned i, int fd, uint64_t next, struct err *e)
+static int go_on(struct ps_streams *s, unsigned i, int fd, uint64_t next, uint32_t part, struct err *e)
 {
 	bool ask = i == 0 && s->asked && !s->answered && next > s->question_number;
 
@@ -249,6 +271,8 @@ static int go_on(struct ps_streams *s, unsigned i, int fd, uint64_t next, struct
 		return -1;
 	begin_again(s, i);
 	s->heard_us = clock_us();
+	if (part && skip_part(s, i, next, part, e) < 0)
+		return -1;
 	if (ask && write_full(fd, s->question, sizeof(s->question)) < 0)
 		shutdown(fd, SHUT_RDWR); /* found out by whoever waits for the answer */
 	return 0;
@@ -256,13 +280,14 @@ static int go_on(struct ps_streams *s, unsigned i, int fd, uint64_t next, struct
 
 static int attempt(struct ps_streams *s, unsigned i, bool *hopeless, struct err *e)
 {
-	uint64_t next = 0;
 	int fd = s->c.connect(s->c.arg, e);
+	uint64_t next = 0;
+	uint32_t part = 0;
 
 	if (fd < 0)
 		return 1;
-	if (join(s, i, fd, &next, hopeless, e) == 0)
-		return go_on(s, i, fd, next, e);
+	if (join(s, i, fd, &next, &part, hopeless, e) == 0)
+		return go_on(s, i, fd, next, part, e);
 	close(fd);
 	return 1;
 }

@@ -10,6 +10,7 @@
 #ifndef DRAY_MIGRATE_PS_STREAMS_H
 #define DRAY_MIGRATE_PS_STREAMS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -22,6 +23,7 @@ struct ps_streams_config {
 	int fd; /* the first connection, hellos exchanged; borrowed */
 	unsigned streams;
 	struct stream_token token; /* from the server's hello */
+	bool parts; /* it knows HELLO_FEATURE_PARTS */
 	int (*connect)(void *arg, struct err *e); /* another connection to the same server: the caller's, or -1 */
 	void *arg;
 	unsigned silence_ms, patience_ms; /* 0: the above */

@@ -162,20 +162,19 @@ ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages)
 	return (ssize_t)have;
 }
 
-/* The buffer is empty. */
-static int read_into(struct ps_input *in, uint8_t *to, size_t len)
+/* The buffer is empty. *have: how much of it is there. */
+static int read_into(struct ps_input *in, uint8_t *to, size_t len, size_t *have)
 {
-	while (len > 0) {
-		struct iovec iov[2] = { { .iov_base = to, .iov_len = len }, { .iov_base = in->buf, .iov_len = ALONG } };
+	while (*have < len) {
+		struct iovec iov[2] = { { .iov_base = to + *have, .iov_len = len - *have }, { .iov_base = in->buf, .iov_len = ALONG } };
 		ssize_t n = read_pieces(in, iov, in->ahead ? 2 : 1);
 		size_t part;
 
 		if (n <= 0)
 			return n < 0 ? (int)n : -EPIPE;
 		in->received += (uint64_t)n;
-		part = (size_t)n < len ? (size_t)n : len;
-		to += part;
-		len -= part;
+		part = (size_t)n < len - *have ? (size_t)n : len - *have;
+		*have += part;
 		in->to = (size_t)n - part;
 	}
 	return 0;
@@ -192,10 +191,11 @@ ssize_t ps_input_pages_into(struct ps_input *in, uint64_t max, uint8_t *into, co
 	in->from += have;
 	if (have < max) {
 		in->from = in->to = 0;
-		rc = read_into(in, into + have, max - have);
+		rc = read_into(in, into, max, &have);
 	}
 	*pages = into;
-	return rc < 0 ? rc : (ssize_t)max;
+	have -= have % DRAY_PAGE_SIZE;
+	return have == 0 || rc == -ETIMEDOUT || (rc < 0 && !errno_is_cut(-rc)) ? rc : (ssize_t)have;
 }
 
 /* What is in the buffer. A pipe of one page may have no room for all of it. */

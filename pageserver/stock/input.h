@@ -36,7 +36,8 @@ int ps_input_take(struct ps_input *in, size_t len, const uint8_t **bytes);
 int ps_input_peek(struct ps_input *in, size_t len, const uint8_t **bytes);
 /* Whole pages, at least one and at most max bytes of them; they stay until the next call. Returns bytes. */
 ssize_t ps_input_pages(struct ps_input *in, uint64_t max, const uint8_t **pages);
-/* The same where into is NULL; else max bytes, PS_INPUT_PIECE at most, put there: without a copy, but for what was read before. */
+/* The same where into is NULL; else max bytes, PS_INPUT_PIECE at most, put there: without a copy, but for what was read before. Less only where no more will come;
+ * what fails then fails again. */
 ssize_t ps_input_pages_into(struct ps_input *in, uint64_t max, uint8_t *into, const uint8_t **pages);
 /* For a socket that is ours alone: makes it one that doesn't block, so that it may be spliced from. */
 void ps_input_allow_splice(struct ps_input *in);

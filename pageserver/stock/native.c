@@ -86,6 +86,16 @@ int native_frame_begin(struct native_frames *f, const struct ps_command *c)
 	return 0;
 }
 
+uint32_t native_frame_taken(const struct native_frames *f)
+{
+	return (uint32_t)(PS_HEADER_MAX + FRAME_HEADER_SIZE + f->header.runs * FRAME_RUN_SIZE + f->header.payload_len - f->stored_left);
+}
+
+void native_frame_resume(struct native_frames *f)
+{
+	f->next = 0;
+}
+
 bool native_frame_run(struct native_frames *f, struct ps_command *range)
 {
 	const struct page_run *r = &f->run[f->next];

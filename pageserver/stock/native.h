@@ -14,6 +14,9 @@ void native_frames_destroy(struct native_frames *f);             /* accepts NULL
 
 /* Reads a frame's header and runs behind the command c. A frame that was not brought to its end may come again. */
 int native_frame_begin(struct native_frames *f, const struct ps_command *c);
+/* Of one that was begun, and not brought to its end: how much of it was taken, its command included; and its runs once more, its pages going on where they were. */
+uint32_t native_frame_taken(const struct native_frames *f);
+void native_frame_resume(struct native_frames *f);
 /* Its next run as the command of a range; false: there are no more. Its pages are to be taken, all of them, before the next. */
 bool native_frame_run(struct native_frames *f, struct ps_command *range);
 /* The run's next pages: at least one, at most max bytes, which are no more than it has left. Stay until the next call. Returns bytes.

@@ -152,6 +152,7 @@ static int find_turn(struct receiver *r, struct err *e)
 		streams_answer_again(r->streams);
 	}
 	r->seen.pages = r->seen.ranges = 0;
+	r->resumed = rc == 0 && streams_resumes(r->streams);
 	return rc < 0 ? out_of_turn(r, rc, e) : 0;
 }
 
@@ -171,6 +172,7 @@ static bool is_question(const struct ps_command *c)
 	return c->code == PS_OPEN2 || c->code == PS_PARENT || c->code == PS_CLOSE || c->code == PS_FORCE_CLOSE;
 }
 
+/* c: the one before, which is the same where it goes on in the middle. */
 static int take_command(struct receiver *r, struct ps_command *c, struct err *e)
 {
 	if (r->in.from == r->in.to) {
@@ -181,7 +183,7 @@ static int take_command(struct receiver *r, struct ps_command *c, struct err *e)
 		return -1;
 	if (r->report->joins)
 		return 0;
-	if ((r->streams && find_turn(r, e) < 0) || next_command(r, c, e) < 0 || act_on(r, c, e) < 0)
+	if ((r->streams && find_turn(r, e) < 0) || (!r->resumed && next_command(r, c, e) < 0) || act_on(r, c, e) < 0)
 		return -1;
 	if (r->streams)
 		streams_taken(r->streams, is_question(c));
@@ -194,7 +196,7 @@ static bool survives(struct receiver *r)
 {
 	if (!r->streams || !r->native || !r->cut)
 		return false;
-	streams_cut(r->streams, r->cut);
+	streams_cut(r->streams, r->cut, r->in_frame ? native_frame_taken(r->native) : 0);
 	r->cut = 0;
 	r->in_frame = false;
 	return true;

@@ -38,7 +38,7 @@ static int answer_hello(struct receiver *r, const struct hello *theirs, enum hel
 	uint8_t bytes[HELLO_SIZE];
 
 	if (r->streams) {
-		h.features |= HELLO_FEATURE_NUMBERED;
+		h.features |= HELLO_FEATURE_NUMBERED | (theirs->features & HELLO_FEATURE_PARTS);
 		h.token = *streams_token(r->streams);
 	}
 	hello_encode(&h, bytes);
@@ -62,10 +62,11 @@ static int begin(struct receiver *r, struct err *e)
 }
 
 /* Whoever else has the server's connections can't have this one's: no line, no numbers. */
-static int begin_streams(struct receiver *r, struct err *e)
+static int begin_streams(struct receiver *r, uint64_t features, struct err *e)
 {
 	const struct page_server_config *c = r->config;
-	const struct ps_streams_rules rules = { .line = *c->line, .grace_ms = c->grace_ms ? c->grace_ms : STREAMS_GRACE_MS, .alive_ms = receiver_alive_ms(c) };
+	const struct ps_streams_rules rules = { .line = *c->line, .grace_ms = c->grace_ms ? c->grace_ms : STREAMS_GRACE_MS, .alive_ms = receiver_alive_ms(c),
+						.parts = features & HELLO_FEATURE_PARTS };
 	struct line_message m = { .word = LINE_TOKEN, .fd = -1 };
 
 	r->streams = streams_create(&r->in, &rules);
@@ -104,7 +105,7 @@ static int become_native(struct receiver *r, struct err *e)
 		(void)answer_hello(r, &h, HELLO_BAD_VERSION, e);
 	if (rc < 0 || h.role != HELLO_IMAGES)
 		return err_set(e, ERR_PROTOCOL, 0, "a hello of version %u and role %u, which a page server does not take", h.version, h.role);
-	if (h.features & HELLO_FEATURE_NUMBERED && r->config->line && begin_streams(r, e) < 0)
+	if (h.features & HELLO_FEATURE_NUMBERED && r->config->line && begin_streams(r, h.features, e) < 0)
 		return -1;
 	if (answer_hello(r, &h, HELLO_OK, e) < 0)
 		return -1;

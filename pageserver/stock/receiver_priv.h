@@ -27,6 +27,7 @@ struct receiver {
 	enum ps_layout layout;
 	struct native_frames *native; /* NULL: a stock session; else frames may come, and answers have words */
 	bool in_frame;                /* pages come out of one */
+	bool resumed;                 /* what is done of the command does not come again */
 	struct ps_streams *streams;   /* of a numbered session; else NULL */
 	struct { uint64_t ranges, pages; } done, seen; /* of a numbered command: given to the sink, also before its connection was cut; come on this one */
 	struct turn turn;             /* of the session's own thread; not begun in a process that was lent */

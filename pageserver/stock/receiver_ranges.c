@@ -58,10 +58,10 @@ static ssize_t some_pages(struct receiver *r, const struct ps_command *c, uint64
 	return ops->pull(r->sink, vaddr, bytes_to_pages(piece), c->flags, &r->source, e) < 0 ? -1 : (ssize_t)piece;
 }
 
-/* Those that came on a connection that was cut are read and forgotten. Returns how many there are. */
+/* Those that came on a connection that was cut are read and forgotten, where they come again. Returns how many there are. */
 static int64_t skip_pages(struct receiver *r, const struct ps_command *c, struct err *e)
 {
-	uint64_t skip = r->done.pages - r->seen.pages < c->nr ? r->done.pages - r->seen.pages : c->nr, left = pages_to_bytes(skip);
+	uint64_t skip = r->done.pages - r->seen.pages < c->nr ? r->done.pages - r->seen.pages : c->nr, left = r->resumed ? 0 : pages_to_bytes(skip);
 
 	r->seen.pages += skip;
 	while (left > 0) {
@@ -136,7 +136,9 @@ int receiver_on_frame(struct receiver *r, const struct ps_command *c, struct err
 
 	if (!r->native)
 		return err_set(e, ERR_PROTOCOL, 0, "0x%x is no command of the page-server protocol", c->code);
-	rc = native_frame_begin(r->native, c);
+	if (r->resumed)
+		native_frame_resume(r->native);
+	rc = r->resumed ? 0 : native_frame_begin(r->native, c);
 	if (rc < 0)
 		return receiver_input_failed(r, rc, e);
 	r->in_frame = true;

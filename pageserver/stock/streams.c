@@ -38,6 +38,7 @@ static bool head(struct ps_streams *s, unsigned i, uint64_t *number)
 /* 2: it is none yet. */
 static int try_one(struct ps_streams *s, unsigned i)
 {
+	uint32_t told = s->conn[i].told;
 	uint64_t number;
 	bool again;
 
@@ -50,6 +51,11 @@ static int try_one(struct ps_streams *s, unsigned i)
 		return -EPROTO;
 	if (number > s->next)
 		return 2;
+	if (told && (again || i != s->part_of || told != s->part))
+		return -EPROTO;
+	s->taking = !again;
+	s->resumes = told > 0;
+	s->conn[i].told = 0;
 	streams_become_current(s, i);
 	s->in->from += PS_NUMBER;
 	s->busy = i;
@@ -168,17 +174,29 @@ int streams_why_cut(const struct ps_streams *s)
 	return s->why;
 }
 
+bool streams_resumes(const struct ps_streams *s)
+{
+	return s->resumes;
+}
+
 void streams_taken(struct ps_streams *s, bool question)
 {
 	pthread_mutex_lock(&s->lock);
 	s->next++;
+	s->part = 0;
 	s->busy = STREAMS_MAX;
 	s->question = question;
 	pthread_mutex_unlock(&s->lock);
 }
 
-void streams_cut(struct ps_streams *s, int rc)
+void streams_cut(struct ps_streams *s, int rc, uint32_t part)
 {
+	pthread_mutex_lock(&s->lock);
+	if (s->taking) {
+		s->part = s->rules.parts ? part : 0;
+		s->part_of = s->current;
+	}
+	pthread_mutex_unlock(&s->lock);
 	streams_lose(s, s->current, rc);
 }
 

@@ -22,6 +22,7 @@ struct ps_streams_rules {
 	int line;            /* to the server; borrowed */
 	unsigned grace_ms;   /* how long a cut connection is waited for */
 	unsigned alive_ms;   /* between two words while a set is published */
+	bool parts;          /* the sender knows HELLO_FEATURE_PARTS */
 };
 
 struct ps_streams;
@@ -35,10 +36,13 @@ const struct stream_token *streams_token(const struct ps_streams *s);
  * wants streams_answer_again; 0: not yet taken. -ECANCELED: the sender gave up; -ENOTCONN: a connection was cut and did not come again: streams_why_cut says by what. */
 int streams_next(struct ps_streams *s);
 int streams_why_cut(const struct ps_streams *s);
-/* It was taken, and len bytes with it. */
+/* Whether the command goes on where it was when its connection was cut: neither its header nor what was taken comes again. */
+bool streams_resumes(const struct ps_streams *s);
+/* It was taken. */
 void streams_taken(struct ps_streams *s, bool question);
-/* What came on the connection of in ended with this error, which is that of a cut connection: streams_next waits for another. */
-void streams_cut(struct ps_streams *s, int rc);
+/* What came on the connection of in ended with this error, which is that of a cut connection: streams_next waits for another. part: bytes of the command that were
+ * taken, so that it can go on behind them; 0: it has to come again. */
+void streams_cut(struct ps_streams *s, int rc, uint32_t part);
 
 /* To the first connection. Where that is cut the sender will ask again. */
 void streams_answer(struct ps_streams *s, uint32_t value);

@@ -89,7 +89,7 @@ static void come(struct ps_streams *s, unsigned i, int fd)
 	if (i == 0)
 		s->first = fd;
 	if (!c->welcomed)
-		streams_welcome(fd, i, s->next);
+		streams_welcome(s, i, fd);
 }
 
 void streams_admit(struct ps_streams *s)

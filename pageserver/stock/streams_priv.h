@@ -16,6 +16,7 @@ struct conn {
 	int fd;             /* changed under the lock; -1: it is not here */
 	int next_fd;        /* under the lock: comes in its place; -1 */
 	bool welcomed;      /* it has been told what was taken */
+	uint32_t told;      /* that so much of the next command was; 0: nothing, or that has been gone on with. Changed under the lock */
 };
 
 struct ps_streams {
@@ -29,6 +30,9 @@ struct ps_streams {
 	bool question;       /* the last command was one, and this its answer: */
 	uint32_t value;
 	int why;             /* the last cut */
+	uint32_t part;       /* of the next command that was taken, on this connection; changed under the lock */
+	unsigned part_of;
+	bool taking, resumes; /* what is read is the next command, and not the question before again; in the middle of it */
 	bool closed;         /* the last command was taken */
 	int wake;            /* readable: there is a next_fd, or the server is gone */
 	int end;             /* readable: the thread is to end */
@@ -47,8 +51,8 @@ struct ps_streams {
 void *streams_attend(void *streams); /* what it does until `over` */
 /* With the lock held: to the first connection, where it is there. */
 void streams_say(const struct ps_streams *s, uint32_t value, uint16_t kind);
-/* To who comes: the answer to his hello, and the number that is next. */
-void streams_welcome(int fd, unsigned index, uint64_t next);
+/* With the lock held. To who comes: the answer to his hello, and what is next. */
+void streams_welcome(struct ps_streams *s, unsigned index, int fd);
 
 /* ---- a connection (streams_conns.c) ---- */
 

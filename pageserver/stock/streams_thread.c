@@ -22,14 +22,15 @@ static void wake(struct ps_streams *s)
 	} /* can't fail but at its maximum, which wakes all the same */
 }
 
-void streams_welcome(int fd, unsigned index, uint64_t next)
+void streams_welcome(struct ps_streams *s, unsigned index, int fd)
 {
 	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES_MORE, .index = index, .features = HELLO_FEATURE_NUMBERED,
 			   .max_frame_pages = PS_FRAME_PAGES };
 	uint8_t bytes[HELLO_SIZE + STREAM_ACK_SIZE];
 
+	s->conn[index].told = index == s->part_of ? s->part : 0;
 	hello_encode(&h, bytes);
-	stream_ack_encode(next, bytes + HELLO_SIZE);
+	stream_ack_encode_part(s->next, s->conn[index].told, bytes + HELLO_SIZE);
 	if (send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		log_event(LOG_DEBUG, "stream-welcome", "errno=%d", errno); /* who reads next finds it cut */
 }
@@ -47,7 +48,7 @@ static void put_next(struct ps_streams *s, unsigned index, int fd)
 	c->next_fd = fd;
 	c->welcomed = s->publishing || s->busy != index;
 	if (c->welcomed)
-		streams_welcome(fd, index, s->next);
+		streams_welcome(s, index, fd);
 	if (c->welcomed && index == 0)
 		s->first = fd;
 	if (s->publishing && index == 0)

@@ -29,6 +29,7 @@ enum hello_status { HELLO_OK = 0, HELLO_BAD_VERSION = 1, HELLO_UNKNOWN_ID = 2, H
 #define HELLO_FEATURE_AGAIN (1ull << 4) /* acknowledgements on streams, connections of role HELLO_AGAIN, OfferReply.stream_token */
 #define HELLO_FEATURE_ALIVE (1ull << 5) /* of role HELLO_IMAGES alone: PS_NATIVE_ALIVE comes while a set is published */
 #define HELLO_FEATURE_NUMBERED (1ull << 6) /* likewise: commands are numbered, connections of role HELLO_IMAGES_MORE may come, the answer has a token */
+#define HELLO_FEATURE_PARTS (1ull << 7) /* likewise: a command whose connection was cut goes on on another one in the middle (stream_ack.h) */
 #define HELLO_FEATURES_KNOWN \
 	(HELLO_FEATURE_LZ4 | HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_VERIFY | HELLO_FEATURE_POSTCOPY | HELLO_FEATURE_AGAIN)
 

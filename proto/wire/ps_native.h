@@ -15,6 +15,9 @@
  * PS_NATIVE_TAKEN: value is the lower half of the number that is next. A question that was taken last is answered again when it comes again. PS_OVER in the place
  * of a number: the sender has heard the status, or gives the session up; a connection that ends without it is cut.
  *
+ * With HELLO_FEATURE_PARTS, too, that word of the server's says how many bytes of the next command it has, its header being the first. Where those are any, the
+ * connection begins with the command's number, and then goes on with it behind them: so a frame may take any number of connections.
+ *
  * Pure. Threads: any. Fails: -EPROTO. */
 #ifndef DRAY_WIRE_PS_NATIVE_H
 #define DRAY_WIRE_PS_NATIVE_H

@@ -5,17 +5,30 @@
 
 #include "proto/base/le.h"
 
-enum { AT_MAGIC = 0, AT_ZERO = 4, AT_NEXT = 8 };
+enum { AT_MAGIC = 0, AT_PART = 4, AT_NEXT = 8 };
+
+void stream_ack_encode_part(uint64_t next, uint32_t part, uint8_t buf[STREAM_ACK_SIZE])
+{
+	le32_put(buf + AT_MAGIC, STREAM_ACK_MAGIC);
+	le32_put(buf + AT_PART, part);
+	le64_put(buf + AT_NEXT, next);
+}
+
+int stream_ack_decode_part(const uint8_t buf[STREAM_ACK_SIZE], uint64_t *next, uint32_t *part)
+{
+	*next = le64_get(buf + AT_NEXT);
+	*part = le32_get(buf + AT_PART);
+	return le32_get(buf + AT_MAGIC) == STREAM_ACK_MAGIC ? 0 : -EPROTO;
+}
 
 void stream_ack_encode(uint64_t next, uint8_t buf[STREAM_ACK_SIZE])
 {
-	le32_put(buf + AT_MAGIC, STREAM_ACK_MAGIC);
-	le32_put(buf + AT_ZERO, 0);
-	le64_put(buf + AT_NEXT, next);
+	stream_ack_encode_part(next, 0, buf);
 }
 
 int stream_ack_decode(const uint8_t buf[STREAM_ACK_SIZE], uint64_t *next)
 {
-	*next = le64_get(buf + AT_NEXT);
-	return le32_get(buf + AT_MAGIC) == STREAM_ACK_MAGIC && le32_get(buf + AT_ZERO) == 0 ? 0 : -EPROTO;
+	uint32_t part;
+
+	return stream_ack_decode_part(buf, next, &part) < 0 || part ? -EPROTO : 0;
 }

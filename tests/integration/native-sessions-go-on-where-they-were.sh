@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Dumps into our page server whose connections are reset over and over, with one, two and four of them, and by TLS, in rounds and at the end: each is made anew and goes on where
-# it was, the set is published once and whole, restored from it the process is right. No session, directory or number is left of connections that were others'.
+# it was, also where none lasts as long as a frame takes, the set is published once and whole, restored from it the process is right. No session, directory or number is left of connections that were others'.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-$PWD/build}
@@ -40,12 +40,12 @@ server_stop() { kill "$server"; wait "$server" || fail "the server: $?"; server=
 mkdir "$T/sets"
 server_start --chain
 sets=0
-# moved NAME STREAMS [OPTION...]
+# moved NAME SIZE BYTES-OF-A-CONNECTION STREAMS [OPTION...]
 moved() {
-	local name=$1 streams=$2 set
-	shift 2
-	workload --size 24M --pattern uniform
-	cutter_start $((3 << 20))
+	local name=$1 size=$2 lasts=$3 streams=$4 set
+	shift 4
+	workload --size "$size" --pattern uniform
+	cutter_start "$lasts"
 	send pre-dump "a$name" --streams $streams --ps-protocol native "$@"
 	workload_right
 	send dump "b$name" --streams $streams --ps-protocol native --prev-images-dir "../a$name" "$@"
@@ -64,8 +64,10 @@ moved() {
 	echo "ok: $name: $(grep -c 'stream-again' "$T/server.log") connections so far"
 }
 for streams in 1 2 4; do
-	moved $streams $streams
+	moved $streams 24M $((3 << 20)) $streams
 done
+moved short-1 5M 300000 1
+moved short-2 5M 500000 2
 alone() { [ "$(ls "$T/sets" | wc -l)" = $sets ]; }
 await 20 alone || fail "beside the sets: $(ls "$T/sets")"
 
@@ -76,6 +78,7 @@ server_stop
 rm -rf "$T/sets"/*
 sets=0
 server_start --chain $(creds host-a) --tls-allow host-b
-moved by-tls-1 1 --tls $(creds host-b)
-moved by-tls-3 3 --tls $(creds host-b)
+moved by-tls-1 24M $((3 << 20)) 1 --tls $(creds host-b)
+moved by-tls-3 24M $((3 << 20)) 3 --tls $(creds host-b)
+moved by-tls-short 3M 400000 1 --tls $(creds host-b)
 await 20 alone || fail "beside the sets: $(ls "$T/sets")"

@@ -1,32 +1,39 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A native session has further connections by its token alone, also while as many sessions run as may; what comes on them is taken in the order of the numbers. A
+# frame goes on in the middle for who knows that, else comes again, and is written once. A
 # sender that goes without a word is waited for as long as it was said, and then nothing of its session is left; if its set is published by then, the log has said so.
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start --max-sessions 1 --resume-timeout 300ms --metrics "unix:$T/m"
-sender << 'PY'
-from prometheus import metrics
+cat > "$T/numbered.py" << 'PY'
+from ps_sender import *
 port = os.environ["PORT"]
 
 
-def hello(role, *args):
+def hello(role, *args, features=FEATURES | NUMBERED):
     s = Sender(port)
-    return s, *s.hello(role, *args, features=FEATURES | NUMBERED)
+    return s, *s.hello(role, *args, features=features)
 
 
-def more(index, token):
+def more(index, token, parts=None):
     s, status, _, _ = hello(7, index, token)
     assert status == 0, status
-    magic, _, taken = struct.unpack("<4sIQ", s.take(16))
+    magic, part, taken = struct.unpack("<4sIQ", s.take(16))
     assert magic == b"DRA1", magic
+    if parts is None:
+        assert part == 0, part
+        return s, taken
+    parts.append(part)
     return s, taken
 
 
 def say(s, number, *command):
     s.s.sendall(struct.pack("<Q", number))
     s.say(*command)
-
-
+PY
+sender << 'PY'
+from numbered import *
+from prometheus import metrics
 first, status, features, token = hello(5)
 assert status == 0 and features & 0x40 and token != bytes(16)
 wrong, status, _, _ = hello(7, 1, bytes([token[0] ^ 1]) + token[1:])
@@ -87,6 +94,64 @@ PY
 await 20 nothing_published
 await 20 grep -q 'session-failed .*no other connection came: ' "$T/log"
 server_stop
+
+server_start
+sender << 'PY'
+from numbered import *
+import glob
+import time
+dst = 7 << 8 | 1
+
+
+def frame(sequence):
+    head = struct.pack("<IxxxxQQQ", 0x2001 | PRESENT << 16, 6, 0x10000, dst)
+    head += struct.pack("<4sBxHIIIIIxxxxQQ", b"DRF1", 1, 0, 0, 1, 3, 5, 5 * PAGE, 0, sequence)
+    for run in ((0x10000, 3, 0), (0x13000, 1, 1), (0x14000, 2, 0)):
+        head += struct.pack("<QII", *run)
+    return head, head + b"".join(page(n) for n in (1, 2, 3, 5, 6))
+
+
+cuts = 0
+def await_cut():
+    end = time.monotonic() + 60
+    while True:
+        with open(os.environ["T"] + "/log") as f:
+            if f.read().count("stream-cut stream=0 command=1 ") == cuts:
+                return
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+with open(os.environ["T"] + "/log") as f:
+    cuts = f.read().count("stream-cut stream=0 command=1 ")
+for features in (FEATURES | NUMBERED, FEATURES | NUMBERED | PARTS):
+    s, status, known, token = hello(5, features=features)
+    assert status == 0 and known == features, known
+    say(s, 0, OPEN2, 0, 0, 0, dst)
+    assert Native.answer(s) == 0
+    head, whole = frame(0)
+    at = 0
+    for cut in (len(head) // 2, len(head), len(head) + 100, len(head) + PAGE + 1, len(head) + 3 * PAGE, len(whole) - 1):
+        s.s.sendall(struct.pack("<Q", 1) + whole[at:cut])
+        s.s.close()
+        cuts += 1
+        await_cut()
+        parts = []
+        s, taken = more(0, token, parts)
+        at = parts[0]
+        has = (cut - len(head)) // PAGE * PAGE + len(head) if cut >= len(head) else 0
+        assert taken == 1 and at == (has if features & PARTS else 0), (taken, at, has)
+    s.s.sendall(struct.pack("<Q", 1) + whole[at:])
+    say(s, 2, CLOSE)
+    assert Native.answer(s) == 0
+    s.s.sendall(b"\xff" * 8)
+    where, = glob.glob(os.environ["IMAGES"] + "/*/pagemap-7.img")
+    assert published(os.path.dirname(where), 7) == ([(0x10000, 6, 4)], page(1) + page(2) + page(3) + page(0) + page(5) + page(6))
+    os.unlink(where)
+PY
+server_stop
+rm -r "$IMAGES"
+mkdir "$IMAGES"
 
 # It has heard the status, and its last word is lost with the connection: nobody can tell that from a cut before the status, which is asked for again.
 : > "$T/log"

@@ -7,7 +7,7 @@ import struct
 ADD, HOLE, OPEN, OPEN2, PARENT, ADD_F, GET, CLOSE, FORCE_CLOSE = 1, 2, 3, 4, 5, 6, 7, 0x1023, 0x1024
 IN_PARENT, LAZY, PRESENT = 1, 2, 4
 FRAME, ALIVE, TAKEN = 0x2001, 0xffff, 0xfffe  # of native sessions: a command, and what stands for an error's kind in answers that are none
-FEATURES, NUMBERED = 0x22, 0x40
+FEATURES, NUMBERED, PARTS = 0x22, 0x40, 0x80
 HELLO = "<8sHBBIQ16sII16s"
 PAGE = 4096
 

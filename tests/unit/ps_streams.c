@@ -99,7 +99,7 @@ static void numbers_are_made_whole_from_their_halves(void **state)
 
 /* --- wires ---------------------------------------------------------------------------------------------------------------------- */
 
-enum { CONNECTIONS = 64, PAGES = 4096 };
+enum { CONNECTIONS = 160, PAGES = 4096 };
 enum how { HOLDS, RESETS, FALLS_SILENT };
 
 /* Carries so many bytes to the server and back, 0: any number, then it breaks. */
@@ -354,22 +354,28 @@ static void say_memory(struct page_sink *s, const uint8_t *bytes)
 
 /* --- what must hold ------------------------------------------------------------------------------------------------------------- */
 
-static uint8_t memory[PAGES * 4096];
+static uint8_t memory[PAGES * 4096], packable[PAGES * 4096];
 
-static void session(unsigned streams, enum how how, size_t there, size_t back, unsigned breaking)
+static void session_of(const uint8_t *bytes, enum compress_mode mode, unsigned streams, enum how how, size_t there, size_t back, unsigned breaking)
 {
 	struct page_sink *s;
 	struct err e = { 0 };
 	struct rig r;
 
 	rig_start(&r, streams, how, there, back, breaking);
+	r.sender.mode = mode;
 	s = ps_sink_open(&r.sender, &e);
 	assert_non_null(s);
-	say_memory(s, memory);
+	say_memory(s, bytes);
 	must(s->ops->finish(s, &e));
 	s->ops->destroy(s);
 	assert_true(r.wires >= streams + (breaking > 0));
-	rig_end(&r, memory);
+	rig_end(&r, bytes);
+}
+
+static void session(unsigned streams, enum how how, size_t there, size_t back, unsigned breaking)
+{
+	session_of(memory, COMPRESS_NONE, streams, how, there, back, breaking);
 }
 
 static void commands_go_on_any_number_of_connections(void **state)
@@ -387,6 +393,16 @@ static void cut_connections_go_on_where_they_were(void **state)
 	for (unsigned i = 0; i < 12; i++)
 		session(1 + i % 3, RESETS, 400000 + i * 77777 + i, 0, 1 + i % 3 + i % 2);
 	session(2, RESETS, 3 << 20, 0, 12);
+}
+
+/* None of them carries a frame of 1 MiB to its end; those of packed pages begin and end in the midst of blocks. */
+static void frames_take_as_many_connections_as_they_need(void **state)
+{
+	(void)state;
+	session(1, RESETS, 400001, 0, CONNECTIONS);
+	session(3, RESETS, 700000, 0, CONNECTIONS);
+	session_of(packable, COMPRESS_LZ4, 1, RESETS, 200003, 0, CONNECTIONS);
+	session_of(packable, COMPRESS_NONE, 2, RESETS, 600000, 0, CONNECTIONS);
 }
 
 static void silent_connections_are_made_anew(void **state)
@@ -592,6 +608,9 @@ static int make_memory(void **state)
 {
 	(void)state;
 	fill(memory, PAGES);
+	for (size_t p = 0; p < PAGES; p++) /* a third of each page is as random, and there are pages of zeros */
+		if (p % 7)
+			memcpy(packable + pages_to_bytes(p) + 100, memory + pages_to_bytes(p), DRAY_PAGE_SIZE / 3);
 	return 0;
 }
 
@@ -602,6 +621,7 @@ int main(void)
 		cmocka_unit_test(numbers_are_made_whole_from_their_halves),
 		cmocka_unit_test(commands_go_on_any_number_of_connections),
 		cmocka_unit_test(cut_connections_go_on_where_they_were),
+		cmocka_unit_test(frames_take_as_many_connections_as_they_need),
 		cmocka_unit_test(silent_connections_are_made_anew),
 		cmocka_unit_test(lost_answers_are_given_again),
 		cmocka_unit_test(a_connection_may_be_cut_while_the_set_is_published),

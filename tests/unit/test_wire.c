@@ -299,8 +299,13 @@ static void an_acknowledgement_has_the_documented_bytes(void **state)
 {
 	uint8_t buf[STREAM_ACK_SIZE];
 	uint64_t next;
+	uint32_t part;
 
 	(void)state;
+	stream_ack_encode_part(0x1122334455667788, 0xaabbccdd, buf);
+	assert_memory_equal(buf, "DRA1\xdd\xcc\xbb\xaa\x88\x77\x66\x55\x44\x33\x22\x11", sizeof(buf));
+	assert_int_equal(stream_ack_decode_part(buf, &next, &part), 0);
+	assert_true(next == 0x1122334455667788 && part == 0xaabbccdd);
 	stream_ack_encode(0x1122334455667788, buf);
 	assert_memory_equal(buf, "DRA1\0\0\0\0\x88\x77\x66\x55\x44\x33\x22\x11", sizeof(buf));
 	assert_int_equal(stream_ack_decode(buf, &next), 0);
