@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The installed systemd units work with all that they take away: a systemd of the test's own, in namespaces, starts them. The page server has no
-# capability and no root, and publishes durably, dedups, answers metrics and is started by its socket; the agent takes a process in that outlives its restart.
+# capability and no root, and publishes durably, dedups, answers metrics and is started by its socket, and has root's keys for TLS by what the documentation says; the
+# agent takes a process in that outlives its restart.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 DRAY=${BUILD:-$root/build}/dray
@@ -45,6 +46,11 @@ printf '[Unit]\nDefaultDependencies=no\nWants=go.service\n' > "$T/units/go.targe
 printf '[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/bash /io/go\nStandardOutput=append:/io/out\nStandardError=append:/io/out\n' \
 	> "$T/units/go.service"
 
+# The drop-in as it is documented.
+sed -n '/^LoadCredential=/,/^```/p' "$root/docs/operations.md" | sed '1i [Service]
+/^```/d' > "$T/io/keys.conf"
+grep -q '^LoadCredential=.*key' "$T/io/keys.conf" || fail "docs/operations.md has no drop-in with keys"
+
 cat > "$T/boot" << 'END' # in new namespaces: T, ROOT, DRAY
 set -eu
 mount --make-rprivate /
@@ -76,6 +82,7 @@ mount --bind "$ROOT" "$R/tree"
 cp "$DRAY" "$R/usr/local/bin/dray"
 rm -rf "$R"/etc/systemd/system/* "$R/etc/fstab"
 cp -r "$T"/units/* "$R/etc/systemd/system/"
+mount --make-rshared "$R" # as on a host: credentials are mounted by a helper, in a namespace of its own
 ip link set lo up
 echo > "$T/io/booted"
 exec chroot "$R" /usr/bin/env -i container=lxc PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=go.target \
@@ -121,8 +128,31 @@ systemctl stop dray-page-server.service
 [ "$(systemctl show -P Result dray-page-server.service)" = success ] || said "it did not end well: $(systemctl show -P Result dray-page-server.service)"
 [ ! -e /run/drayage-page-server ] || said "its runtime directory is still there"
 
+mkdir -p /etc/drayage /run/systemd/system/dray-page-server.service.d
+/tree/tests/lib/make-certs /etc/drayage
+chmod 700 /etc/drayage
+cp /io/keys.conf /run/systemd/system/dray-page-server.service.d/zz.conf
+systemctl daemon-reload
+systemctl start dray-page-server.service || said "the page server did not start with keys"
+cat > /tmp/tls.py << 'PY'
+import ssl
+import sys
+sys.path.insert(0, "/tree/tests/lib")
+sys.dont_write_bytecode = True
+from ps_sender import *
+s = Sender(7078)
+c = ssl.create_default_context(cafile="/etc/drayage/ca.pem")
+c.load_cert_chain("/etc/drayage/host-a.pem", "/etc/drayage/host-a.key")
+s.s = c.wrap_socket(s.s, server_hostname="127.0.0.1")
+assert s.open(9) == 0
+s.pages(0x1000, page(9))
+assert s.close() == 0
+PY
+/usr/bin/python3 /tmp/tls.py || said "nothing was taken by TLS"
+grep -q 'session-published .*name="host-a"' /io/log || said "it was not host-a"
+systemctl stop dray-page-server.service
+
 printf '[Service]\nExecStart=\nExecStart=/usr/local/bin/dray page-server -D /var/lib/drayage-images/%%%%t-%%%%n --durable\n' > /run/more.conf
-mkdir -p /run/systemd/system/dray-page-server.service.d
 mv /run/more.conf /run/systemd/system/dray-page-server.service.d/zz.conf
 systemctl daemon-reload
 systemctl start dray-page-server.socket
