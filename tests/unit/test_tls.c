@@ -19,6 +19,7 @@
 #include "proto/base/le.h"
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
+#include "proto/base/tls_priv.h"
 #include "proto/base/tls_relay.h"
 #include "tests/lib/certs.h"
 
@@ -317,6 +318,54 @@ static void connect_friends(struct ends *m, bool stock)
 	assert_false(err_is_set(&m->client_err) || err_is_set(&m->server_err));
 }
 
+static void peer_reads(struct tls_session *peer, int fd, char *buf, size_t len)
+{
+	for (size_t have = 0; have < len;) {
+		ssize_t n = tls_read(peer, buf + have, len - have);
+
+		assert_true(n > 0 || n == -EAGAIN);
+		if (n == -EAGAIN)
+			assert_int_equal(wait_readable(fd, HANDSHAKE_MS), 1);
+		have += n > 0 ? (size_t)n : 0;
+	}
+}
+
+/* As stock criu's library does behind some 400 GB; whoever runs into that with the kernel's TLS is told to do without. */
+static void a_relay_follows_changes_of_keys(void **state)
+{
+	struct tls_config mine = certs_of("host-a", "ca"), theirs = certs_of("host-b", "ca");
+	struct err e = { 0 };
+	struct tls_context *x = tls_context_create(&theirs, true, false, &e);
+	struct tls_gate *g = gate(&mine);
+	struct tls_session *peer;
+	struct tls_link l;
+	char buf[4];
+	int fd[2];
+
+	(void)state;
+	assert_non_null(x);
+	tcp_pair(fd);
+	assert_int_equal(tls_gate_begin(g, fd[1], &(struct tls_wish){ TLS_SERVER, NULL, HANDSHAKE_MS, false, true, false }, &l, &e), 0);
+	peer = tls_open(x, fd[0], TLS_CLIENT, "host-a", HANDSHAKE_MS, &e);
+	assert_non_null(peer);
+	assert_int_equal(tls_gate_finish(&l, &e), 0);
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(SSL_key_update(peer->ssl, i & 1 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(tls_write(peer, "come", 4), 4);
+		assert_int_equal(tls_flush(peer), 0);
+		assert_int_equal(read_full(l.fd, buf, 4), 0);
+		assert_memory_equal(buf, "come", 4);
+		assert_int_equal(write_full(l.fd, "back", 4), 0);
+		peer_reads(peer, fd[0], buf, 4);
+		assert_memory_equal(buf, "back", 4);
+	}
+	tls_link_close(&l);
+	tls_close(peer);
+	close(fd[0]);
+	tls_gate_stop(g);
+	tls_context_destroy(x);
+}
+
 /* Bytes that tell their place, so that what is lost, doubled or swapped shows. */
 enum { BULK = 48 << 20, PIECE = 100003 };
 
@@ -597,6 +646,7 @@ int main(void)
 		cmocka_unit_test(a_peer_that_speaks_no_tls_is_named_as_such),
 		cmocka_unit_test(a_silent_peer_is_given_up),
 		cmocka_unit_test(a_handshake_that_nobody_waits_for_ends),
+		cmocka_unit_test(a_relay_follows_changes_of_keys),
 		cmocka_unit_test(all_bytes_arrive_both_ways_at_once),
 		cmocka_unit_test(a_half_closed_side_still_hears),
 		cmocka_unit_test(a_side_that_reads_no_more_still_speaks),
