@@ -48,7 +48,7 @@ static const struct opt options[] = {
 	{ .name = "max-sessions", .type = OPT_NUMBER, .offset = FIELD(max_sessions), .argument = "N", .preset = "0",
 	  .help = "Refuse senders while so many are served. 0 means any number." },
 	{ .name = "max-handshakes", .type = OPT_NUMBER, .offset = FIELD(max_handshakes), .argument = "N", .preset = "256",
-	  .help = "Refuse whoever connects while so many others have connected and said nothing yet. 0 means any number." },
+	  .help = "While so many have connected and said nothing yet, drop the oldest of them for each that connects. 0 means any number." },
 	{ .name = "handshake-timeout", .type = OPT_MS, .offset = FIELD(handshake_timeout_ms), .argument = "MS", .preset = "2m",
 	  .help = "Drop whoever connected, or got through TLS, and for so long did not say what it wants; with --lazy-pages nobody has to. 0 leaves "
 		  "it to --idle-timeout." },

@@ -51,10 +51,8 @@ static int admit(struct server *s, int fd, struct err *e)
 		metrics_add(s->metrics, METRIC_LIMITS, LIMIT_SESSIONS, 1);
 		return err_set(e, ERR_LIMIT, 0, "%" PRIu64 " sessions are running (--max-sessions)", max);
 	}
-	if (s->options->max_handshakes && s->sessions.silent >= s->options->max_handshakes) {
-		metrics_add(s->metrics, METRIC_LIMITS, LIMIT_HANDSHAKES, 1);
-		return err_set(e, ERR_LIMIT, 0, "%zu that came before have said nothing yet (--max-handshakes)", s->sessions.silent);
-	}
+	if (s->options->max_handshakes && s->sessions.silent >= s->options->max_handshakes)
+		sessions_drop_oldest_silent(&s->sessions);
 	return sessions_start(&s->sessions, fd, e);
 }
 

@@ -31,7 +31,7 @@ struct session {
 	char peer[SESSION_PEER_MAX];
 	char *path; /* owned */
 	int line;   /* from its process (line.h); -1: closed */
-	bool begun, published, numbered;
+	bool begun, published, numbered, dropped;
 	struct stream_token token; /* of a numbered one */
 	struct session_row *row; /* NULL: none was free */
 };
@@ -189,7 +189,7 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 
 static void begun(struct sessions *s, struct session *from)
 {
-	s->silent -= !from->begun;
+	s->silent -= !from->begun && !from->dropped;
 	from->begun = true;
 }
 
@@ -277,6 +277,31 @@ static void hear(struct sessions *s, struct session *from)
 		close(steal_fd(&from->line));
 }
 
+/* What it has said may not have been heard yet. */
+static bool says_nothing(struct sessions *s, struct session *one)
+{
+	if (one->pid && !one->begun && one->line >= 0)
+		hear(s, one);
+	return one->pid && !one->begun && !one->dropped;
+}
+
+void sessions_drop_oldest_silent(struct sessions *s)
+{
+	struct session *oldest = NULL;
+
+	for (size_t i = 0; i < s->places; i++)
+		if (says_nothing(s, &s->session[i]) && (!oldest || s->session[i].number < oldest->number))
+			oldest = &s->session[i];
+	if (!oldest)
+		return;
+	log_event(LOG_WARN, "session-dropped", "session=%" PRIu64 " peer=%s reason=\"too many that say nothing (--max-handshakes)\"", oldest->number,
+		  oldest->peer);
+	metrics_add(s->metrics, METRIC_LIMITS, LIMIT_HANDSHAKES, 1);
+	oldest->dropped = true;
+	s->silent--;
+	kill(oldest->pid, SIGTERM);
+}
+
 bool sessions_want_more(const struct sessions *s)
 {
 	for (size_t i = 0; i < s->places; i++)
@@ -334,6 +359,13 @@ static bool joined(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == JOINS;
 }
 
+static unsigned outcome_of(const struct session *dead, int status)
+{
+	if (WIFEXITED(status))
+		return (unsigned)WEXITSTATUS(status) & ~KEPT_OUT;
+	return dead->dropped ? ERR_LIMIT : METRIC_KILLED;
+}
+
 /* Whoever began no session takes no number: the next one has it, and its directory. */
 static void give_number_back(struct sessions *s, const struct session *dead)
 {
@@ -352,11 +384,10 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 {
 	bool said; /* then it has counted itself */
 
-	if (WIFSIGNALED(status)) {
+	if (WIFSIGNALED(status) && !dead->dropped)
 		log_event(LOG_ERROR, "session-killed", "session=%" PRIu64 " peer=%s signal=%d", dead->number, dead->peer, WTERMSIG(status));
-		if (!s->options->lazy_pages)
-			clean_up_after(dead);
-	}
+	if (WIFSIGNALED(status) && !s->options->lazy_pages)
+		clean_up_after(dead);
 	if (dead->line >= 0)
 		hear(s, dead);
 	said = dead->begun;
@@ -375,7 +406,7 @@ static void session_ended(struct sessions *s, struct session *dead, int status)
 	if (!said)
 		give_number_back(s, dead);
 	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, !said);
-	ps_count_end(s->metrics, dead->row, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) & ~KEPT_OUT : METRIC_KILLED, kept_out(status), --s->running);
+	ps_count_end(s->metrics, dead->row, outcome_of(dead, status), kept_out(status), --s->running);
 }
 
 void sessions_reap(struct sessions *s)

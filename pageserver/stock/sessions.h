@@ -43,6 +43,8 @@ int sessions_poll(struct sessions *s, const struct pollfd others[SESSIONS_OTHERS
 int sessions_start(struct sessions *s, int fd, struct err *e);
 /* Takes notice of those that ended, and cleans up behind those that were killed. */
 void sessions_reap(struct sessions *s);
+/* Whoever came first of those that have said nothing: kept, they would keep out who has something to say, and nobody has to show a certificate to be one. */
+void sessions_drop_oldest_silent(struct sessions *s);
 /* Whether a connection may be one more of a session that runs. */
 bool sessions_want_more(const struct sessions *s);
 /* No connections will come any more: who waits for one waits no longer. */

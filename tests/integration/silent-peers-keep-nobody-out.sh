@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Who connects to the page server and says nothing is dropped in a time of its own, and only so many of them are let in at once: they use up neither processes nor
-# directories. Both are named in the log and counted; who has said something is as patient a session as ever.
+# Who connects to the page server and says nothing is dropped in a time of its own, and only so many of them are held at once, the oldest making room: they use up neither
+# processes nor directories, and keep nobody out. Both are named in the log and counted; who has said something is as patient a session as ever.
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start --metrics "unix:$T/m" --max-handshakes 3 --handshake-timeout 0 --idle-timeout 0
 sender << 'PY'
@@ -13,24 +13,28 @@ ps = "dray_page_server_"
 
 silent = [Sender(os.environ["PORT"]) for _ in range(3)]
 await_metric(where, ps + "sessions_running", 3)
-assert Sender(os.environ["PORT"]).dropped()
+other = Sender(os.environ["PORT"]) # the oldest makes room
+assert silent[0].dropped()
 await_metric(where, 'dray_limits_hit_total{limit="max-handshakes"}', 1)
-assert metrics(where)[ps + 'sessions_refused_total{kind="limit"}'] == 1
+await_metric(where, ps + 'sessions_ended_total{outcome="limit"}', 1)
+await_metric(where, ps + "sessions_running", 3)
 silent[1].open(7)
-other = Sender(os.environ["PORT"]) # there is a place again
 other.open(8)
+late = [Sender(os.environ["PORT"]) for _ in range(2)] # there are places again
+await_metric(where, ps + "sessions_running", 5)
+silent[2].s.close() # a place for each that goes, too
+await_metric(where, ps + "sessions_running", 4)
 last = Sender(os.environ["PORT"])
 await_metric(where, ps + "sessions_running", 5)
-assert Sender(os.environ["PORT"]).dropped()
-silent[0].s.close() # a place for each that goes, too
-await_metric(where, ps + "sessions_running", 4)
-late = Sender(os.environ["PORT"])
-late.open(9)
-for s in (silent[1], other, late):
+assert metrics(where)['dray_limits_hit_total{limit="max-handshakes"}'] == 1
+another = Sender(os.environ["PORT"])
+assert late[0].dropped()
+last.open(9)
+for s in (silent[1], other, last):
     s.pages(0x1000, page(1))
     assert s.close() == 0
 PY
-await 20 grep -q 'session-refused .*3 that came before have said nothing yet (--max-handshakes)' "$T/log"
+await 20 grep -q 'session-dropped session=1 .*(--max-handshakes)' "$T/log"
 server_stop
 rm -r "$IMAGES"
 mkdir "$IMAGES"
