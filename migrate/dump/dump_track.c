@@ -29,21 +29,39 @@ static bool is_base(const struct dump_round *r, const uint8_t base[IMAGES_SET_ID
 }
 
 /* Tracking goes on from what somebody left, or from what the kernel has by itself. uffd: taken. */
-static int resume(struct dump_round *r, enum tracker_kind kind, int uffd, const uint8_t *base, uint64_t uptime_us, struct err *e)
+static int resume(struct dump_round *r, enum tracker_kind kind, int uffd, const struct witness_list *witnesses, struct err *e)
 {
 	struct dumper *d = r->d;
 
 	dump_track_forget(d);
-	d->tracker = tracker_resume(kind, r->task.pid, uffd, &r->parent.covered, e);
+	d->tracker = tracker_resume(kind, r->task.pid, uffd, &r->parent.covered, witnesses, e);
 	if (!d->tracker)
 		return -1;
 	d->tracked = r->task;
-	d->based = base != NULL;
-	if (base)
-		memcpy(d->base, base, IMAGES_SET_ID);
-	d->base_uptime_us = uptime_us;
 	r->trust = TRUST_TRACKER;
 	return 0;
+}
+
+/* What was left for the round's parent, unless somebody was here in between. */
+static int resume_left(struct dump_round *r, struct err *e)
+{
+	struct witness_list witnesses = { 0 };
+	struct dumper *d = r->d;
+	struct tracker_left left;
+	int rc = 0, uffd;
+
+	if (!tracker_left_take(r->task.pid, r->task.start_time, &left, &uffd, &witnesses))
+		return 0;
+	if (!is_base(r, left.base)) {
+		cleanup_fd_(&uffd);
+	} else {
+		rc = resume(r, (enum tracker_kind)left.kind, uffd, &witnesses, e);
+		d->based = rc == 0;
+		memcpy(d->base, left.base, IMAGES_SET_ID);
+		d->base_uptime_us = left.uptime_us;
+	}
+	witness_list_finish(&witnesses);
+	return rc;
 }
 
 /* A parent of stock criu's on a kernel whose state both use: it is taken for what it says, as stock does, unless we know that tracking was
@@ -60,22 +78,18 @@ static int choose(struct dump_round *r, struct err *e)
 {
 	struct tracker_left left;
 	bool found;
-	int uffd;
 
 	if (r->d->tracker && same_task(&r->d->tracked, &r->task) && r->d->based) {
 		r->trust = is_base(r, r->d->base) ? TRUST_TRACKER : TRUST_CONTENTS;
 		return 0;
 	}
-	found = tracker_left_look(r->task.pid, r->task.start_time, &left);
-	if (found && is_base(r, left.base) && (r->parent.pages || r->parent.elsewhere) && tracker_left_take(r->task.pid, r->task.start_time, &left, &uffd)) {
-		if (is_base(r, left.base))
-			return resume(r, (enum tracker_kind)left.kind, uffd, left.base, left.uptime_us, e);
-		cleanup_fd_(&uffd); /* somebody was here in between */
-	}
-	if (is_stock_base(r, found ? &left : NULL))
-		return resume(r, TRACKER_SOFT_DIRTY, -1, NULL, 0, e);
 	r->trust = TRUST_CONTENTS;
-	return 0;
+	found = tracker_left_look(r->task.pid, r->task.start_time, &left);
+	if (found && is_base(r, left.base) && (r->parent.pages || r->parent.elsewhere) && resume_left(r, e) < 0)
+		return -1;
+	if (r->trust == TRUST_TRACKER)
+		return 0;
+	return is_stock_base(r, found ? &left : NULL) ? resume(r, TRACKER_SOFT_DIRTY, -1, NULL, e) : 0;
 }
 
 int dump_track_choose(struct dump_round *r, bool track, struct err *e)
@@ -89,7 +103,7 @@ int dump_track_choose(struct dump_round *r, bool track, struct err *e)
 	if (r->trust == TRUST_CONTENTS && !r->parent.pages)
 		r->trust = TRUST_NOBODY; /* its pages are elsewhere */
 	/* Two userfaultfds can't have the same memory. */
-	if (track && r->trust != TRUST_TRACKER && tracker_left_take(r->task.pid, r->task.start_time, &left, &uffd))
+	if (track && r->trust != TRUST_TRACKER && tracker_left_take(r->task.pid, r->task.start_time, &left, &uffd, NULL))
 		cleanup_fd_(&uffd);
 	return 0;
 }
@@ -140,7 +154,7 @@ void dump_track_unbase(struct dumper *d)
 	int uffd;
 
 	/* A record of what was must not outlive it, however we end. */
-	if (d->tracker && tracker_kind_of(d->tracker) == TRACKER_SOFT_DIRTY && tracker_left_take(d->tracked.pid, d->tracked.start_time, &left, &uffd))
+	if (d->tracker && tracker_kind_of(d->tracker) == TRACKER_SOFT_DIRTY && tracker_left_take(d->tracked.pid, d->tracked.start_time, &left, &uffd, NULL))
 		cleanup_fd_(&uffd);
 	d->based = false;
 }
@@ -154,15 +168,18 @@ void dump_track_forget(struct dumper *d)
 
 void dump_track_leave(struct dumper *d)
 {
+	struct witness_list witnesses = { 0 };
 	struct tracker_left left = { 0 };
 	uint64_t start_time;
 
-	if (d->tracker && d->based && tracker_start_time(d->tracked.pid, &start_time) == 0 && start_time == d->tracked.start_time) {
+	if (d->tracker && d->based && tracker_start_time(d->tracked.pid, &start_time) == 0 && start_time == d->tracked.start_time &&
+	    tracker_witnesses(d->tracker, &witnesses) == 0) {
 		left.kind = tracker_kind_of(d->tracker);
 		left.uptime_us = d->base_uptime_us;
 		memcpy(left.base, d->base, IMAGES_SET_ID);
-		tracker_left_put(d->tracked.pid, d->tracked.start_time, &left, tracker_leave(d->tracker));
+		tracker_left_put(d->tracked.pid, d->tracked.start_time, &left, tracker_leave(d->tracker), &witnesses);
 		d->tracker = NULL;
 	}
+	witness_list_finish(&witnesses);
 	dump_track_forget(d);
 }

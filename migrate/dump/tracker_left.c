@@ -49,15 +49,33 @@ static bool directory_is_ours(bool make)
 
 /* ---- soft-dirty: a file ---- */
 
-static bool read_record(const char *path, struct tracker_left *out)
+/* What is left of the file is whole windows. */
+static bool read_witnesses(int fd, struct witness_list *out)
+{
+	size_t each = sizeof(*out->v), bytes;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || st.st_size < (off_t)sizeof(struct tracker_left))
+		return false;
+	bytes = (size_t)st.st_size - sizeof(struct tracker_left);
+	out->v = bytes ? malloc(bytes) : NULL;
+	if (bytes % each || (bytes && (!out->v || read_full(fd, out->v, bytes) < 0))) {
+		witness_list_finish(out);
+		return false;
+	}
+	out->count = bytes / each;
+	return true;
+}
+
+static bool read_record(const char *path, struct tracker_left *out, struct witness_list *witnesses)
 {
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
-	return fd >= 0 && read_full(fd, out, sizeof(*out)) == 0 && out->kind == TRACKER_SOFT_DIRTY;
+	return fd >= 0 && read_full(fd, out, sizeof(*out)) == 0 && out->kind == TRACKER_SOFT_DIRTY && (!witnesses || read_witnesses(fd, witnesses));
 }
 
 /* By a rename, of which only one can succeed. */
-static bool take_record(const char *path, struct tracker_left *out)
+static bool take_record(const char *path, struct tracker_left *out, struct witness_list *witnesses)
 {
 	char mine[TRACKER_PATH_MAX + 16];
 	bool got;
@@ -65,12 +83,12 @@ static bool take_record(const char *path, struct tracker_left *out)
 	snprintf(mine, sizeof(mine), "%s.%d", path, getpid());
 	if (rename(path, mine) < 0)
 		return false;
-	got = read_record(mine, out);
+	got = read_record(mine, out, witnesses);
 	unlink(mine);
 	return got;
 }
 
-static void put_record(const char *path, const struct tracker_left *left)
+static void put_record(const char *path, const struct tracker_left *left, const struct witness_list *witnesses)
 {
 	char mine[TRACKER_PATH_MAX + 16];
 	cleanup_fd int fd = -1;
@@ -79,6 +97,8 @@ static void put_record(const char *path, const struct tracker_left *left)
 	snprintf(mine, sizeof(mine), "%s.%d", path, getpid());
 	fd = open(mine, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	rc = fd < 0 ? -errno : write_full(fd, left, sizeof(*left));
+	if (rc == 0 && witnesses->count)
+		rc = write_full(fd, witnesses->v, witnesses->count * sizeof(*witnesses->v));
 	if (rc == 0 && rename(mine, path) < 0)
 		rc = -errno;
 	if (rc < 0) {
@@ -124,13 +144,13 @@ bool tracker_left_look(pid_t pid, uint64_t start_time, struct tracker_left *out)
 	if (!directory_is_ours(false))
 		return false;
 	file_name(path, pid, start_time, "base");
-	if (read_record(path, out))
+	if (read_record(path, out, NULL))
 		return true;
 	file_name(path, pid, start_time, "sock");
 	return ask_holder(path, TRACKER_LOOK, out, &none);
 }
 
-bool tracker_left_take(pid_t pid, uint64_t start_time, struct tracker_left *out, int *uffd)
+bool tracker_left_take(pid_t pid, uint64_t start_time, struct tracker_left *out, int *uffd, struct witness_list *witnesses)
 {
 	char path[TRACKER_PATH_MAX];
 
@@ -138,7 +158,7 @@ bool tracker_left_take(pid_t pid, uint64_t start_time, struct tracker_left *out,
 	if (!directory_is_ours(false))
 		return false;
 	file_name(path, pid, start_time, "base");
-	if (take_record(path, out))
+	if (take_record(path, out, witnesses))
 		return true;
 	file_name(path, pid, start_time, "sock");
 	return ask_holder(path, TRACKER_TAKE, out, uffd);
@@ -161,7 +181,7 @@ static void sweep(void)
 	}
 }
 
-void tracker_left_put(pid_t pid, uint64_t start_time, const struct tracker_left *left, int uffd)
+void tracker_left_put(pid_t pid, uint64_t start_time, const struct tracker_left *left, int uffd, const struct witness_list *witnesses)
 {
 	char path[TRACKER_PATH_MAX];
 	struct err e = { 0 };
@@ -174,7 +194,7 @@ void tracker_left_put(pid_t pid, uint64_t start_time, const struct tracker_left 
 	sweep();
 	file_name(path, pid, start_time, left->kind == TRACKER_SOFT_DIRTY ? "base" : "sock");
 	if (left->kind == TRACKER_SOFT_DIRTY)
-		put_record(path, left);
+		put_record(path, left, witnesses);
 	else if (tracker_holder_start(path, pid, left, uffd, &e) < 0)
 		log_event(LOG_WARN, "tracker-not-left", "pid=%d why=\"%s\"", pid, e.text);
 	cleanup_fd_(&uffd);
@@ -194,6 +214,6 @@ void tracker_left_drop(pid_t pid)
 	uint64_t start_time;
 	int uffd;
 
-	if (tracker_start_time(pid, &start_time) == 0 && tracker_left_take(pid, start_time, &left, &uffd))
+	if (tracker_start_time(pid, &start_time) == 0 && tracker_left_take(pid, start_time, &left, &uffd, NULL))
 		cleanup_fd_(&uffd);
 }

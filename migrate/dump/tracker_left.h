@@ -5,7 +5,8 @@
  *
  *   PID-START.sock   wp-async: a small process that has the userfaultfd, and gives it to one caller. It ends when it did, when the
  *                    tracked process ends, or when nobody came for TRACKER_IDLE_S
- *   PID-START.base   soft-dirty: the kernel tracks by itself; only what the set was that tracking began with has to be known
+ *   PID-START.base   soft-dirty: the kernel tracks by itself; only what the set was that tracking began with has to be known, and the
+ *                    tracker's witnesses (track/witness.h; 64 KiB for each 64 MiB with pages): struct tracker_left, then struct witness_windows
  *
  * Whom it gives to: root, or the user that left it (SO_PEERCRED). Two that ask at once: one gets it, the other finds nothing.
  * Threads: one (it forks). Fails: where nothing can be left or found, callers compare contents: slower. So failures are only logged. */
@@ -18,6 +19,7 @@
 
 #include "migrate/images/images_ext.h"
 #include "migrate/track/track.h"
+#include "migrate/track/window.h"
 
 #define TRACKERS_DIR "/run/drayage/trackers" /* DRAY_TRACKERS_DIR in the environment: another place, for tests */
 enum { TRACKER_IDLE_S = 3600 };
@@ -29,10 +31,10 @@ struct tracker_left {
 };
 /* Whether there is one; it stays. */
 bool tracker_left_look(pid_t pid, uint64_t start_time, struct tracker_left *out);
-/* Takes it away. *uffd: owned, -1 for soft-dirty. */
-bool tracker_left_take(pid_t pid, uint64_t start_time, struct tracker_left *out, int *uffd);
+/* Takes it away. *uffd: owned, -1 for soft-dirty. witnesses: into an empty list, soft-dirty only; NULL: they are of no interest. */
+bool tracker_left_take(pid_t pid, uint64_t start_time, struct tracker_left *out, int *uffd, struct witness_list *witnesses);
 /* Leaves one, in place of what is there. uffd: taken (-1 for soft-dirty). */
-void tracker_left_put(pid_t pid, uint64_t start_time, const struct tracker_left *left, int uffd);
+void tracker_left_put(pid_t pid, uint64_t start_time, const struct tracker_left *left, int uffd, const struct witness_list *witnesses);
 
 /* For those who track by other means: whether there is one for the process; an end to it. */
 bool tracker_left_for(pid_t pid);

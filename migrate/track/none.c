@@ -27,7 +27,7 @@ static int fill_by_words(struct tracker *t, struct window *w, uint64_t start, ui
 	int rc = proc_pagemap_read(t->pagemap, start, end, t->words);
 
 	for (unsigned page = from; rc == 0 && page < to; page++)
-		page_bits_set(word_is_own(t, t->words[page - from]) ? &w->data : &w->gone, page, page + 1);
+		page_bits_set(word_is_own(&t->zero, t->words[page - from]) ? &w->data : &w->gone, page, page + 1);
 	return rc;
 }
 

@@ -14,6 +14,7 @@
 #define PM_PFN_MASK ((1ull << 55) - 1)
 #define PM_SWAP_TYPE_MASK 0x1full
 #define PM_SOFT_DIRTY (1ull << 55)
+#define PM_EXCLUSIVE (1ull << 56) /* mapped here only */
 #define PM_FILE (1ull << 61) /* of the page cache, or shared anonymous */
 #define PM_SWAP (1ull << 62)
 #define PM_PRESENT (1ull << 63)
@@ -75,6 +76,14 @@ static inline bool zero_pages_has(const struct zero_pages *z, uint64_t word)
 	uint64_t pfn = word & PM_PFN_MASK;
 
 	return (word & PM_PRESENT) && (pfn == z->small || (z->huge && pfn - z->huge < 512));
+}
+
+/* Of private memory: is the page the process's own, with contents that travel? */
+static inline bool word_is_own(const struct zero_pages *z, uint64_t word)
+{
+	if (word & PM_SWAP)
+		return !pm_is_marker(word);
+	return (word & PM_PRESENT) && !(word & PM_FILE) && !zero_pages_has(z, word);
 }
 
 #endif

@@ -100,7 +100,7 @@ struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct
 	return open_tracker(kind, pid, uffd, false, e);
 }
 
-struct tracker *tracker_resume(enum tracker_kind kind, pid_t pid, int uffd, const struct run_list *base, struct err *e)
+struct tracker *tracker_resume(enum tracker_kind kind, pid_t pid, int uffd, const struct run_list *base, const struct witness_list *witnesses, struct err *e)
 {
 	struct tracker *t = open_tracker(kind, pid, uffd, true, e);
 
@@ -109,6 +109,10 @@ struct tracker *tracker_resume(enum tracker_kind kind, pid_t pid, int uffd, cons
 		tracker_close(t);
 		return NULL;
 	}
+	if (t && witnesses)
+		sent_call(&t->sent, witnesses);
+	else if (t)
+		t->unwitnessed = true;
 	return t;
 }
 
@@ -123,6 +127,11 @@ int tracker_leave(struct tracker *t)
 int tracker_holds(const struct tracker *t, struct run_list *out)
 {
 	return sent_list(&t->sent, out);
+}
+
+int tracker_witnesses(const struct tracker *t, struct witness_list *out)
+{
+	return sent_witnesses(&t->sent, out);
 }
 
 enum tracker_kind tracker_kind_of(const struct tracker *t)
@@ -155,6 +164,7 @@ static int close_window(struct walk *k)
 
 static int open_window(struct walk *k, uint64_t base)
 {
+	struct sent_window *kept;
 	int rc;
 
 	if (k->open && k->w.base == base)
@@ -164,7 +174,11 @@ static int open_window(struct walk *k, uint64_t base)
 		return rc;
 	memset(&k->w, 0, sizeof(k->w));
 	k->w.base = base;
-	k->w.sent = sent_visit(&k->t->sent, base);
+	kept = sent_visit(&k->t->sent, base);
+	if (!kept)
+		return -ENOMEM;
+	k->w.sent = &kept->bits;
+	k->w.witness = kept->witness;
 	k->open = true;
 	return 0;
 }

@@ -25,6 +25,7 @@ bool tracker_probe(enum tracker_kind kind, struct err *e);
 enum tracker_kind tracker_best(void);
 
 struct tracker;
+struct witness_list; /* window.h */
 /* uffd: a userfaultfd made inside the target (wp-async), taken; else -1. */
 struct tracker *tracker_open(enum tracker_kind kind, pid_t pid, int uffd, struct err *e);
 enum tracker_kind tracker_kind_of(const struct tracker *t);
@@ -53,8 +54,13 @@ void tracker_close(struct tracker *t);
  * kernel needs nobody (soft-dirty, none). */
 int tracker_leave(struct tracker *t);
 /* The tracker that was left, opened again, for the same process: the next collect reports what changed since the last one before it was left.
- * base: what was reported until then and not dropped, as tracker_holds tells; less only what was not there any more when it was to be read. */
-struct tracker *tracker_resume(enum tracker_kind kind, pid_t pid, int uffd, const struct run_list *base, struct err *e);
+ * base: what was reported until then and not dropped, as tracker_holds tells; less only what was not there any more when it was to be read.
+ * witnesses: as tracker_witnesses told when it was left; borrowed. NULL: nobody can tell (stock criu's soft-dirty bits), and a page table that was moved to
+ * where pages had been sent is missed, as it is by stock criu. */
+struct tracker *tracker_resume(enum tracker_kind kind, pid_t pid, int uffd, const struct run_list *base, const struct witness_list *witnesses,
+			       struct err *e);
+/* What the next tracker has to know beside the pages (witness.h), into an empty list; soft-dirty only. -ENOMEM. */
+int tracker_witnesses(const struct tracker *t, struct witness_list *out);
 /* Appends what was reported and not dropped since, ascending, as RUN_DATA runs: where a receiver of all that was reported holds contents. -ENOMEM. */
 int tracker_holds(const struct tracker *t, struct run_list *out);
 

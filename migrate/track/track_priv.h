@@ -30,6 +30,7 @@ struct tracker {
 	bool rearm, last;  /* of the collect that runs */
 	bool estimating;   /* nothing is known of what was sent, and none of it may count */
 	bool resumed;      /* armed by somebody before us, who left it so */
+	bool unwitnessed;  /* soft-dirty: who armed it left no witnesses, clear bits count by themselves */
 	bool failed;       /* a collect was lost: nothing that this tracker says can be trusted any more */
 	struct sent_map sent;
 	struct run_list fresh;      /* wp-async: what this collect found untracked; RUN_DATA: registered now, RUN_DROP: could not be */
@@ -42,13 +43,5 @@ struct tracker {
 
 /* Memory files: bits for what the file behind the mapping v holds in [start, end), whoever put it there. -errno. */
 int shmem_fill(pid_t pid, const struct vma *v, struct window *w, uint64_t start, uint64_t end);
-
-/* A pagemap word of private memory: is the page the process's own, with contents that travel? */
-static inline bool word_is_own(const struct tracker *t, uint64_t word)
-{
-	if (word & PM_SWAP)
-		return !pm_is_marker(word);
-	return (word & PM_PRESENT) && !(word & PM_FILE) && !zero_pages_has(&t->zero, word);
-}
 
 #endif

@@ -52,18 +52,26 @@ uint64_t sent_next(struct sent_map *m, uint64_t base)
 	return m->cursor < m->count ? m->window[m->cursor]->base : UINT64_MAX;
 }
 
-struct page_bits *sent_visit(struct sent_map *m, uint64_t base)
+struct sent_window *sent_visit(struct sent_map *m, uint64_t base)
 {
 	if (sent_next(m, base) != base) {
-		memset(&m->none, 0, sizeof(m->none));
+		witness_t *witness = m->none.witness;
+
+		if (!witness && m->witnessed)
+			witness = malloc(WINDOW_PAGES * sizeof(*witness));
+		if (!witness && m->witnessed)
+			return NULL;
+		if (witness)
+			memset(witness, 0, WINDOW_PAGES * sizeof(*witness));
+		m->none = (struct sent_window){ .base = base, .witness = witness };
 		return &m->none;
 	}
 	m->window[m->cursor]->generation = m->generation;
-	return &m->window[m->cursor]->bits;
+	return m->window[m->cursor];
 }
 
-/* Makes a window of its own, at the cursor, from the bits that stood for it. */
-static int sent_insert(struct sent_map *m, uint64_t base)
+/* Makes a window of its own, at the cursor, from the one that stood for it. */
+static int sent_insert(struct sent_map *m)
 {
 	struct sent_window *made;
 
@@ -79,11 +87,19 @@ static int sent_insert(struct sent_map *m, uint64_t base)
 	made = malloc(sizeof(*made));
 	if (!made)
 		return -ENOMEM;
-	*made = (struct sent_window){ .base = base, .generation = m->generation, .bits = m->none };
+	*made = m->none;
+	made->generation = m->generation;
+	m->none.witness = NULL;
 	memmove(&m->window[m->cursor + 1], &m->window[m->cursor], (m->count - m->cursor) * sizeof(struct sent_window *));
 	m->window[m->cursor] = made;
 	m->count++;
 	return 0;
+}
+
+static void window_free(struct sent_window *w)
+{
+	free(w->witness);
+	free(w);
 }
 
 /* Windows without a page that was sent are given back too: a process may map much that it never touches. */
@@ -97,7 +113,7 @@ void sent_end(struct sent_map *m)
 		if (w->generation == m->generation && page_bits_any(&w->bits, 0, WINDOW_PAGES))
 			m->window[kept++] = w;
 		else
-			free(w);
+			window_free(w);
 	}
 	m->count = kept;
 }
@@ -105,7 +121,8 @@ void sent_end(struct sent_map *m)
 void sent_finish(struct sent_map *m)
 {
 	for (size_t i = 0; i < m->count; i++)
-		free(m->window[i]);
+		window_free(m->window[i]);
+	free(m->none.witness);
 	free(m->window);
 	*m = (struct sent_map){ 0 };
 }
@@ -113,14 +130,16 @@ void sent_finish(struct sent_map *m)
 static int assume_piece(struct sent_map *m, uint64_t start, uint64_t end)
 {
 	uint64_t base = start & ~(WINDOW_SIZE - 1);
-	struct page_bits *bits = sent_visit(m, base);
+	struct sent_window *w = sent_visit(m, base);
 
-	if (bits == &m->none) {
-		if (sent_insert(m, base) < 0)
+	if (!w)
+		return -ENOMEM;
+	if (w == &m->none) {
+		if (sent_insert(m) < 0)
 			return -ENOMEM;
-		bits = &m->window[m->cursor]->bits;
+		w = m->window[m->cursor];
 	}
-	page_bits_set(bits, (unsigned)bytes_to_pages(start - base), (unsigned)bytes_to_pages(end - base));
+	page_bits_set(&w->bits, (unsigned)bytes_to_pages(start - base), (unsigned)bytes_to_pages(end - base));
 	return 0;
 }
 
@@ -140,6 +159,28 @@ int sent_assume(struct sent_map *m, const struct run_list *runs)
 		}
 	}
 	return 0;
+}
+
+int sent_witnesses(const struct sent_map *m, struct witness_list *out)
+{
+	if (m->count == 0 || !m->witnessed)
+		return 0;
+	out->v = calloc(m->count, sizeof(*out->v));
+	if (!out->v)
+		return -ENOMEM;
+	for (; out->count < m->count; out->count++) {
+		out->v[out->count].base = m->window[out->count]->base;
+		memcpy(out->v[out->count].witness, m->window[out->count]->witness, sizeof(out->v->witness));
+	}
+	return 0;
+}
+
+void sent_call(struct sent_map *m, const struct witness_list *list)
+{
+	sent_begin(m);
+	for (size_t i = 0; i < list->count; i++)
+		if (sent_next(m, list->v[i].base) == list->v[i].base)
+			memcpy(m->window[m->cursor]->witness, list->v[i].witness, sizeof(list->v[i].witness));
 }
 
 /* ---- runs ---- */
@@ -170,7 +211,7 @@ int window_emit(struct window *w, struct sent_map *m, struct run_list *out)
 		w->gone.word[i] &= w->sent->word[i] & ~w->data.word[i];
 		w->sent->word[i] = (w->sent->word[i] | w->data.word[i]) & ~w->gone.word[i];
 	}
-	if (w->sent == &m->none && page_bits_any(&m->none, 0, WINDOW_PAGES) && sent_insert(m, w->base) < 0)
+	if (w->sent == &m->none.bits && page_bits_any(w->sent, 0, WINDOW_PAGES) && sent_insert(m) < 0)
 		return -ENOMEM;
 	for (unsigned page = 0; page < WINDOW_PAGES; page = next) {
 		bool data = page_bits_has(&w->data, page), gone = page_bits_has(&w->gone, page);

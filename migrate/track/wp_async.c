@@ -264,7 +264,7 @@ static int classify_words(struct tracker *t, struct window *w, uint64_t start, u
 		uint64_t word = t->words[page - from];
 		bool changed = !written || page_bits_has(written, page);
 
-		if (!word_is_own(t, word))
+		if (!word_is_own(&t->zero, word))
 			page_bits_set(&w->gone, page, page + 1);
 		else if (changed || t->last || (may_be_marker(word) && page_bits_has(w->sent, page)))
 			page_bits_set(&w->data, page, page + 1);

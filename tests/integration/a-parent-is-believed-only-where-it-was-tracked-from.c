@@ -169,7 +169,7 @@ static pid_t take_as(uid_t uid)
 	if (pid == 0) {
 		if (uid && setuid(uid) < 0)
 			_exit(2);
-		_exit(tracker_left_take(subject, start_time(), &left, &uffd) ? 0 : 1);
+		_exit(tracker_left_take(subject, start_time(), &left, &uffd, NULL) ? 0 : 1);
 	}
 	return pid;
 }

@@ -13,7 +13,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 
-enum { PAGE = 4096, PAGES = 8, NOTHING = -1 };
+enum { PAGE = 4096, PAGES = 8, HUGE = 2 << 20, NOTHING = -1 };
 
 static enum tracker_kind kind;
 static struct tracker *tracker;
@@ -122,6 +122,32 @@ static void moved_and_replaced(void)
 	munmap(to, PAGES * PAGE);
 }
 
+/* mremap moves what is aligned as a whole, page table by page table, and marks no page of it. */
+static void whole_page_tables_moved(void)
+{
+	char *m = map(4 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, NULL);
+	char *from = (char *)(((uintptr_t)m + HUGE - 1) & ~(HUGE - 1ul)), *to = from + 2 * HUGE;
+
+	for (int i = 0; i < 2; i++) {
+		map(HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, i ? to : from);
+		madvise(i ? to : from, HUGE, MADV_NOHUGEPAGE);
+		memset(i ? to : from, 1 + i, HUGE);
+	}
+	collect(false);
+	collect(false);
+	expect(to, NOTHING, "a page that did not change, before another comes there");
+	munmap(to, HUGE);
+	if (mremap(from, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		failures++;
+	collect(false);
+	expect_reset(to, "a page table that was moved");
+	expect(to, RUN_DATA, "the first page of a page table that was moved to where pages were sent");
+	expect(to + HUGE - PAGE, RUN_DATA, "the last page of it");
+	collect(false);
+	expect(to, NOTHING, "a page that did not change since its table was moved");
+	munmap(m, 4 * HUGE);
+}
+
 /* Nothing else of the mapping changes: giving a page up leaves no sign that would count as written. */
 static void private_file_memory(void)
 {
@@ -217,6 +243,7 @@ static void run_all(void)
 	collect(false);
 	anonymous_memory();
 	moved_and_replaced();
+	whole_page_tables_moved();
 	private_file_memory();
 	shared_memory();
 	if (kind == TRACKER_WP_ASYNC) /* where there is no PAGEMAP_SCAN every page of it is looked at */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "migrate/track/track.h"
+#include "migrate/track/window.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "tests/lib/mirror.h"
@@ -144,11 +145,14 @@ static int quiet_is_quiet(struct run *r)
 static int hand_over(struct run *r)
 {
 	struct run_list base = { 0 };
+	struct witness_list witnesses = { 0 };
 	struct err e = { 0 };
-	int rc = tracker_holds(r->tracker, &base), uffd = tracker_leave(r->tracker);
+	bool told = tracker_holds(r->tracker, &base) == 0 && tracker_witnesses(r->tracker, &witnesses) == 0;
+	int uffd = tracker_leave(r->tracker);
 
-	r->tracker = rc < 0 ? NULL : tracker_resume(r->kind, r->subject.pid, uffd, &base, &e);
+	r->tracker = told ? tracker_resume(r->kind, r->subject.pid, uffd, &base, &witnesses, &e) : NULL;
 	run_list_finish(&base);
+	witness_list_finish(&witnesses);
 	return r->tracker ? 0 : complain(r, "resume", &e);
 }
 

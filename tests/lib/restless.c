@@ -178,10 +178,8 @@ static void do_fork(struct actor *a, struct slot *s)
 	must(waitpid(pid, &status, 0) == pid && status == 0, "child");
 }
 
-static void do_unmap(struct actor *a, struct slot *s)
+static void unmap_behind(const struct actor *a, struct slot *s, unsigned keep)
 {
-	unsigned keep = below(a, 2) ? 0 : below(a, s->pages);
-
 	must(munmap(home(a->world, s) + (size_t)keep * PAGE, (size_t)(s->pages - keep) * PAGE) == 0, "munmap");
 	s->pages = keep;
 	if (keep)
@@ -189,6 +187,11 @@ static void do_unmap(struct actor *a, struct slot *s)
 	if (s->content == MEMFD)
 		close(s->memfd);
 	s->content = EMPTY;
+}
+
+static void do_unmap(struct actor *a, struct slot *s)
+{
+	unmap_behind(a, s, below(a, 2) ? 0 : below(a, s->pages));
 }
 
 static void do_grow(struct actor *a, struct slot *s)
@@ -214,7 +217,7 @@ static void clean_after_half_a_move(struct actor *a, struct slot *from, struct s
 	from->pages = 0;
 }
 
-/* To an empty slot; the place that is left may be filled by a copy (DONTUNMAP leaves the mapping without pages). */
+/* To an empty slot, or one that is emptied for it: what was sent of that is still remembered. The place that is left may be filled by a copy (DONTUNMAP leaves the mapping without pages). */
 static void do_move(struct actor *a, struct slot *s)
 {
 	struct slot *to = &a->world->slot[below(a, SLOTS)];
@@ -223,6 +226,10 @@ static void do_move(struct actor *a, struct slot *s)
 
 	if (to == s || pthread_mutex_trylock(&to->lock) != 0)
 		return;
+	if (to->content != EMPTY && below(a, 2) == 0) {
+		unmap_behind(a, to, 0);
+		to->no_access = false;
+	}
 	if (to->content == EMPTY) {
 		if (mremap(home(a->world, s), len, len, MREMAP_MAYMOVE | MREMAP_FIXED | (leave ? MREMAP_DONTUNMAP : 0), home(a->world, to)) == MAP_FAILED) {
 			clean_after_half_a_move(a, s, to);

@@ -18,11 +18,14 @@ struct marks { unsigned from, to; };
 static void pass(struct sent_map *m, struct run_list *out, struct marks data, struct marks gone)
 {
 	struct window *w = calloc(1, sizeof(*w));
+	struct sent_window *kept;
 
 	run_list_clear(out);
 	sent_begin(m);
 	w->base = base;
-	w->sent = sent_visit(m, base);
+	kept = sent_visit(m, base);
+	w->sent = &kept->bits;
+	w->witness = kept->witness;
 	page_bits_set(&w->mapped, 0, WINDOW_PAGES - 64);
 	if (data.to)
 		page_bits_set(&w->data, data.from, data.to);
