@@ -210,19 +210,15 @@ static int run(struct dump_round *r, struct err *e)
 		dump_track_based(r);
 	rc = settle(r, e);
 	r->stats.frozen_us = clock_us() - frozen_at;
-	if (rc < 0)
+	if (rc < 0) {
 		unlinkat(r->q->images_dir, "inventory.img", 0);
-	return rc < 0 ? -1 : dump_write_stats(r->q->work_dir, &r->stats, e);
+		return -1;
+	}
+	dump_write_stats(r->q->work_dir, &r->stats);
+	return 0;
 }
 
 int dumper_dump(struct dumper *d, const struct dump_request *q, struct dump_stats *out, struct err *e)
 {
-	struct dump_round r;
-	int rc = dump_round_begin(&r, d, q, e);
-
-	if (rc == 0)
-		rc = run(&r, e);
-	*out = r.stats;
-	dump_round_finish(&r);
-	return rc < 0 ? err_wrap(e, "dump") : 0;
+	return dump_round_run(d, q, run, out, e);
 }

@@ -45,6 +45,7 @@ struct dump_round {
 	struct keeper *keeper;
 	struct page_sink *sink; /* the request's, or own */
 	bool own_sink;
+	bool links_parent; /* there was no link to a parent in images_dir, so that one is this round's */
 	struct vma_list vmas;
 	struct collected found;
 	struct run_list held;
@@ -55,7 +56,9 @@ struct dump_round {
 };
 
 /* dump_round.c */
-int dump_round_begin(struct dump_round *r, struct dumper *d, const struct dump_request *q, struct err *e);
+/* All of one: begun, run, ended, the target running on unless run settled otherwise. Where it fails no link to a parent stays in the images directory that
+ * another dump into it would take for its own. out: what is known of it, also of one that failed. */
+int dump_round_run(struct dumper *d, const struct dump_request *q, int (*run)(struct dump_round *r, struct err *e), struct dump_stats *out, struct err *e);
 /* Mappings and changes of the task. last: it is frozen, and this is the final dump. rearm: the next round is tracked from here. */
 int dump_round_collect(struct dump_round *r, bool rearm, bool last, struct err *e);
 /* The page map of the task into the sink. */
@@ -63,7 +66,6 @@ int dump_round_pages(struct dump_round *r, struct err *e);
 /* After a round that re-armed the tracker: where its pages went to a page server it is noted which that has now. */
 int dump_round_note_sent(const struct dump_round *r, struct err *e);
 int dump_round_freeze(struct dump_round *r, struct err *e); /* the keeper was started */
-void dump_round_finish(struct dump_round *r); /* whatever was begun; the target runs on */
 
 /* dump_track.c */
 /* Finds out whose word counts, and takes over the tracker that a former caller left where that is the one. track: tracking goes on after

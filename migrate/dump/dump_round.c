@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "migrate/dump/dump_priv.h"
 #include "migrate/dump/dump_sent.h"
@@ -45,7 +47,9 @@ static int open_sink(struct dump_round *r, struct err *e)
 {
 	struct image_set_options o = { .dirfd = r->q->images_dir, .first_pages_id = FIRST_PAGES_ID, .parent = r->q->parent,
 		.auto_dedup = r->q->auto_dedup, .check_holes = true };
+	struct stat st;
 
+	r->links_parent = r->q->parent && fstatat(o.dirfd, "parent", &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 	r->sink = r->q->sink;
 	if (r->sink)
 		return r->q->parent ? dump_link_parent(r->q->images_dir, r->q->parent, e) : 0;
@@ -54,7 +58,7 @@ static int open_sink(struct dump_round *r, struct err *e)
 	return r->sink ? 0 : -1;
 }
 
-int dump_round_begin(struct dump_round *r, struct dumper *d, const struct dump_request *q, struct err *e)
+static int begin(struct dump_round *r, struct dumper *d, const struct dump_request *q, struct err *e)
 {
 	*r = (struct dump_round){ .d = d, .q = q, .parent = DUMP_PARENT_NONE };
 	if (look_at_task(&r->task, q->pid, e) < 0)
@@ -77,7 +81,7 @@ int dump_round_freeze(struct dump_round *r, struct err *e)
 	uint64_t start_time, us = 0;
 
 	if (keeper_freeze_in(r->keeper, r->q->freeze_cgroup, timeout_ms, &us, e) < 0)
-		return err_wrap(e, "stop process %d", r->task.pid);
+		return -1;
 	r->stats.freezing_us = us;
 	if (tracker_start_time(r->task.pid, &start_time) < 0 || start_time != r->task.start_time) {
 		keeper_thaw(r->keeper, &us, &(struct err){ 0 });
@@ -179,7 +183,7 @@ int dump_round_note_sent(const struct dump_round *r, struct err *e)
 	return rc;
 }
 
-void dump_round_finish(struct dump_round *r)
+static void finish(struct dump_round *r, bool failed)
 {
 	struct err ignored = { 0 };
 
@@ -187,9 +191,23 @@ void dump_round_finish(struct dump_round *r)
 		keeper_end(r->keeper, KEEPER_THAW, &ignored);
 	if (r->own_sink && r->sink)
 		r->sink->ops->destroy(r->sink);
+	if (failed && r->links_parent)
+		unlinkat(r->q->images_dir, "parent", 0);
 	dump_parent_close(&r->parent);
 	vma_list_finish(&r->vmas);
 	collected_finish(&r->found);
 	run_list_finish(&r->held);
 	dump_plan_finish(&r->plan);
+}
+
+int dump_round_run(struct dumper *d, const struct dump_request *q, int (*run)(struct dump_round *r, struct err *e), struct dump_stats *out, struct err *e)
+{
+	struct dump_round r;
+	int rc = begin(&r, d, q, e);
+
+	if (rc == 0)
+		rc = run(&r, e);
+	*out = r.stats;
+	finish(&r, rc < 0);
+	return rc;
 }

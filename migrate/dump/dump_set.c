@@ -11,6 +11,7 @@
 #include "migrate/images/images_ext.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/log.h"
 #include "proto/image/image.h"
 
 enum { PRE_DUMP_WHOLE = 1 }; /* inventory_entry.pre_dump_mode: memory that can't be read from inside is there too */
@@ -61,10 +62,11 @@ static uint32_t capped(uint64_t us)
 	return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
-int dump_write_stats(int work_dir, const struct dump_stats *s, struct err *e)
+void dump_write_stats(int work_dir, const struct dump_stats *s)
 {
 	StatsEntry entry = STATS_ENTRY__INIT;
 	DumpStatsEntry d = DUMP_STATS_ENTRY__INIT;
+	struct err e = { 0 };
 
 	d.freezing_time = capped(s->freezing_us);
 	d.frozen_time = capped(s->frozen_us);
@@ -75,7 +77,8 @@ int dump_write_stats(int work_dir, const struct dump_stats *s, struct err *e)
 	d.pages_written = s->pages_written;
 	d.pages_lazy = s->pages_lazy;
 	entry.dump = &d;
-	return image_write_one(work_dir, IMAGE_STATS_DUMP, 0, &entry.base, e);
+	if (image_write_one(work_dir, IMAGE_STATS_DUMP, 0, &entry.base, &e) < 0)
+		log_event(LOG_WARN, "stats-dump", "error=\"%s\"", e.text);
 }
 
 int dump_link_parent(int dirfd, const char *parent, struct err *e)

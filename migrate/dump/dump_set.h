@@ -11,7 +11,8 @@
 int dump_uptime(uint64_t *us, struct err *e);
 /* What marks a pre-dump: an inventory that can't be restored, and drayage.img with the set's id and the task's start time. The inventory last. */
 int dump_write_pre_dump(int dirfd, uint8_t *set_id, uint32_t pid, uint64_t start_time, uint64_t uptime_us, struct err *e);
-int dump_write_stats(int work_dir, const struct dump_stats *s, struct err *e);
+/* The set is whole by then, and its task in its final state: that they can't be written is logged. */
+void dump_write_stats(int work_dir, const struct dump_stats *s);
 /* `parent` in an image directory whose pages go elsewhere; one that is there is kept. */
 int dump_link_parent(int dirfd, const char *parent, struct err *e);
 

@@ -46,17 +46,11 @@ static int run(struct dump_round *r, struct err *e)
 	    dump_write_pre_dump(r->q->images_dir, r->set_id, r->task.inside, r->task.start_time, r->uptime_us, e) < 0)
 		return -1;
 	dump_track_based(r);
-	return dump_write_stats(r->q->work_dir, &r->stats, e);
+	dump_write_stats(r->q->work_dir, &r->stats);
+	return 0;
 }
 
 int dumper_pre_dump(struct dumper *d, const struct dump_request *q, struct dump_stats *out, struct err *e)
 {
-	struct dump_round r;
-	int rc = dump_round_begin(&r, d, q, e);
-
-	if (rc == 0)
-		rc = run(&r, e);
-	*out = r.stats;
-	dump_round_finish(&r);
-	return rc < 0 ? err_wrap(e, "pre-dump") : 0;
+	return dump_round_run(d, q, run, out, e);
 }

@@ -55,22 +55,10 @@ static void leave(void)
 }
 
 /* The final round without what a whole dump asks of a process: this one has children, and shares memory with us. */
-static int last_round(struct dumper *d, const struct dump_request *q, struct dump_stats *out, struct err *e)
+static int last_round(struct dump_round *r, struct err *e)
 {
-	struct dump_round r;
-	int rc = dump_round_begin(&r, d, q, e);
-
-	if (rc == 0)
-		rc = dump_track_choose(&r, false, e);
-	if (rc == 0)
-		rc = dump_round_collect(&r, false, true, e);
-	if (rc == 0)
-		rc = dump_round_pages(&r, e);
-	if (rc == 0)
-		rc = r.sink->ops->finish(r.sink, e);
-	*out = r.stats;
-	dump_round_finish(&r);
-	return rc;
+	return dump_track_choose(r, false, e) < 0 || dump_round_collect(r, false, true, e) < 0 || dump_round_pages(r, e) < 0 ?
+		       -1 : r->sink->ops->finish(r->sink, e);
 }
 
 static struct dumper *new_caller(struct dumper *old)
@@ -98,7 +86,7 @@ static struct dumper *make_set(struct dumper *d, const struct restless *s, unsig
 	if (round == 0 || how == NO_PARENT)
 		q.parent = NULL;
 	q.images_dir = q.work_dir = open_set(round);
-	rc = (last ? last_round : dumper_pre_dump)(d, &q, &stats, &e);
+	rc = last ? dump_round_run(d, &q, last_round, &stats, &e) : dumper_pre_dump(d, &q, &stats, &e);
 	CHECK(rc == 0, "round %u, %s: %s", round, names[how], e.text);
 	close(q.images_dir);
 	if (round)
