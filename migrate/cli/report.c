@@ -64,7 +64,10 @@ static void print_outcome(const struct migration_report *r, FILE *out)
 			r->destination, r->id);
 		return;
 	case MIGRATION_GONE:
-		fprintf(out, "gone: %s (%d) ended before it could move, after %s\n", name, (int)r->pid, total.text);
+		if (r->found)
+			fprintf(out, "gone: %s (%d) ended before it could move, after %s\n", name, (int)r->pid, total.text);
+		else
+			fprintf(out, "gone: there is no process %d\n", (int)r->pid);
 		return;
 	case MIGRATION_UNFINISHED:
 	case MIGRATION_ABORTED:

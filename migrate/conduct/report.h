@@ -23,7 +23,7 @@ enum migration_outcome {
 	MIGRATION_ABORTED,   /* an error or a limit: runs on at the source, the destination is clean */
 	MIGRATION_CANCELLED, /* the user's wish; else as aborted */
 	MIGRATION_UNDECIDED, /* commit was sent and no answer came: frozen at the source until `dray recover` knows */
-	MIGRATION_GONE,      /* the process ended before it could move */
+	MIGRATION_GONE,      /* the process ended before it could move, or there was none (found) */
 	MIGRATION_OUTCOMES
 };
 const char *migration_outcome_name(enum migration_outcome outcome);
@@ -58,6 +58,7 @@ struct migration_report {
 	char id[33];           /* hex digits of the migration's id */
 	pid_t pid;             /* at the source */
 	pid_t destination_pid; /* as the destination's agent sees it; 0 unknown */
+	bool found;            /* there was a process of that number to begin with */
 	char comm[32];
 	char destination[280]; /* HOST:PORT as resolved or as typed */
 	enum migration_outcome outcome;

@@ -422,8 +422,10 @@ static void finish(struct source *s)
 static int prepare_migration(struct source *s, struct target_facts *t, struct settle_facts *facts)
 {
 	enum tracker_kind tracker;
+	int rc = target_read(t, s->pid, s->err);
 
-	if (target_read(t, s->pid, s->err) < 0)
+	s->report->found = t->found;
+	if (rc < 0)
 		return -1;
 	snprintf(s->report->comm, sizeof(s->report->comm), "%s", t->comm);
 	if (resolve_tracker(s, &tracker) < 0 || refuse_obstacles(s) < 0)
@@ -465,7 +467,7 @@ int migration_run(const struct migrate_config *config, int cancel_fd, const stru
 	rc = prepare_migration(&s, &target, &facts);
 	if (rc == 0)
 		rc = conduct(&s);
-	if (rc < 0 && !s.commit_sent && monitor_explain(&s) < 0 && !target_lives(s.pid) && s.err->kind != ERR_CANCELLED)
+	if (rc < 0 && report->found && !s.commit_sent && monitor_explain(&s) < 0 && !target_lives(s.pid) && s.err->kind != ERR_CANCELLED)
 		err_set(s.err, ERR_GONE, 0, "process %d ended while it was being moved", (int)s.pid);
 	finish(&s);
 	target_finish(&target);

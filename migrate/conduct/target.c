@@ -89,8 +89,9 @@ int target_read(struct target_facts *t, pid_t pid, struct err *e)
 	cleanup_free char *comm = NULL;
 
 	*t = (struct target_facts){ 0 };
-	if (pid <= 0 || (kill(pid, 0) < 0 && errno == ESRCH))
-		return err_set(e, ERR_GONE, 0, "no process %d", (int)pid);
+	if (proc_check_pid(pid, e) < 0)
+		return -1;
+	t->found = true;
 	if (pid == getpid())
 		return err_set(e, ERR_USAGE, 0, "process %d is dray itself", (int)pid);
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);

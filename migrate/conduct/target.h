@@ -11,6 +11,7 @@
 #include "proto/base/err.h"
 
 struct target_facts {
+	bool found;             /* also where target_read fails behind that */
 	char comm[32];
 	uint32_t tree_pid;      /* in its own PID namespace */
 	uint32_t *tid;          /* in its own PID namespace, leader first */
@@ -19,7 +20,7 @@ struct target_facts {
 	uint64_t present_bytes; /* that would travel */
 };
 
-/* ERR_GONE: no such process. ERR_PERMISSION: the caller may not trace it. */
+/* ERR_GONE: no such process. ERR_USAGE: it is a thread, or we ourselves. ERR_PERMISSION: the caller may not trace it. */
 int target_read(struct target_facts *t, pid_t pid, struct err *e);
 void target_finish(struct target_facts *t);
 /* Shuts down the process's established TCP connections, so that its peers learn at once. An ending process gives its memory back before

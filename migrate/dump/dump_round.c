@@ -38,7 +38,9 @@ static int own_number(pid_t pid, uint32_t *inside, struct err *e)
 static int look_at_task(struct dump_task *t, pid_t pid, struct err *e)
 {
 	t->pid = pid;
-	if (pid <= 0 || tracker_start_time(pid, &t->start_time) < 0)
+	if (proc_check_pid(pid, e) < 0)
+		return -1;
+	if (tracker_start_time(pid, &t->start_time) < 0)
 		return gone(pid, e);
 	return own_number(pid, &t->inside, e);
 }

@@ -282,14 +282,10 @@ static int seize_pass(struct remote *r, size_t *found, struct err *e)
 int remote_seize_within(struct remote *r, pid_t pid, unsigned flags, int stop_ms, struct err *e)
 {
 	size_t found = 0;
-	long leader;
 
 	*r = (struct remote){ .pid = pid, .exitkill = flags & REMOTE_EXITKILL, .stop_ms = stop_ms };
-	leader = pid > 0 ? status_field(pid, pid, "Tgid") : -1;
-	if (leader < 0)
-		return err_set(e, ERR_GONE, 0, "no process %d", pid);
-	if (leader != pid)
-		return err_set(e, ERR_USAGE, 0, "%d is a thread of process %ld", pid, leader);
+	if (proc_check_pid(pid, e) < 0)
+		return -1;
 	do {
 		if (seize_pass(r, &found, e) < 0) {
 			remote_release(r);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/base/proc_text.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 
 enum { STATUS_MAX = 1 << 16 };
@@ -16,6 +18,19 @@ char *status_text(pid_t pid, pid_t tid, struct err *e)
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)tid);
 	return file_read(AT_FDCWD, path, STATUS_MAX, NULL, e);
+}
+
+int proc_check_pid(pid_t pid, struct err *e)
+{
+	cleanup_free char *text = pid > 0 ? status_text(pid, pid, e) : NULL;
+	pid_t leader;
+
+	if (!text && pid > 0 && e->num != ENOENT && e->num != ESRCH)
+		return -1;
+	if (!text)
+		return err_set(e, ERR_GONE, 0, "no process %d", (int)pid);
+	leader = (pid_t)text_number(text, "Tgid", 10, 0);
+	return leader == pid ? 0 : err_set(e, ERR_USAGE, 0, "%d is a thread of process %d, which is the one to name", (int)pid, (int)leader);
 }
 
 const char *text_field(const char *text, const char *key)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fields of the kernel's texts are found by their whole name at the start of a line; a process's name, which it chooses, hides nothing. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,6 +69,40 @@ static void we_find_ourselves(void **state)
 	assert_true(s.start_time > 0);
 }
 
+static void *wait_at(void *arg)
+{
+	pthread_barrier_t *b = ((void **)arg)[1];
+
+	*(pid_t *)((void **)arg)[0] = gettid();
+	pthread_barrier_wait(b); /* its number is known */
+	pthread_barrier_wait(b); /* and was asked about */
+	return NULL;
+}
+
+static void a_number_that_is_no_process_is_named_for_what_it_is(void **state)
+{
+	pthread_barrier_t b;
+	pthread_t thread;
+	pid_t tid = 0;
+	void *arg[] = { &tid, &b };
+	struct err e = { 0 };
+
+	(void)state;
+	assert_int_equal(proc_check_pid(getpid(), &e), 0);
+	for (pid_t none = -1; none <= 0; none++)
+		assert_true(proc_check_pid(none, &e) == -1 && e.kind == ERR_GONE);
+	assert_true(proc_check_pid(0x3ffffff, &e) == -1 && e.kind == ERR_GONE);
+	assert_string_equal(e.text, "no process 67108863");
+	pthread_barrier_init(&b, NULL, 2);
+	assert_int_equal(pthread_create(&thread, NULL, wait_at, arg), 0);
+	pthread_barrier_wait(&b);
+	assert_true(proc_check_pid(tid, &e) == -1 && e.kind == ERR_USAGE);
+	assert_non_null(strstr(e.text, "is a thread of process"));
+	pthread_barrier_wait(&b);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -75,6 +110,7 @@ int main(void)
 		cmocka_unit_test(the_last_of_a_list_is_the_innermost),
 		cmocka_unit_test(a_name_hides_nothing_in_stat),
 		cmocka_unit_test(we_find_ourselves),
+		cmocka_unit_test(a_number_that_is_no_process_is_named_for_what_it_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,9 +178,10 @@ static void elsewhere_each_round_is_a_line_and_the_table_follows(void **state)
 
 static void a_failure_says_where_the_process_is(void **state)
 {
-	static const struct { enum migration_outcome outcome; const char *words; } cases[] = {
-		{ MIGRATION_ABORTED, "runs on here" }, { MIGRATION_CANCELLED, "runs on here" },
-		{ MIGRATION_UNDECIDED, "dray recover 00112233445566778899aabbccddeeff" }, { MIGRATION_GONE, "ended before" },
+	static const struct { enum migration_outcome outcome; bool found; const char *words; } cases[] = {
+		{ MIGRATION_ABORTED, true, "runs on here" }, { MIGRATION_CANCELLED, true, "runs on here" },
+		{ MIGRATION_UNDECIDED, true, "dray recover 00112233445566778899aabbccddeeff" }, { MIGRATION_GONE, true, "ended before" },
+		{ MIGRATION_GONE, false, "there is no process" },
 	};
 	static struct migration_report r;
 
@@ -192,6 +193,7 @@ static void a_failure_says_where_the_process_is(void **state)
 		memset(&r, 0, sizeof(r));
 		snprintf(r.id, sizeof(r.id), "00112233445566778899aabbccddeeff");
 		r.outcome = cases[i].outcome;
+		r.found = cases[i].found;
 		report_print_table(&r, out);
 		fclose(out);
 		assert_non_null(strstr(text, cases[i].words));
