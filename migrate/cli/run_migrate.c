@@ -26,7 +26,8 @@ static int run_dry(const struct migrate_config *c, struct err *e)
 		dry_run_print(c, &d, stdout);
 	blocked = d.obstacles.count > 0;
 	if (blocked)
-		err_set(e, ERR_UNSUPPORTED, 0, "process %d would not move: %s", (int)c->pid, d.obstacles.v[0].what);
+		err_set(e, ERR_UNSUPPORTED, 0, "process %d would not move: %zu object%s can't be carried", (int)c->pid, d.obstacles.count,
+			d.obstacles.count == 1 ? "" : "s");
 	dry_run_finish(&d);
 	return blocked ? -1 : 0;
 }

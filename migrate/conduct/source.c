@@ -34,16 +34,8 @@ static int refuse_obstacles(struct source *s)
 
 	tracker_left_drop(s->pid); /* pre-dumps that no dump followed; we track by ourselves */
 	rc = capture_check(s->pid, &opt, &o, s->err);
-	if (rc == 0 && o.count > 0) {
-		const struct obstacle *first = &o.v[0];
-
-		rc = err_set(s->err, ERR_UNSUPPORTED, 0, "%s%s%s%s", first->what, first->way_out[0] ? " (would go with " : "",
-			     first->way_out, first->way_out[0] ? ")" : "");
-		for (size_t i = 1; i < o.count; i++)
-			log_event(LOG_WARN, "obstacle", "what=\"%s\" way-out=\"%s\"", o.v[i].what, o.v[i].way_out);
-		if (o.count > 1)
-			err_wrap(s->err, "%zu objects can't be carried (--dry-run lists them), the first", o.count);
-	}
+	if (rc == 0 && o.count > 0)
+		rc = obstacles_refuse(&o, NULL, s->err);
 	obstacles_finish(&o);
 	return rc;
 }

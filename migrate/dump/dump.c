@@ -44,24 +44,13 @@ static int ask(const struct dump_round *r, enum dump_moment when, struct err *e)
 	return r->q->hook ? r->q->hook(r->q->hook_arg, when, e) : 0;
 }
 
-static int refuse(const struct obstacles *o, struct err *e)
-{
-	char more[40] = "", option[160] = "";
-
-	if (o->count > 1)
-		snprintf(more, sizeof(more), " (and %zu more)", o->count - 1);
-	if (o->v[0].way_out[0])
-		snprintf(option, sizeof(option), " (%s would let it go)", o->v[0].way_out);
-	return err_set(e, ERR_UNSUPPORTED, 0, "%s%s%s", o->v[0].what, option, more);
-}
-
 static int check_obstacles(const struct dump_round *r, const struct capture_options *capture, struct err *e)
 {
 	struct obstacles found = { 0 };
 	int rc = capture_check(r->task.pid, capture, &found, e);
 
 	if (rc == 0 && found.count)
-		rc = refuse(&found, e);
+		rc = obstacles_refuse(&found, "an installed criu may carry what has no way out here (--engine, DRAY_CRIU)", e);
 	obstacles_finish(&found);
 	return rc;
 }
@@ -70,7 +59,8 @@ static int capture_options(struct dump_round *r, struct capture_options *o, stru
 {
 	struct tracker_left left;
 
-	*o = (struct capture_options){ .tcp_close = r->q->tcp_close, .shared_memory_apart = true, .writes_untracked_ok = r->trust != TRUST_TRACKER };
+	*o = (struct capture_options){ .tcp_close = r->q->tcp_close, .shared_memory_apart = true, .dump = true,
+				       .writes_untracked_ok = r->trust != TRUST_TRACKER };
 	o->tracked = r->d->tracker || tracker_left_look(r->task.pid, r->task.start_time, &left);
 	return r->q->requester_socket < 0 ? 0 : capture_socket_peer(r->q->requester_socket, &o->service_socket, e);
 }

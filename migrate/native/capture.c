@@ -11,12 +11,6 @@
 #include "proto/base/io.h"
 #include "proto/base/proc_text.h"
 
-void obstacles_finish(struct obstacles *o)
-{
-	free(o->v);
-	*o = (struct obstacles){ 0 };
-}
-
 static int capture_open(struct capture *c)
 {
 	char path[32];
@@ -86,18 +80,6 @@ int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles
 	return rc;
 }
 
-static int refuse(const struct obstacles *o, struct err *e)
-{
-	const struct obstacle *first = &o->v[0];
-	char more[40] = "", option[160] = "";
-
-	if (o->count > 1)
-		snprintf(more, sizeof(more), " (and %zu more)", o->count - 1);
-	if (first->way_out[0])
-		snprintf(option, sizeof(option), " (%s would let it go)", first->way_out);
-	return err_set(e, ERR_UNSUPPORTED, 0, "%s%s%s", first->what, option, more);
-}
-
 static int save_all(struct capture *c)
 {
 	c->task = CAPTURE_NEW(c, drayage__task_state);
@@ -130,14 +112,14 @@ Drayage__TreeState *capture_tree_seen(struct remote *r, const struct capture_opt
 	if (rc == 0)
 		rc = check_all(&c);
 	if (rc == 0 && found.count)
-		rc = refuse(&found, e);
+		rc = obstacles_refuse(&found, NULL, e);
 	if (rc == 0) {
 		c.tree = CAPTURE_NEW(&c, drayage__tree_state);
 		rc = c.tree ? save_all(&c) : -1;
 	}
 	/* What only looking closer finds: a queue that can't be read, a timer of an unknown kind. */
 	if (rc == 0 && found.count)
-		rc = refuse(&found, e);
+		rc = obstacles_refuse(&found, NULL, e);
 	if (rc < 0 && c.tree) {
 		drayage__tree_state__free_unpacked(c.tree, NULL);
 		c.tree = NULL;

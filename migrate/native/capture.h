@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "migrate/mm/vma.h"
+#include "migrate/native/obstacles.h"
 #include "migrate/remote/remote.h"
 #include "proto/base/err.h"
 #include "state.pb-c.h"
@@ -17,18 +18,14 @@ struct capture_options {
 	bool writes_untracked_ok; /* tracker none: O_DIRECT and the like need no refusal */
 	bool tracked;             /* mappings registered with a userfaultfd are so by our own tracker (of a running process; in the freeze they are) */
 	bool shared_memory_apart; /* the contents of shared memory are carried whole by somebody else: none in the description, and no limit */
+	bool dump;                /* ways out are told by the options of a dump, not by those of a migration */
 	uint32_t service_socket;  /* inode of a unix socket of the target's that is its connection to us (it asked for this itself); 0: none */
 };
-
-/* One object that can't be carried: "task 41 fd 7: AF_NETLINK socket", with the option that would let it go, or none. */
-struct obstacle { char what[320]; char way_out[96]; };
-struct obstacles { struct obstacle *v; size_t count, capacity; };
-void obstacles_finish(struct obstacles *o);
 
 /* Looks at the running process; stops nothing. 0 even when obstacles were found; -1 when it could not look. */
 int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e);
 
-/* The frozen process (all threads held in r, scratch made). An object that can't be carried is an error naming it. */
+/* The frozen process (all threads held in r, scratch made). Objects that can't be carried are an error naming them. */
 Drayage__TreeState *capture_tree(struct remote *r, const struct capture_options *opt, struct err *e);
 /* The same, sparing the freeze what grows with memory: the kernel tells what was advised about a mapping (madvise, mlock) only together with
  * a walk over all of its pages, 20 to 50 ms for 1 GiB of 4 KiB pages. seen: read with VMA_READ_SMAPS while the process ran; borrowed. Where

@@ -39,7 +39,7 @@ int reg_check(struct capture *c, struct fd_desc *d)
 	if (names_other_process(c, d->link))
 		capture_fd_obstacle(c, d, NULL, "%s of another process", d->link);
 	if ((d->flags & O_DIRECT) && (d->flags & O_ACCMODE) != O_WRONLY && !c->opt->writes_untracked_ok)
-		capture_fd_obstacle(c, d, "--tracker none", "O_DIRECT file %s: writes by DMA are not seen by the tracker", d->link);
+		capture_fd_obstacle(c, d, c->opt->dump ? "a dump without --track-mem" : "--tracker none", "O_DIRECT file %s: writes by DMA are not seen by the tracker", d->link);
 	return 0;
 }
 

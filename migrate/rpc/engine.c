@@ -13,12 +13,12 @@ enum { BY_ENGINE = RPC_OP_DUMP | RPC_OP_PRE_DUMP | RPC_OP_RESTORE };
 /* What a dump would stumble over. A dump of the client itself is left to find it out: its connection to us is no obstacle. */
 static bool carries_tree(const struct rpc_applied *a, struct err *why)
 {
-	const struct capture_options o = { .tcp_close = a->opts->tcp_close, .shared_memory_apart = true, .writes_untracked_ok = true };
+	const struct capture_options o = { .tcp_close = a->opts->tcp_close, .shared_memory_apart = true, .dump = true, .writes_untracked_ok = true };
 	struct obstacles found = { 0 };
 	bool good = a->self || capture_check(a->pid, &o, &found, why) != 0 || found.count == 0;
 
 	if (!good)
-		err_set(why, ERR_UNSUPPORTED, 0, "%s", found.v[0].what);
+		obstacles_refuse(&found, NULL, why);
 	obstacles_finish(&found);
 	return good;
 }
