@@ -177,17 +177,13 @@ static int read_packet(struct tree_read *r, struct image_in *in, const ProtobufC
 static int read_contents(struct tree_read *r, enum image_type type, const ProtobufCMessageDescriptor *d,
 			 int (*take)(struct tree_read *r, struct image_in *in, const ProtobufCMessage *entry))
 {
-	struct image_in *in = image_open(r->dirfd, type, 0, r->e);
 	ProtobufCMessage *entry;
 	char name[IMAGE_NAME_MAX];
-	int rc;
+	struct image_in *in;
+	int rc = tree_open(r, type, 0, &in);
 
-	if (!in) {
-		if (r->e->kind != ERR_GONE)
-			return -1;
-		err_clear(r->e);
-		return 0;
-	}
+	if (rc <= 0)
+		return rc;
 	while ((rc = image_get(in, d, &entry, r->e)) == 1) {
 		rc = take(r, in, entry);
 		protobuf_c_message_free_unpacked(entry, NULL);

@@ -19,6 +19,8 @@ struct tree_read {
 	struct err *e;
 };
 
+/* 1: *in is open, the caller's to close; 0: the set has no such file; -1. */
+int tree_open(struct tree_read *r, enum image_type type, uint64_t id, struct image_in **in);
 /* Every entry of a file, appended to *array of *n (malloc'd as protobuf-c does). A file that is not there has none. */
 int tree_read_list(struct tree_read *r, enum image_type type, uint64_t id, const ProtobufCMessageDescriptor *d, void *array, size_t *n);
 /* Appends msg (taken, also on failure; NULL is one) to an array that starts empty. */

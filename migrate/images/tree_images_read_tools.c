@@ -6,18 +6,25 @@
 
 enum { ENTRIES_MAX = 1 << 20 };
 
+int tree_open(struct tree_read *r, enum image_type type, uint64_t id, struct image_in **in)
+{
+	*in = image_open(r->dirfd, type, id, r->e);
+	if (*in)
+		return 1;
+	if (r->e->kind != ERR_GONE)
+		return -1;
+	err_clear(r->e);
+	return 0;
+}
+
 int tree_read_list(struct tree_read *r, enum image_type type, uint64_t id, const ProtobufCMessageDescriptor *d, void *array, size_t *n)
 {
-	struct image_in *in = image_open(r->dirfd, type, id, r->e);
 	ProtobufCMessage *entry;
-	int rc;
+	struct image_in *in;
+	int rc = tree_open(r, type, id, &in);
 
-	if (!in) {
-		if (r->e->kind != ERR_GONE)
-			return -1;
-		err_clear(r->e);
-		return 0;
-	}
+	if (rc <= 0)
+		return rc;
 	while ((rc = image_get(in, d, &entry, r->e)) == 1) {
 		rc = tree_push(r, array, n, entry);
 		if (rc == 0 && *n > ENTRIES_MAX)

@@ -54,16 +54,22 @@ static void append_errno(struct err *e)
 	snprintf(e->text + len, sizeof(e->text) - len, ": %s", strerror_r(e->num, name, sizeof(name)));
 }
 
+__attribute__((format(printf, 4, 0)))
+static void fill(struct err *e, enum err_kind kind, int num, const char *fmt, va_list ap)
+{
+	e->kind = kind;
+	e->num = num;
+	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	append_errno(e);
+}
+
 int err_set(struct err *e, enum err_kind kind, int num, const char *fmt, ...)
 {
 	va_list ap;
 
-	e->kind = kind;
-	e->num = num;
 	va_start(ap, fmt);
-	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	fill(e, kind, num, fmt, ap);
 	va_end(ap);
-	append_errno(e);
 	return -1;
 }
 
@@ -85,12 +91,9 @@ int err_sys(struct err *e, const char *fmt, ...)
 	int num = errno;
 	va_list ap;
 
-	e->kind = kind_of_errno(num);
-	e->num = num;
 	va_start(ap, fmt);
-	vsnprintf(e->text, sizeof(e->text), fmt, ap);
+	fill(e, kind_of_errno(num), num, fmt, ap);
 	va_end(ap);
-	append_errno(e);
 	return -1;
 }
 
