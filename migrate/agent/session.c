@@ -91,7 +91,7 @@ static void hear_out(struct session *s)
 
 static int serve_line(struct session *s)
 {
-	struct line_message l;
+	struct agent_parcel l;
 
 	if (!session_line_receive(s, &l))
 		return 0;

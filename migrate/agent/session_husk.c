@@ -24,7 +24,7 @@ static int await_husk(struct session *s)
 		struct pollfd p[3] = { { .fd = s->husk.channel, .events = POLLIN },
 				       { .fd = s->control, .events = POLLIN | POLLRDHUP },
 				       { .fd = session_line_fd(s), .events = POLLIN } };
-		struct line_message l;
+		struct agent_parcel l;
 
 		if (poll(p, 3, -1) < 0) {
 			if (errno == EINTR)

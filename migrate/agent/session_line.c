@@ -127,11 +127,11 @@ static void let_agent_in(struct session *s)
 	log_event(LOG_INFO, "agent-again", "state=%s", session_state_name(s));
 }
 
-bool session_line_receive(struct session *s, struct line_message *l)
+bool session_line_receive(struct session *s, struct agent_parcel *l)
 {
 	int nfds = 0;
 
-	*l = (struct line_message){ .fd = -1 };
+	*l = (struct agent_parcel){ .fd = -1 };
 	if (s->agent < 0) {
 		let_agent_in(s);
 		return false;
@@ -148,7 +148,7 @@ bool session_line_receive(struct session *s, struct line_message *l)
 	return false;
 }
 
-int session_line_handle(struct session *s, struct line_message *l)
+int session_line_handle(struct session *s, struct agent_parcel *l)
 {
 	cleanup_fd int fd = steal_fd(&l->fd);
 

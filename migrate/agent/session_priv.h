@@ -57,16 +57,16 @@ const char *session_state_name(const struct session *s);
 void session_change_state(struct session *s, enum session_state next, const char *cause);
 
 /* --- session_line.c --- */
-struct line_message {
+struct agent_parcel {
 	struct agent_message m;
 	int fd; /* owned; -1 for none */
 };
 /* To poll: the agent's line, or where the next agent comes in. */
 int session_line_fd(const struct session *s);
 /* False: the agent is gone, and the session goes on without it; or another one is there. */
-bool session_line_receive(struct session *s, struct line_message *l);
+bool session_line_receive(struct session *s, struct agent_parcel *l);
 /* Takes l. */
-int session_line_handle(struct session *s, struct line_message *l);
+int session_line_handle(struct session *s, struct agent_parcel *l);
 /* Asks the agent whether that many bytes may come. *max: the most that may be placed, 0 for no limit. */
 int session_reserve(struct session *s, uint64_t bytes, uint64_t *max);
 
