@@ -3,17 +3,13 @@
  * it is, neither side waits for the other with its hands full, and no page is asked for that came along with another.
  *
  * A child of this program is the process, a thread the source. */
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,13 +18,12 @@
 #include "migrate/conduct/late_pages.h"
 #include "proto/base/io.h"
 #include "proto/image/vma_status.h"
+#include "tests/lib/late_rig.h"
 
 enum { PAGES = 8192, LOCKED = 6000, NO_DATA_FROM = 8000 };
 #define SIZE ((size_t)PAGES << DRAY_PAGE_SHIFT)
 
 static unsigned char *region;
-
-#define NEED(x) do { if (!(x)) { fprintf(stderr, "FAILED at line %d: %s: %s\n", __LINE__, #x, strerror(errno)); exit(1); } } while (0)
 
 /* Whole at first, then in pieces. */
 static bool is_there(uint64_t page)
@@ -38,7 +33,7 @@ static bool is_there(uint64_t page)
 
 static uint64_t contents(uint64_t page)
 {
-	return page < NO_DATA_FROM ? 0x9e3779b97f4a7c15ull * (page + 1) : 0;
+	return page < NO_DATA_FROM ? late_contents(page) : 0;
 }
 
 static uint64_t address(uint64_t page)
@@ -46,22 +41,14 @@ static uint64_t address(uint64_t page)
 	return (uint64_t)(uintptr_t)region + (page << DRAY_PAGE_SHIFT);
 }
 
-static _Noreturn void process_main(int line)
+static void process_main(int line, const void *arg)
 {
-	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	char c = 0;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (uffd < 0) {
-		printf("userfaultfd: %s\n", strerror(errno));
-		_exit(77);
-	}
+	(void)arg;
 	madvise(region, SIZE, MADV_NOHUGEPAGE);
 	for (uint64_t p = 0; p < PAGES; p++)
 		if (is_there(p))
 			memset(region + (p << DRAY_PAGE_SHIFT), 0xee, 64);
-	NEED(send_fds(line, &c, 1, &uffd, 1) == 0);
-	close(uffd);
+	late_process_give(line);
 	for (;;)
 		pause();
 }
@@ -179,34 +166,25 @@ static void arm(struct late_session *s, pid_t pid)
 int main(void)
 {
 	static struct source source;
-	int line[2], push[2], uffd = -1, fds, status;
+	struct late_process process;
 	struct late_session *s;
 	pthread_t thread;
-	char c = 0;
-	pid_t pid;
+	int push[2];
 
 	region = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	NEED(region != MAP_FAILED);
-	NEED(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) == 0);
 	pair_of(push);
-	pid = fork();
-	if (pid == 0)
-		process_main(line[1]);
-	close(line[1]);
-	if (recv_fds(line[0], &c, 1, &uffd, 1, &fds) != 1 || uffd < 0) {
-		waitpid(pid, &status, 0);
-		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-	}
-	s = session_of(uffd, &source, push[1]);
+	process = late_process_start(process_main, NULL);
+	s = session_of(process.uffd, &source, push[1]);
 	alarm(300); /* two that wait for each other do so for ever */
 	NEED(pthread_create(&thread, NULL, source_main, &source) == 0);
-	arm(s, pid);
-	check(pid);
+	arm(s, process.pid);
+	check(process.pid);
 	late_session_finish(s);
 	NEED(pthread_join(thread, NULL) == 0);
-	kill(pid, SIGKILL);
+	kill(process.pid, SIGKILL);
 	late_session_destroy(s);
-	waitpid(pid, NULL, 0);
+	waitpid(process.pid, NULL, 0);
 	late_pages_finish(&source.pages);
 	printf("%llu pages sent\n", (unsigned long long)source.sent);
 	/* Once each, but for few where what comes along ends. */

@@ -3,7 +3,6 @@
  * descriptors. Each reads the right pages, and when every page came nobody misses any.
  *
  * The process is a child of this program, which gives it pages. */
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,13 +12,12 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "pageserver/late/late_memory.h"
 #include "proto/base/io.h"
+#include "tests/lib/late_rig.h"
 
 enum { PAGES = 512, READS = 8 };
 #define SIZE ((size_t)PAGES << DRAY_PAGE_SHIFT)
@@ -33,13 +31,6 @@ struct scene {
 
 static unsigned char *region;
 
-#define NEED(x) do { if (!(x)) { fprintf(stderr, "FAILED at line %d: %s: %s\n", __LINE__, #x, strerror(errno)); _exit(1); } } while (0)
-
-static uint64_t contents(uint64_t page)
-{
-	return 0x9e3779b97f4a7c15ull * (page + 1);
-}
-
 /* ---- the process ---- */
 
 static int reads_right(unsigned from)
@@ -48,7 +39,7 @@ static int reads_right(unsigned from)
 		uint64_t page = (from + i * 61) % PAGES, v;
 
 		memcpy(&v, region + (page << DRAY_PAGE_SHIFT), sizeof(v));
-		if (v != contents(page))
+		if (v != late_contents(page))
 			return 1;
 	}
 	return 0;
@@ -98,39 +89,19 @@ static void act(const struct scene *s)
 			_exit(1);
 }
 
-static _Noreturn void process_main(const struct scene *s, int line)
+static void process_main(int line, const void *scene)
 {
-	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	char c = 0;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (uffd < 0) {
-		printf("userfaultfd: %s\n", strerror(errno));
-		_exit(77);
-	}
-	NEED(send_fds(line, &c, 1, &uffd, 1) == 0);
-	close(uffd); /* or the children would hold it too */
-	NEED(read(line, &c, 1) == 1);
-	act(s);
-	_exit(0);
+	late_process_give(line);
+	late_process_await_go(line);
+	act(scene);
 }
 
 /* ---- who gives it its pages ---- */
 
-struct queue { uint64_t addr[8192]; size_t count; };
-
-static void want(void *arg, uint64_t addr)
-{
-	struct queue *q = arg;
-
-	NEED(q->count < sizeof(q->addr) / sizeof(q->addr[0]));
-	q->addr[q->count++] = addr;
-}
-
 static void give(struct late *l, uint64_t addr)
 {
 	unsigned char data[DRAY_PAGE_SIZE] = { 0 };
-	uint64_t v = contents((addr - (uint64_t)(uintptr_t)region) >> DRAY_PAGE_SHIFT);
+	uint64_t v = late_contents((addr - (uint64_t)(uintptr_t)region) >> DRAY_PAGE_SHIFT);
 	struct err e = { 0 };
 
 	memcpy(data, &v, sizeof(v));
@@ -141,7 +112,7 @@ static void give(struct late *l, uint64_t addr)
 }
 
 /* What is asked for; the rest when the process is over, for whoever is left. */
-static void serve(struct late *l, struct queue *q, int pidfd)
+static void serve(struct late *l, struct late_queue *q, int pidfd)
 {
 	struct pollfd p[2] = { { .fd = late_fd(l), .events = POLLIN }, { .fd = pidfd, .events = POLLIN } };
 	struct err e = { 0 };
@@ -161,38 +132,28 @@ static void serve(struct late *l, struct queue *q, int pidfd)
 
 static int play(const struct scene *s)
 {
-	static struct queue q;
+	static struct late_queue q;
 	const struct rlimit limit = { .rlim_cur = s->soft, .rlim_max = s->hard };
 	struct page_run run = { .addr = (uint64_t)(uintptr_t)region, .pages = PAGES, .kind = RUN_DATA };
-	int pair[2], uffd = -1, fds, status = 0, pidfd;
+	struct late_process process = late_process_start(process_main, s);
+	int status = 0, pidfd = pidfd_open_(process.pid, 0);
 	struct err e = { 0 };
 	struct late *l;
-	char c = 0;
-	pid_t pid;
 
-	NEED(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-	pid = fork();
-	if (pid == 0)
-		process_main(s, pair[1]);
-	close(pair[1]);
-	NEED((pidfd = pidfd_open_(pid, 0)) >= 0);
-	if (recv_fds(pair[0], &c, 1, &uffd, 1, &fds) != 1 || uffd < 0) {
-		waitpid(pid, &status, 0);
-		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-	}
+	NEED(pidfd >= 0);
 	NEED(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	q.count = 0;
-	l = late_create(uffd, want, &q, &e);
+	l = late_create(process.uffd, late_queue_add, &q, &e);
 	if (!l || late_register(l, run.addr, run.addr + SIZE, &run, 1, &e) < 0) {
 		fprintf(stderr, "FAILED: %s\n", e.text);
 		exit(1);
 	}
-	NEED(write(pair[0], &c, 1) == 1);
+	late_process_go(&process);
 	serve(l, &q, pidfd);
 	late_destroy(l);
-	close(pair[0]);
+	close(process.line);
 	close(pidfd);
-	NEED(waitpid(pid, &status, 0) == pid);
+	NEED(waitpid(process.pid, &status, 0) == process.pid);
 	printf("%s: %s\n", s->name, status == 0 ? "right" : "wrong");
 	return status == 0 ? 0 : 1;
 }

@@ -3,24 +3,19 @@
  * nobody asked for arrive all the time: each reads what the source had.
  *
  * A child of this program is the process, this one gives it pages. */
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "pageserver/late/late_memory.h"
 #include "proto/base/io.h"
+#include "tests/lib/late_rig.h"
 
 enum { READERS = 8, MOVERS = 3, HUGE_PAGES = 512, SHARED_PAGES = 2 * HUGE_PAGES, OWN_PAGES = 512, PIECE = 32,
        PAGES = SHARED_PAGES + MOVERS * OWN_PAGES };
@@ -30,13 +25,6 @@ enum { READERS = 8, MOVERS = 3, HUGE_PAGES = 512, SHARED_PAGES = 2 * HUGE_PAGES,
 static unsigned char *region;
 static unsigned char *away_of[MOVERS]; /* mapped before anything moves: nobody maps what fills a hole meanwhile */
 static pthread_barrier_t begin;
-
-#define NEED(x) do { if (!(x)) { fprintf(stderr, "FAILED at line %d: %s: %s\n", __LINE__, #x, strerror(errno)); _exit(1); } } while (0)
-
-static uint64_t contents(uint64_t page)
-{
-	return 0x9e3779b97f4a7c15ull * (page + 1);
-}
 
 static uint64_t read_at(const unsigned char *p)
 {
@@ -55,7 +43,7 @@ static void *reader_main(void *arg)
 
 	pthread_barrier_wait(&begin);
 	for (uint64_t i = 0, page = 0; i < SHARED_PAGES; i++, page = (page + step) % SHARED_PAGES)
-		NEED(read_at(region + BYTES(page)) == contents(page));
+		NEED(read_at(region + BYTES(page)) == late_contents(page));
 	return NULL;
 }
 
@@ -66,7 +54,7 @@ static void forked_reads(const unsigned char *piece, uint64_t first)
 
 	if (pid == 0) {
 		for (uint64_t i = 0; i < PIECE; i += 5)
-			NEED(read_at(piece + BYTES(i)) == contents(first + i));
+			NEED(read_at(piece + BYTES(i)) == late_contents(first + i));
 		_exit(0);
 	}
 	NEED(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
@@ -84,7 +72,7 @@ static void *mover_main(void *arg)
 
 		for (unsigned i = 0; i < 4; i++) {
 			NEED(mremap(home, BYTES(PIECE), BYTES(PIECE), MREMAP_MAYMOVE | MREMAP_FIXED, away) == away);
-			NEED(read_at(away + BYTES(i)) == contents(p + i));
+			NEED(read_at(away + BYTES(i)) == late_contents(p + i));
 			NEED(mremap(away, BYTES(PIECE), BYTES(PIECE), MREMAP_MAYMOVE | MREMAP_FIXED, home) == home);
 		}
 		if (p / PIECE % 4 == 0)
@@ -93,26 +81,19 @@ static void *mover_main(void *arg)
 		NEED(munmap(home + BYTES(16), BYTES(8)) == 0);
 		for (uint64_t i = 0; i < PIECE; i++)
 			if (i < 16 || i >= 24)
-				NEED(read_at(home + BYTES(i)) == (i >= 8 && i < 16 ? 0 : contents(p + i)));
+				NEED(read_at(home + BYTES(i)) == (i >= 8 && i < 16 ? 0 : late_contents(p + i)));
 	}
 	return NULL;
 }
 
-static _Noreturn void process_main(int line)
+static void process_main(int line, const void *arg)
 {
-	int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	pthread_t thread[READERS + MOVERS];
-	char c = 0;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (uffd < 0) {
-		printf("userfaultfd: %s\n", strerror(errno));
-		_exit(77);
-	}
+	(void)arg;
 	madvise(region, BYTES(SHARED_PAGES), MADV_HUGEPAGE);
-	NEED(send_fds(line, &c, 1, &uffd, 1) == 0);
-	close(uffd);
-	NEED(read(line, &c, 1) == 1);
+	late_process_give(line);
+	late_process_await_go(line);
 	for (size_t i = 0; i < MOVERS; i++)
 		NEED((away_of[i] = mmap(NULL, BYTES(PIECE), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) != MAP_FAILED);
 	pthread_barrier_init(&begin, NULL, READERS + MOVERS);
@@ -120,25 +101,14 @@ static _Noreturn void process_main(int line)
 		NEED(pthread_create(&thread[i], NULL, i < READERS ? reader_main : mover_main, (void *)(i < READERS ? i : i - READERS)) == 0);
 	for (size_t i = 0; i < READERS + MOVERS; i++)
 		pthread_join(thread[i], NULL);
-	_exit(0);
 }
 
 /* ---- who gives it its pages ---- */
 
-struct queue { uint64_t addr[1 << 16]; size_t count; };
-
-static void want(void *arg, uint64_t addr)
-{
-	struct queue *q = arg;
-
-	NEED(q->count < sizeof(q->addr) / sizeof(q->addr[0]));
-	q->addr[q->count++] = addr;
-}
-
 static void give(struct late *l, uint64_t page)
 {
 	unsigned char data[DRAY_PAGE_SIZE] = { 0 };
-	uint64_t v = contents(page);
+	uint64_t v = late_contents(page);
 	struct err e = { 0 };
 
 	memcpy(data + 1024, &v, sizeof(v));
@@ -149,7 +119,7 @@ static void give(struct late *l, uint64_t page)
 }
 
 /* What is asked for, and in between one that nobody asked for, from the end on. */
-static void serve(struct late *l, struct queue *q, int pidfd)
+static void serve(struct late *l, struct late_queue *q, int pidfd)
 {
 	struct pollfd p[2] = { { .fd = late_fd(l), .events = POLLIN }, { .fd = pidfd, .events = POLLIN } };
 	uint64_t unasked = PAGES;
@@ -172,36 +142,27 @@ static void serve(struct late *l, struct queue *q, int pidfd)
 
 int main(void)
 {
-	static struct queue q;
+	static struct late_queue q;
 	struct page_run run = { .pages = PAGES, .kind = RUN_DATA };
-	int pair[2], uffd = -1, fds, status = 0, pidfd;
+	struct late_process process;
 	struct err e = { 0 };
+	int status = 0, pidfd;
 	struct late *l;
-	char c = 0;
-	pid_t pid;
 
 	region = mmap(NULL, BYTES(PAGES + HUGE_PAGES), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	NEED(region != MAP_FAILED);
 	region = (unsigned char *)(((uintptr_t)region + BYTES(HUGE_PAGES) - 1) & ~(BYTES(HUGE_PAGES) - 1));
 	run.addr = (uint64_t)(uintptr_t)region;
-	NEED(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-	pid = fork();
-	if (pid == 0)
-		process_main(pair[1]);
-	close(pair[1]);
-	NEED((pidfd = pidfd_open_(pid, 0)) >= 0);
-	if (recv_fds(pair[0], &c, 1, &uffd, 1, &fds) != 1 || uffd < 0) {
-		waitpid(pid, &status, 0);
-		return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-	}
-	l = late_create(uffd, want, &q, &e);
+	process = late_process_start(process_main, NULL);
+	NEED((pidfd = pidfd_open_(process.pid, 0)) >= 0);
+	l = late_create(process.uffd, late_queue_add, &q, &e);
 	if (!l || late_register(l, run.addr, run.addr + BYTES(PAGES), &run, 1, &e) < 0) {
 		fprintf(stderr, "FAILED: %s\n", e.text);
 		return 1;
 	}
-	NEED(write(pair[0], &c, 1) == 1);
+	late_process_go(&process);
 	serve(l, &q, pidfd);
 	late_destroy(l);
-	NEED(waitpid(pid, &status, 0) == pid);
+	NEED(waitpid(process.pid, &status, 0) == process.pid);
 	return status == 0 ? 0 : 1;
 }
