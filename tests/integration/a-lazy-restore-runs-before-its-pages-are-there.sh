@@ -12,34 +12,9 @@ BUILD=${BUILD:-$PWD/build}
 ip link set lo up
 . tests/lib/images.sh
 . tests/lib/criu.sh
+. tests/lib/lazy_restore.sh
 dray() { "$BUILD/dray" "$@"; } # not to be sent to the background: $! would be a shell
 
-# The original stands still while its copy runs, so the copy is in namespaces of its own.
-restore() { # DIR [OPTION...]
-	local dir=$1
-	shift
-	rm -f "$T/report" "$T/copy.err"
-	# shellcheck disable=SC2016
-	setsid unshare --pid --net --mount --fork --mount-proc --kill-child=KILL sh -c 'ip link set lo up && exec "$@"' sh \
-		"$BUILD/dray" restore -D "$dir" --lazy-pages "$@" < /dev/null > "$T/copy.out" 2> "$T/copy.err" &
-	restorer=$!
-	subjects+=("$restorer")
-}
-child_of() { local c; c=$(cat "/proc/$1/task/$1/children" 2> /dev/null) || return 1; set -- $c; echo "${1:-}"; }
-copy_is_there() { local p; p=$(child_of "$restorer") && [ -n "$p" ] && [ "$(cat "/proc/$p/comm" 2> /dev/null)" = dray ] && copy=$(child_of "$p") && [ -n "$copy" ]; }
-copy_runs() { await 60 copy_is_there; }
-ended_well() { wait "$1" || fail "$2 ended with $?: $(tail -n 5 "$T/$2.err")"; }
-gone() { ! kill -0 "$1" 2> /dev/null; }
-copy_right() {
-	kill -USR1 "$copy" || fail "the copy is gone: $(cat "$T/copy.err")"
-	await 120 test -s "$T/report"
-	grep -q '"verdict":"right"' "$T/report" || fail "its memory is wrong: $(cat "$T/report")"
-}
-copy_ends() {
-	kill -KILL "$copy"
-	await 20 gone "$restorer"
-	wait "$restorer" || true
-}
 # Dumps $subject into DIR with its pages left, and waits until they are served.
 dump() {
 	mkdir "$1"
@@ -52,7 +27,7 @@ daemon() { # DIR [OPTION...]
 	"$BUILD/dray" lazy-pages -D "$@" -o lazy.log -v4 2> "$T/daemon.err" &
 	daemon=$!
 	subjects+=("$daemon")
-	await 20 test -S "$1/lazy-pages.socket"
+	daemon_ready "$1"
 }
 from_dump() { daemon "$1" --page-server --address 127.0.0.1 --port 9001; }
 

@@ -15,30 +15,15 @@ skip() { echo "$*"; exit 77; }
 ip link set lo up
 . tests/lib/images.sh
 . tests/lib/criu.sh
+. tests/lib/lazy_restore.sh
 . tests/lib/tls.sh
 certs_make
 
-# The original may stand still while its copy runs, so the copy is in namespaces of its own.
-restore() { # DIR
-	rm -f "$T/report"
-	# shellcheck disable=SC2016
-	setsid unshare --pid --net --mount --fork --mount-proc --kill-child=KILL sh -c 'ip link set lo up && exec "$@"' sh \
-		"$BUILD/dray" restore -D "$1" --lazy-pages < /dev/null > "$T/copy.out" 2> "$T/copy.err" &
-	restorer=$!
-	subjects+=("$restorer")
-}
-child_of() { local c; c=$(cat "/proc/$1/task/$1/children" 2> /dev/null) || return 1; set -- $c; echo "${1:-}"; }
-copy_is_there() { local p; p=$(child_of "$restorer") && [ -n "$p" ] && [ "$(cat "/proc/$p/comm" 2> /dev/null)" = dray ] && copy=$(child_of "$p") && [ -n "$copy" ]; }
-gone() { ! kill -0 "$1" 2> /dev/null; }
 copy_right_and_ends() {
-	await 60 copy_is_there
-	kill -USR1 "$copy" || fail "the copy is gone: $(cat "$T/copy.err")"
-	await 120 test -s "$T/report"
-	grep -q '"verdict":"right"' "$T/report" || fail "its memory is wrong: $(cat "$T/report")"
-	wait "$daemon" || fail "the daemon ended with $?: $(cat "$T/daemon.err")"
-	kill -KILL "$copy"
-	await 20 gone "$restorer"
-	wait "$restorer" || true
+	copy_runs
+	copy_right
+	ended_well "$daemon" daemon
+	copy_ends
 }
 server='' dump='' daemon=''
 background() { # NAME COMMAND...: its pid in $NAME, one of these
@@ -50,7 +35,7 @@ background() { # NAME COMMAND...: its pid in $NAME, one of these
 listens() { grep -q listening "$T/$1.out"; }
 daemon() { # DIR PORT [OPTION...]
 	background daemon "$T/bin/criu" lazy-pages -D "$1" --page-server --address 127.0.0.1 --port "$2" "${@:3}"
-	await 20 test -S "$1/lazy-pages.socket"
+	daemon_ready "$1"
 }
 refuses() { # WORDS PORT OPTION...: what a daemon says that tried
 	local rc=0
@@ -78,7 +63,7 @@ for layout in 24 32; do
 done
 refuses 'does it speak TLS' "$port" --tls $(creds host-b)
 kill "$server"
-wait "$server" || fail "the server ended with $?"
+ended_well "$server" server
 [ "$(grep -c 'session-served .*reason="closed"' "$T/server.err")" = 2 ] || fail "not two clients were served: $(cat "$T/server.err")"
 
 echo "--- by TLS, under criu's name"
@@ -87,7 +72,7 @@ await 20 listens server
 daemon "$T/thin" 9001 --tls $(creds host-b)
 restore "$T/thin"
 copy_right_and_ends
-wait "$server" || fail "the server ended with $?: $(cat "$T/server.err")"
+ended_well "$server" server
 
 echo "--- by TLS, any number of clients"
 background server "$BUILD/dray" page-server -D "$T/2" --lazy-pages --address 0.0.0.0 $(creds host-a) --tls-allow host-b
@@ -101,7 +86,7 @@ copy_right_and_ends
 refuses 'its CA did not sign it' "$port" --tls $(creds stranger) # learnt behind the handshake, as TLS 1.3 has it
 refuses 'the name in it is not one that it lets in' "$port" --tls $(creds host-a)
 kill "$server"
-wait "$server" || fail "the server ended with $?"
+ended_well "$server" server
 
 echo "--- a lazy dump by TLS"
 workload --size 16M --rate 20
@@ -115,7 +100,7 @@ exec 9>&-
 daemon "$T/l" 9002 --tls $(creds host-b)
 restore "$T/l"
 copy_right_and_ends
-wait "$dump" || fail "the dump ended with $?: $(cat "$T/dump.err")"
+ended_well "$dump" dump
 ended
 fails 1 '--tls wants --page-server' criu lazy-pages -D "$T/thin" --tls
 fails 1 'no-such.pem' criu dump -t $$ -D "$T/1" --lazy-pages --tls --tls-cert "$T/no-such.pem"
