@@ -2,9 +2,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # vm_lazy.sh - sourced behind in_vm by the tests of pages that come after a restore: a subject, its restore, and what must be true in the end.
 # A test sets dump and daemon, the PIDs of those two programs, before it calls fed.
-t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }
-gone() { ! kill -0 "$1" 2> /dev/null; }
 listens() { ss -Hltn "sport = :$1" | grep -q .; }
 next=20000
 subject() { # a program of some MiB that knows its own data

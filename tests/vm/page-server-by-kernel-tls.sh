@@ -5,14 +5,13 @@
 # on such a socket is understood, seen from an OpenSSL peer (tests/unit/tls_kernel.c).
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu openssl python3
-[ -z "${SAN:-}" ] || { echo "under a sanitizer it takes too long in an emulated machine"; exit 77; }
+not_sanitized
 in_vm 560
-
-t=$(mktemp -d)
+. tests/lib/vm_workload.sh
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.out "$t"/*.err "$t"/*/log 2> /dev/null; exit 1; }
-mkdir "$t/certs" "$t/home" && tests/lib/make-certs "$t/certs"
+mkdir "$t/home"
+certificates
 export HOME=$t/home DRAY_ENGINE=native
-creds() { echo "--tls-cacert $t/certs/ca.pem --tls-cert $t/certs/$1.pem --tls-key $t/certs/$1.key"; }
 ln -s "$BUILD/dray" "$t/criu"
 stock=$(command -v criu)
 modprobe tls
@@ -44,17 +43,7 @@ send() { # VERB ROUND OPTION...
 session() { grep 'session-published' "$t/server.err" | tail -n 1; }
 
 echo 20000 > /proc/sys/kernel/ns_last_pid
-setsid "$BUILD/subjects/workload" --size 4M --rate 0.2 --pattern uniform --data heap --threads 2 --verify --ready "$t/ready" \
-	--report "$t/report" > "$t/subject.out" 2>&1 < /dev/null &
-subject=$!
-disown
-await test -e "$t/ready"
-right() {
-	rm -f "$t/report"
-	kill -USR1 "$subject"
-	await test -s "$t/report"
-	grep -q '"verdict":"right"' "$t/report" || fail "its memory is wrong: $(cat "$t/report")"
-}
+subject_start --size 4M --rate 0.2 --pattern uniform --data heap --threads 2
 published=0
 # round NUMBER WHO-DECRYPTS WHO-ENCRYPTS CONNECTIONS VERB OPTION...
 round() {
@@ -93,7 +82,7 @@ echo "ok: cut and gone on, ${did%:*} ends of connections"
 server_start 2 --session-bytes 64K
 ! send dump no $(creds host-b) > /dev/null 2> "$t/refused.err" || fail "more was taken than is allowed"
 grep -q "the session's pages exceed the 65536 bytes allowed" "$t/refused.err" || fail "the server's words are lost: $(cat "$t/refused.err")"
-right
+right "$subject"
 server_stop
 export DRAY_KTLS=0
 server_start 3 --prev-images-dir "../../s1/$(basename "$(last 1)")"
@@ -106,8 +95,8 @@ server_start 4 --prev-images-dir ../../s3/1
 round 4 kernel kernel 2 dump --prev-images-dir ../r3
 server_stop
 cp -n "$t"/r4/*.img "$(last 4)/"
-await sh -c "! kill -0 $subject 2> /dev/null"
+await gone "$subject"
 "$stock" restore -D "$(last 4)" -o "$t/restore.err" -v4 --shell-job -d || fail "restore"
-right
+right "$subject"
 kill "$subject"
 echo "ok: a native session by the kernel's TLS, restored"

@@ -3,7 +3,7 @@
 # Soft-dirty tracking misses nothing: the cases and the property test on a kernel that has it, with swap so that pages leave memory meanwhile; and
 # neither do image directories that are made by it, in rounds by callers that share nothing.
 . "$(dirname "$0")/../lib/vm.sh"
-[ -z "${SAN:-}" ] || { echo "under a sanitizer it takes too long in an emulated machine"; exit 77; }
+not_sanitized
 guest='
 modprobe zram && echo 128M > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && swapon /dev/zram0 || echo "no swap here"
 "$3" && "$1" soft-dirty "$2" && "$1" none 2 && "$4" 4 && "$5" || exit 1

@@ -5,7 +5,6 @@
 needs criu
 in_vm 400
 
-t=$(mktemp -d)
 mkdir "$t/ours" "$t/stocks"
 fail() { echo "FAILED: $*"; exit 1; }
 "$BUILD/dray" criu cpuinfo dump -D "$t/ours" || fail "our dump"

@@ -6,7 +6,6 @@
 needs criu redis-server redis-cli
 in_vm 560
 
-t=$(mktemp -d)
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.err "$t"/*/*.log 2> /dev/null; exit 1; }
 redis() { redis-cli -s "$t/redis.sock" "$@"; }
 fill() { # FROM TO: keys that are written over and over, so that each round has something to send
@@ -37,7 +36,7 @@ fill 3000 3200
 digest=$(redis debug digest)
 keys=$(redis dbsize)
 send dump r3 "$pid" --track-mem --prev-images-dir ../r2
-await sh -c "! kill -0 $pid 2> /dev/null"
+await gone "$pid"
 send dump other "$other"
 
 published() { [ "$(grep -c session-published "$t/server.err")" = 4 ]; } # said behind the answer

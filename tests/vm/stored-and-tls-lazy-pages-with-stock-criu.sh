@@ -7,8 +7,7 @@ needs criu openssl
 in_vm 560
 . tests/lib/vm_lazy.sh
 
-mkdir "$t/certs" && tests/lib/make-certs "$t/certs"
-creds() { echo "--tls --tls-cacert $t/certs/ca.pem --tls-cert $t/certs/$1.pem --tls-key $t/certs/$1.key"; }
+certificates
 crius_daemon() { # DIR PORT [OPTION...]
 	criu lazy-pages --page-server --address 127.0.0.1 --port "$2" -D "$t/$1" -o lazy.log -v4 "${@:3}" &
 	daemon=$!
@@ -30,19 +29,19 @@ echo "--- our dump by TLS, criu's daemon"
 subject
 mkdir "$t/c"
 ln -s "$BUILD/dray" "$t/criu"
-DRAY_ENGINE=native "$t/criu" dump -t "$pid" -D "$t/c" --lazy-pages --address 127.0.0.1 --port 9003 --shell-job -v4 $(creds host-a) > "$t/imager.out" 2> "$t/imager.err" &
+DRAY_ENGINE=native "$t/criu" dump -t "$pid" -D "$t/c" --lazy-pages --address 127.0.0.1 --port 9003 --shell-job -v4 --tls $(creds host-a) > "$t/imager.out" 2> "$t/imager.err" &
 dump=$!
 await test -e "$t/c/inventory.img"
-crius_daemon c 9003 $(creds host-b)
+crius_daemon c 9003 --tls $(creds host-b)
 fed c "criu lazy-pages" "our dump"
 
 echo "--- criu's dump by TLS, our daemon"
 subject
 mkdir "$t/d"
-criu dump -t "$pid" -D "$t/d" -o dump.log -v4 --shell-job --lazy-pages --address 127.0.0.1 --port 9004 $(creds host-a) &
+criu dump -t "$pid" -D "$t/d" -o dump.log -v4 --shell-job --lazy-pages --address 127.0.0.1 --port 9004 --tls $(creds host-a) &
 dump=$!
 await listens 9004
-"$t/criu" lazy-pages -D "$t/d" --page-server --address 127.0.0.1 --port 9004 $(creds host-b) > "$t/feeder.out" 2> "$t/feeder.err" &
+"$t/criu" lazy-pages -D "$t/d" --page-server --address 127.0.0.1 --port 9004 --tls $(creds host-b) > "$t/feeder.out" 2> "$t/feeder.err" &
 daemon=$!
 fed d "our daemon" "criu dump"
 grep -q "^TlsTxSw[[:space:]]*2$" /proc/net/tls_stat || fail "the kernel did not encrypt our two ends: $(tr '\n' ' ' < /proc/net/tls_stat)"

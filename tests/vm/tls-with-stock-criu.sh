@@ -5,11 +5,9 @@
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu openssl
 in_vm 560
-
-t=$(mktemp -d)
+. tests/lib/vm_workload.sh
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.err "$t"/*/*log 2> /dev/null; exit 1; }
-mkdir "$t/certs" && tests/lib/make-certs "$t/certs"
-creds() { echo "--tls --tls-cacert $t/certs/ca.pem --tls-cert $t/certs/$1.pem --tls-key $t/certs/$1.key"; }
+certificates
 ln -s "$BUILD/dray" "$t/criu"
 stock=$(command -v criu)
 
@@ -22,36 +20,23 @@ kernel_took() { # CONNECTIONS since the boot
 }
 
 echo 20000 > /proc/sys/kernel/ns_last_pid
-subject_start() {
-	rm -f "$t/ready"
-	setsid "$BUILD/subjects/workload" --size 4M --rate 0.2 --pattern uniform --data heap --threads 2 --verify --ready "$t/ready" \
-		--report "$t/report" > "$t/subject.out" 2>&1 < /dev/null &
-	subject=$!
-	disown
-	await test -e "$t/ready"
-}
-right() {
-	rm -f "$t/report"
-	kill -USR1 "$subject"
-	await test -s "$t/report"
-	grep -q '"verdict":"right"' "$t/report" || fail "its memory is wrong: $(cat "$t/report")"
-}
+workload="--size 4M --rate 0.2 --pattern uniform --data heap --threads 2"
 restored() { # IMAGES
-	await sh -c "! kill -0 $subject 2> /dev/null"
+	await gone "$subject"
 	"$stock" restore -D "$1" -o "$t/restore.log" -v4 --shell-job -d || fail "restore"
-	right
+	right "$subject"
 }
 
-subject_start
+subject_start $workload
 mkdir "$t/server"
-"$BUILD/dray" page-server -D "$t/server" --chain $(creds host-a) --tls-allow host-b > "$t/server.out" 2> "$t/server.err" &
+"$BUILD/dray" page-server -D "$t/server" --chain --tls $(creds host-a) --tls-allow host-b > "$t/server.out" 2> "$t/server.err" &
 server=$!
 await grep -q listening "$t/server.out"
 port=$(sed 's/.*://' "$t/server.out")
 theirs() { # VERB ROUND [OPTION...]
 	mkdir "$t/r$2"
 	"$stock" "$1" -t "$subject" -D "$t/r$2" -o "$t/r$2/log" -v4 --shell-job --track-mem --page-server --address 127.0.0.1 --port "$port" \
-		$(creds host-b) "${@:3}" || fail "stock $1, round $2"
+		--tls $(creds host-b) "${@:3}" || fail "stock $1, round $2"
 }
 theirs pre-dump 1
 theirs pre-dump 2 --prev-images-dir ../r1
@@ -68,14 +53,14 @@ echo "ok: stock criu sent by TLS"
 ours() { # VERB ROUND [OPTION...]: a stock server for it, then our sender
 	local port=$((7400 + $2))
 	mkdir "$t/sent-$2" "$t/got-$2"
-	"$stock" page-server -d -D "$t/got-$2" --address 127.0.0.1 --port $port -o "$t/got-$2/log" -v4 --pidfile "$t/server-$2" $(creds host-a) \
+	"$stock" page-server -d -D "$t/got-$2" --address 127.0.0.1 --port $port -o "$t/got-$2/log" -v4 --pidfile "$t/server-$2" --tls $(creds host-a) \
 		${3:+--prev-images-dir "../got-$(($2 - 1))"} || fail "the stock server"
 	"$t/criu" "$1" -t "$subject" -D "$t/sent-$2" -o "$t/sent-$2/log" -v4 --shell-job --track-mem --page-server --address 127.0.0.1 --port $port \
-		$(creds host-b) ${3:+--prev-images-dir "../sent-$(($2 - 1))"} || fail "$1, round $2"
-	await sh -c "! kill -0 $(cat "$t/server-$2") 2> /dev/null"
+		--tls $(creds host-b) ${3:+--prev-images-dir "../sent-$(($2 - 1))"} || fail "$1, round $2"
+	await gone "$(cat "$t/server-$2")"
 	ls "$t/got-$2/pagemap-$subject.img" > /dev/null || fail "the stock server wrote no page map"
 }
-subject_start # another: what criu restored is in a time namespace, which we leave to it
+subject_start $workload # another: what criu restored is in a time namespace, which we leave to it
 ours pre-dump 1
 ours dump 2 parent
 kernel_took 5

@@ -7,7 +7,6 @@
 needs criu
 in_vm 560 "$@"
 
-t=$(mktemp -d)
 chmod 755 "$t"
 log=$t/restorer.err
 fail() { echo "FAILED: $*"; cat "$log" 2> /dev/null; exit 1; }
@@ -24,14 +23,14 @@ start() {
 	disown
 }
 dumped() { criu "$1" -t "$p" -D "$d/$2" -o dump.log "${@:3}" || { grep -m 3 Error "$d/$2/dump.log"; fail "stock criu can't $1 $d"; }; }
-dump() { dumped dump "$@"; await sh -c "! kill -0 $p 2> /dev/null"; }
+dump() { dumped dump "$@"; await gone "$p"; }
 # The process is the restorer's child, which waits for its end.
 restore() {
 	"$restorer" "$d/$1" wait "${@:2}" > "$d/restored" 2> "$log" &
 	await grep -q "^restored\|^failed" "$d/restored"
 	grep -q "^restored $p " "$d/restored" || fail "$d"
 }
-finish() { kill -9 "$p"; await sh -c "! kill -0 $p 2> /dev/null"; echo "ok: $1, $(sed -n 's/^restored [0-9]* //p' "$d/restored")"; }
+finish() { kill -9 "$p"; await gone "$p"; echo "ok: $1, $(sed -n 's/^restored [0-9]* //p' "$d/restored")"; }
 refused() {
 	"$restorer" "$d/img" > "$d/restored" 2> "$log" && fail "$1 was restored" || true
 	grep -q "$2" "$log" || fail "$1: not refused by \"$2\""

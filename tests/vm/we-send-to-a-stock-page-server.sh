@@ -5,18 +5,14 @@
 . "$(dirname "$0")/../lib/vm.sh"
 needs criu
 in_vm 560
-
-t=$(mktemp -d)
+. tests/lib/vm_workload.sh
 fail() { echo "FAILED: $*"; tail -n 20 "$t"/*.log "$t"/*.out "$t"/*/log 2> /dev/null; exit 1; }
 ln -s "$BUILD/dray" "$t/criu"
 stock=$(command -v criu)
 port=7400
 
 echo 20000 > /proc/sys/kernel/ns_last_pid
-setsid "$BUILD/subjects/workload" --size 16M --rate 1 --pattern uniform --data heap --threads 2 --verify --ready "$t/ready" --report "$t/report" \
-	> "$t/subject.out" 2>&1 < /dev/null &
-subject=$!
-await test -e "$t/ready"
+subject_start --size 16M --rate 1 --pattern uniform --data heap --threads 2
 
 round() { # VERB ROUND [OPTION...]: a stock server for it, then our sender
 	port=$((port + 1))
@@ -25,18 +21,15 @@ round() { # VERB ROUND [OPTION...]: a stock server for it, then our sender
 		fail "the stock server"
 	"$t/criu" "$1" -t "$subject" -D "$t/sent-$2" -o "$t/sent-$2/log" -v4 --shell-job --track-mem --page-server --address 127.0.0.1 --port $port \
 		${3:+--prev-images-dir "../sent-$((${2} - 1))"} || fail "$1, round $2"
-	await sh -c "! kill -0 $(cat "$t/server-$2") 2> /dev/null"
+	await gone "$(cat "$t/server-$2")"
 	ls "$t/got-$2/pagemap-$subject.img" > /dev/null || fail "the stock server wrote no page map"
 }
 round pre-dump 1
 round pre-dump 2 parent
 round dump 3 parent
-await sh -c "! kill -0 $subject 2> /dev/null"
+await gone "$subject"
 cp -n "$t"/sent-3/*.img "$t/got-3/"
 "$stock" restore -D "$t/got-3" -o "$t/got-3/restore.log" -v4 --shell-job -d || { tail -n 30 "$t/got-3/restore.log"; fail "restore"; }
-rm -f "$t/report"
-kill -USR1 "$subject"
-await test -s "$t/report"
-grep -q '"verdict":"right"' "$t/report" || fail "its memory is wrong: $(cat "$t/report")"
+right "$subject"
 kill "$subject"
 echo "ok: three rounds arrived, memory right"
