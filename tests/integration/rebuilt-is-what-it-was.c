@@ -9,23 +9,14 @@
 #include "tests/lib/zoo.h"
 #include "tests/lib/zoo_host.h"
 
+static void move(pid_t pid)
+{
+	rebuild_rig_move(pid);
+}
+
 static void move_zoo(const char *kinds)
 {
-	struct zoo_host z;
-
-	if (!zoo_start(&z, kinds)) {
-		printf("%s: can't be made on this machine\n", kinds);
-		zoo_end(&z);
-		return;
-	}
-	zoo_ask(&z);
-	rebuild_rig_move(z.pid);
-	zoo_ask(&z);
-	/* And once more: a copy is as good a source. */
-	rebuild_rig_move(z.pid);
-	zoo_ask(&z);
-	zoo_end(&z);
-	printf("%s: whole\n", kinds);
+	zoo_moves(kinds, move);
 }
 
 int main(int argc, char **argv)

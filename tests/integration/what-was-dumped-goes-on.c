@@ -14,24 +14,6 @@
 #include "tests/lib/zoo.h"
 #include "tests/lib/zoo_host.h"
 
-static void move_zoo(const char *kinds)
-{
-	struct zoo_host z;
-
-	if (!zoo_start(&z, kinds)) {
-		printf("%s: can't be made on this machine\n", kinds);
-		zoo_end(&z);
-		return;
-	}
-	zoo_ask(&z);
-	image_rig_move(z.pid);
-	zoo_ask(&z);
-	image_rig_move(z.pid);
-	zoo_ask(&z);
-	zoo_end(&z);
-	printf("%s: whole\n", kinds);
-}
-
 /* ---- in the middle of things: tests/programs/goes_on.c ---- */
 
 static char dir[] = "/tmp/dumped-goes-on.XXXXXX";
@@ -112,8 +94,9 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; zoo_at(i); i++)
 		if (!zoo_at(i)->obstacle)
-			move_zoo(zoo_at(i)->name);
-	move_zoo("file pipe fifo eventfd timerfd epoll memfd mapped-files memory stream-pair packet-pairs unix-names tcp threads timers");
+			zoo_moves(zoo_at(i)->name, image_rig_move);
+	zoo_moves("file pipe fifo eventfd timerfd epoll memfd mapped-files memory stream-pair packet-pairs unix-names tcp threads timers",
+		  image_rig_move);
 	move_in_the_middle("goes_on");
 	return 0;
 }

@@ -10,5 +10,7 @@ const char *certs_dir(void);
 const char *certs_path(const char *name, const char *suffix);
 /* Credentials of NAME, trusting CA, both as make-certs calls them. */
 struct tls_config certs_of(const char *name, const char *ca);
+/* A cmocka group's setup: makes them, and says of the log what is an error only: refusals are what such tests are about. */
+int certs_setup(void **state);
 
 #endif

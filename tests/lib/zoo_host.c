@@ -164,3 +164,21 @@ void zoo_end(struct zoo_host *z)
 		remove_tree(z->dir);
 	z->dir[0] = '\0';
 }
+
+void zoo_moves(const char *kinds, void (*move)(pid_t pid))
+{
+	struct zoo_host z;
+
+	if (!zoo_start(&z, kinds)) {
+		printf("%s: can't be made on this machine\n", kinds);
+		zoo_end(&z);
+		return;
+	}
+	zoo_ask(&z);
+	for (int i = 0; i < 2; i++) {
+		move(z.pid);
+		zoo_ask(&z);
+	}
+	zoo_end(&z);
+	printf("%s: whole\n", kinds);
+}

@@ -13,5 +13,7 @@ struct zoo_host { pid_t pid; char dir[128]; };
 bool zoo_start(struct zoo_host *z, const char *kinds);
 void zoo_ask(const struct zoo_host *z); /* the verdict is awaited, and must be "ok" */
 void zoo_end(struct zoo_host *z);       /* kills it and removes its directory */
+/* One that is moved, and moved again, for a copy is as good a source, is asked before and after. */
+void zoo_moves(const char *kinds, void (*move)(pid_t pid));
 
 #endif

@@ -17,7 +17,6 @@
 
 #include "proto/base/io.h"
 #include "proto/base/le.h"
-#include "proto/base/log.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_priv.h"
 #include "proto/base/tls_relay.h"
@@ -629,13 +628,6 @@ static void records_are_cut_where_their_user_says(void **state)
 	assert_int_equal(anyhow, TLS_CUT_MAX + 1);
 }
 
-static int make_certs(void **state)
-{
-	(void)state;
-	log_set_level(LOG_ERROR);
-	return certs_dir() ? 0 : -1;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -656,5 +648,5 @@ int main(void)
 		cmocka_unit_test(records_are_cut_where_their_user_says),
 	};
 
-	return cmocka_run_group_tests(tests, make_certs, NULL);
+	return cmocka_run_group_tests(tests, certs_setup, NULL);
 }

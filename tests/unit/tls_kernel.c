@@ -17,7 +17,6 @@
 #include <cmocka.h>
 
 #include "proto/base/io.h"
-#include "proto/base/log.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_control.h"
 #include "proto/base/tls_priv.h"
@@ -305,13 +304,6 @@ static void nobody_asks_the_kernel_where_that_is_forbidden(void **state)
 	part(&x);
 }
 
-static int make_certs(void **state)
-{
-	(void)state;
-	log_set_level(LOG_ERROR);
-	return certs_dir() ? 0 : -1;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -326,5 +318,5 @@ int main(void)
 		cmocka_unit_test(nobody_asks_the_kernel_where_that_is_forbidden),
 	};
 
-	return cmocka_run_group_tests(tests, make_certs, NULL);
+	return cmocka_run_group_tests(tests, certs_setup, NULL);
 }
