@@ -285,7 +285,7 @@ static void describe(const struct opt *o, char *buf, size_t size)
 	if (format_bounds(o, part, sizeof(part)) && len < size)
 		len += (size_t)snprintf(buf + len, size - len, " Allowed: %s.", part);
 	if (o->preset && len < size)
-		snprintf(buf + len, size - len, " Default: %s.", o->preset);
+		snprintf(buf + len, size - len, strcmp(o->preset, ".") == 0 ? " Default: \"%s\"." : " Default: %s.", o->preset);
 }
 
 /* Words of text in lines of up to `width` columns. Starts at column `at`; later lines are indented by `indent`. */
@@ -319,6 +319,22 @@ static void help_row(const char *head, const char *text, FILE *out)
 	wrap(out, text, INDENT, INDENT, WIDTH);
 }
 
+static bool has_type(const struct opt_command *c, enum opt_type type)
+{
+	for (const struct opt *o = c->options; o->name; o++)
+		if (o->type == type)
+			return true;
+	return false;
+}
+
+static void print_units(const struct opt_command *c, FILE *out)
+{
+	if (has_type(c, OPT_MS))
+		fputs("\nMS is milliseconds, or has s, m or h behind it.\n", out);
+	if (has_type(c, OPT_BYTES))
+		fprintf(out, "%sBYTES is bytes, or has K, M, G or T behind it (powers of 1024).\n", has_type(c, OPT_MS) ? "" : "\n");
+}
+
 void opt_print_help(const struct opt_command *c, FILE *out)
 {
 	char text[1200], head[96];
@@ -343,6 +359,7 @@ void opt_print_help(const struct opt_command *c, FILE *out)
 		help_row(head, text, out);
 	}
 	help_row("    --help", "Shows this text.", out);
+	print_units(c, out);
 }
 
 static void man_row(const char *text, FILE *out)

@@ -56,6 +56,24 @@ static const struct { const char *field, *text; } own_texts[] = {
 	{ "config_file", "A configuration file, in the place of the default ones." },
 	{ "rst_sibling", "The root becomes a child of whoever ran the command. Wants --restore-detached." },
 	{ "inherit_fd", "A descriptor of the command's own that stands in for a file of the images. Any number of them." },
+	{ "tcp_established", "A permission. An established TCP connection is refused by name with it too; --tcp-close lets it go." },
+	{ "tcp_skip_in_flight", "A permission. See --tcp-established." },
+	{ "irmap_scan_paths", "See --force-irmap." },
+	{ "leave_stopped", "The tree stays stopped (SIGSTOP) after the dump. Wins over --leave-running." },
+	{ "lazy_pages", "A dump keeps the pages and serves them to one lazy-pages client, which comes to --address and --port, before it ends. A page server serves "
+			"those of its images to one. A restore runs before they are there: the lazy-pages daemon, ours or criu's, whose socket is in the work "
+			"directory brings them." },
+	{ "tls", "Pages travel by TLS, both sides showing certificates. Refused with --ps-socket." },
+	{ "tls_cacert", "With --tls: certificates, in PEM, of the authorities that sign the peers'. Without it: /etc/pki/CA/cacert.pem; never the system's list." },
+	{ "tls_cacrl", "With --tls: what those have revoked. Without it: /etc/pki/CA/cacrl.pem if it is there." },
+	{ "tls_cert", "With --tls: the certificate to show. Without it: /etc/pki/criu/cert.pem." },
+	{ "tls_key", "With --tls: its key. Without it: /etc/pki/criu/private/key.pem." },
+	{ "tls_no_cn_verify", "With --tls: the certificate need not bear the address: the one connected to, or, where a page server or a dump with --lazy-pages "
+			      "listens, the one listened at, if one is given." },
+	{ "manage_cgroups_mode", "Refused with full and strict; with ignore, none, props, soft or no mode accepted without effect. Cgroups are not carried: what is "
+				 "restored is in the cgroup of who restores it." },
+	{ "mntns_compat_mode", "Accepted without effect in a restore, refused anywhere else. Mount namespaces are not carried: a tree in one of its own is refused "
+			       "by name." },
 	{ "exec_cmd", "Once the tree is restored the command becomes the one that stands behind --, the restored root its child." },
 };
 
@@ -68,8 +86,11 @@ static const char *text_of(const struct rpc_option *o)
 	return o->text;
 }
 
-static const char *standing_words(enum rpc_standing s)
+/* Not before a text that begins with them. */
+static const char *standing_words(enum rpc_standing s, const char *text)
 {
+	if (strncmp(text, "Refused", 7) == 0 || strncmp(text, "Accepted", 8) == 0)
+		return "";
 	return s == RPC_REFUSED ? "Refused. " : s == RPC_ACCEPTED ? "Accepted without effect. " : "";
 }
 
@@ -86,7 +107,7 @@ static bool add(struct made_command *m, const char *name, char letter, const cha
 		return false;
 	m->row = r;
 	r += m->rows++;
-	snprintf(r->text, sizeof(r->text), "%s%s", standing_words(s), text);
+	snprintf(r->text, sizeof(r->text), "%s%s", standing_words(s, text), text);
 	snprintf(r->argument, sizeof(r->argument), may_lack ? "[%s]" : "%s", argument ? argument : "");
 	r->opt = (struct opt){ .name = name, .short_name = letter, .type = argument ? OPT_STRING : OPT_FLAG };
 	return true;
@@ -130,7 +151,7 @@ struct opt_command *criu_verb_command(const struct criu_verb *v, const char *pro
 		return NULL;
 	m->command = (struct opt_command){ .program = program, .name = v->name, .summary = v->summary, .positionals = &m->none };
 	if (v->word) {
-		m->word[0] = (struct opt){ .name = v->word, .type = OPT_STRING, .help = "What is to be done, or the descriptor of the socket." };
+		m->word[0] = (struct opt){ .name = v->word, .type = OPT_STRING, .help = strcmp(v->word, "FD") == 0 ? "The descriptor of the socket." : "What is to be done." };
 		m->command.positionals = m->word;
 	}
 	if (!add_rows(m, v->ops) || !link_rows(m)) {
