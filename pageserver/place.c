@@ -56,10 +56,10 @@ static int stage_mappings(struct place *p, const Drayage__RoundBegin *msg, struc
 int place_apply(struct place *p, const Drayage__RoundBegin *msg, struct err *e)
 {
 	if (stage_mappings(p, msg, e) < 0)
-		return err_wrap(e, "round %u", msg->round);
+		return -1;
 	for (size_t i = 0; i < msg->n_reset; i++) {
 		if (place_reset(p, msg->reset[i]->start, msg->reset[i]->end, e) < 0)
-			return err_wrap(e, "round %u", msg->round);
+			return -1;
 	}
 	return huge_announce(p, msg->populate, msg->n_populate, e);
 }

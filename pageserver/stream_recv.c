@@ -334,12 +334,12 @@ int stream_recv_barrier(struct stream_recv *r, uint32_t round, int wake_fd, int 
 		if (rc < 0 && errno != EINTR)
 			return err_sys(e, "wait for the streams");
 		if (rc == 0 && timeout_ms >= 0)
-			return err_set(e, ERR_TIMEOUT, 0, "round %u: the streams are silent", round);
+			return err_set(e, ERR_TIMEOUT, 0, "the streams are silent");
 		if (rc > 0 && p[0].revents) {
 			if (read(r->event_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 				return err_sys(e, "wait for the streams");
 		} else if (rc > 0 && p[1].revents) {
-			return err_set(e, ERR_CANCELLED, 0, "round %u: interrupted", round);
+			return err_set(e, ERR_CANCELLED, 0, "interrupted");
 		}
 	}
 }

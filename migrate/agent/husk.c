@@ -117,6 +117,15 @@ static int start_namespace(struct husk *h, struct err *e)
 	return 0;
 }
 
+static int fork_failed(const struct husk_request *q, int num, struct err *e)
+{
+	if (num != EEXIST)
+		return err_set(e, ERR_SYSTEM, num, "start a process with PID %u", q->pid);
+	err_set(e, ERR_CONFLICT, 0, "PID %u is taken here", q->pid);
+	e->num = EEXIST;
+	return -1;
+}
+
 static int fork_husk(struct husk *h, const struct husk_request *q, struct err *e)
 {
 	sigset_t all, ours;
@@ -136,7 +145,7 @@ static int fork_husk(struct husk *h, const struct husk_request *q, struct err *e
 	close(pair[1]);
 	if (pid < 0) {
 		close(pair[0]);
-		return err_set(e, pid == -EEXIST ? ERR_CONFLICT : ERR_SYSTEM, -pid, "a process with PID %u", q->pid);
+		return fork_failed(q, -pid, e);
 	}
 	h->pid = pid;
 	h->channel = pair[0];
@@ -152,7 +161,7 @@ int husk_start(struct husk *h, const struct husk_request *q, struct err *e)
 
 	*h = (struct husk){ .channel = -1, .init_line = -1 };
 	if (own_namespace && q->pid == 1) /* it is the first process itself: nobody else's number is in the way */
-		return err_set(e, ERR_UNSUPPORTED, 0, "PID 1 in a PID namespace of its own");
+		return err_set(e, ERR_UNSUPPORTED, 0, "PID 1 can't be kept: in a PID namespace made for it, that is the namespace's own process");
 	if (own_namespace && start_namespace(h, e) < 0)
 		goto fail;
 	if (fork_husk(h, q, e) < 0)

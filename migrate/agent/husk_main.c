@@ -136,7 +136,7 @@ static int on_verify(struct husk_state *s, const struct channel_message *m)
 	int rc;
 
 	if (!msg)
-		return err_set(&s->err, ERR_PROTOCOL, 0, "verify: digests that can't be decoded");
+		return err_set(&s->err, ERR_PROTOCOL, 0, "digests that can't be decoded");
 	rc = husk_verify(s->place, msg, &a.first_bad, &s->err);
 	drayage__verify__free_unpacked(msg, NULL);
 	a.cost_us = clock_us() - begin;

@@ -14,10 +14,10 @@ static int staged(struct place *place, uint64_t start, uint64_t end, struct iove
 	struct page_run run = { .addr = start, .kind = RUN_DATA };
 
 	if (end <= start || (start | end) % DRAY_PAGE_SIZE || bytes_to_pages(end - start) > UINT32_MAX)
-		return err_set(e, ERR_PROTOCOL, 0, "verify: a range that is none");
+		return err_set(e, ERR_PROTOCOL, 0, "a range that is none");
 	run.pages = (uint32_t)bytes_to_pages(end - start);
 	if (place_iovec(place, &run, iov) < 0)
-		return err_set(e, ERR_PROTOCOL, 0, "verify: range %#lx is not staged", (unsigned long)start);
+		return err_set(e, ERR_PROTOCOL, 0, "range %#lx is not staged", (unsigned long)start);
 	return 0;
 }
 
@@ -30,7 +30,7 @@ static int compare_ranges(struct place *place, const Drayage__Verify *msg, uint6
 		struct iovec iov;
 
 		if (r->start < last)
-			return err_set(e, ERR_PROTOCOL, 0, "verify: ranges that don't ascend");
+			return err_set(e, ERR_PROTOCOL, 0, "ranges that don't ascend");
 		last = r->end;
 		if (staged(place, r->start, r->end, &iov, e) < 0)
 			return -1;

@@ -41,7 +41,7 @@ static int start_husk(struct session *s, const Drayage__Offer *offer, uint64_t m
 				       .streams_again = s->config->features & HELLO_FEATURE_AGAIN };
 
 	if (husk_start(&s->husk, &wanted, &s->err) < 0)
-		return s->err.num == EEXIST ? err_set(&s->err, ERR_CONFLICT, EEXIST, "PID %u (--pid new makes a PID namespace for it)", offer->pid) : -1;
+		return s->err.num == EEXIST ? err_set(&s->err, ERR_CONFLICT, 0, "PID %u is taken here; --pid new makes a PID namespace for it", offer->pid) : -1;
 	snprintf(s->record.peer, sizeof(s->record.peer), "%s", s->config->peer);
 	return make_cgroup(s);
 }

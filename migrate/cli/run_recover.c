@@ -88,6 +88,6 @@ int run_recover(const void *config, struct err *e)
 	if (rc < 0)
 		return -1;
 	if (c->id && w.seen == 0)
-		return err_set(e, ERR_GONE, 0, "no record of migration %s in %s", c->id, c->state_dir);
+		return err_set(e, ERR_GONE, 0, "no record of migration %s in %s; dray recover --list shows those that are there", c->id, c->state_dir);
 	return w.failed ? -1 : 0;
 }

@@ -33,7 +33,9 @@ static int look(struct seen *s, struct err *e)
 {
 	struct seen now = { .where = s->where, .text = status_fetch(s->where, e), .us = clock_us() };
 
-	if (!now.text || status_parse(now.text, &now.status, e) < 0) {
+	if (!now.text)
+		return -1;
+	if (status_parse(now.text, &now.status, e) < 0) {
 		forget(&now);
 		return err_wrap(e, "%s", s->where);
 	}

@@ -87,8 +87,10 @@ char *status_fetch(const char *where, struct err *e)
 		return NULL;
 	}
 	answer = read_all(fd, e);
-	if (!answer)
+	if (!answer) {
+		err_wrap(e, "%s", where);
 		return NULL;
+	}
 	body = strstr(answer, "\r\n\r\n");
 	if (strncmp(answer, "HTTP/1.1 200 ", 13) != 0 || !body) {
 		err_set(e, ERR_PROTOCOL, 0, "%s: what answers there is not a daemon of ours", where);

@@ -129,7 +129,7 @@ int monitor_explain(struct source *s)
 			return err_set(s->err, ERR_INTERNAL, 0, "the keeper process has ended");
 		return err_set(s->err, ERR_GONE, 0, "process %d ended while it was being moved", (int)s->pid);
 	case INTERRUPTED_BY_TIME:
-		return err_set(s->err, ERR_TIMEOUT, 0, "not moved within twice --timeout");
+		return err_set(s->err, ERR_TIMEOUT, 0, "not moved within %llu s, twice --timeout", (unsigned long long)(s->config->timeout_ms / 500));
 	}
 	return -1;
 }

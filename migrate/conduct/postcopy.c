@@ -13,7 +13,7 @@ int postcopy_connect(struct source *s)
 	if (!s->late_wanted)
 		return 0;
 	if (!(s->facts.features & HELLO_FEATURE_POSTCOPY))
-		return err_set(s->err, ERR_UNSUPPORTED, 0, "%s does not know post-copy", s->config->destination);
+		return err_set(s->err, ERR_UNSUPPORTED, 0, "the agent at %s is too old for post-copy", s->config->destination);
 	/* Now, for in the freeze the walk that it takes would count. */
 	if (vma_list_read(&s->late_seen, s->pid, VMA_READ_SMAPS, s->err) < 0)
 		return -1;

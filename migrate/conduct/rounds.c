@@ -91,7 +91,8 @@ static int await_placed(struct source *s)
 		n = poll(p, 2, PLACED_MS + (int)s->config->reconnect_timeout_ms);
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
-		return err_set(s->err, ERR_TIMEOUT, 0, "the destination does not say that all is placed");
+		return err_set(s->err, ERR_TIMEOUT, 0, "the destination has not said within %d s that all is placed",
+			       (PLACED_MS + (int)s->config->reconnect_timeout_ms) / 1000);
 	return p[1].revents && !p[0].revents && sender_settle(s->sender, s->err) < 0 ? prefer_abort(s) : 0;
 }
 

@@ -281,7 +281,8 @@ static int start_sender(struct source *s)
 				       .link_bytes_per_s = s->facts.bytes_per_s, .max_bandwidth = s->config->max_bandwidth };
 
 	if (s->config->extract == EXTRACT_SPLICE && !facts.twins)
-		return err_set(s->err, ERR_UNSUPPORTED, 0, "--extract splice: process %d can't have twins (seccomp?)", (int)s->pid);
+		return err_set(s->err, ERR_UNSUPPORTED, 0, "--extract splice: process %d takes no helper into its memory (seccomp?); --extract copy needs none",
+			       (int)s->pid);
 	if (probe_contents(s, &facts) < 0)
 		return -1;
 	c.extract = sender_choose_extract(s->config->extract, &facts);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/criu/cpuinfo.h"
 
+#include <errno.h>
+
 #include "proto/image/image.h"
 
 int cpuinfo_dump(int images_dir, struct err *e)
@@ -20,7 +22,7 @@ int cpuinfo_check(int images_dir, unsigned caps, struct err *e)
 	int rc;
 
 	if (!entry)
-		return -1;
+		return e->kind == ERR_GONE ? err_set(e, ERR_SYSTEM, ENOENT, "cpuinfo.img, which cpuinfo dump writes") : -1;
 	cpu_facts_read(&here);
 	rc = cpu_facts_unpack((const CpuinfoEntry *)entry, &image, e);
 	if (rc == 0)

@@ -76,9 +76,14 @@ static int read_memory(void *arg, uint64_t pid, uint64_t addr, uint32_t pages, v
 
 /* ---- the client ---- */
 
-static int await_client(const struct lazy_pages *from, int listener, uint64_t deadline_us, struct err *e)
+static unsigned patience_s(const struct dump_request *q)
 {
-	struct pollfd p[2] = { { .fd = listener, .events = POLLIN }, { .fd = from->end_fd, .events = POLLIN } };
+	return q->lazy_timeout_s ? q->lazy_timeout_s : TIMEOUT_S;
+}
+
+static int await_client(const struct lazy_pages *from, const struct dump_request *q, uint64_t deadline_us, struct err *e)
+{
+	struct pollfd p[2] = { { .fd = q->lazy_listener, .events = POLLIN }, { .fd = from->end_fd, .events = POLLIN } };
 	uint64_t now;
 	int n;
 
@@ -89,7 +94,7 @@ static int await_client(const struct lazy_pages *from, int listener, uint64_t de
 	if (n < 0)
 		return err_sys(e, "poll");
 	if (n == 0)
-		return err_set(e, ERR_TIMEOUT, 0, "lazy pages: no client came in time");
+		return err_set(e, ERR_TIMEOUT, 0, "lazy pages: no client came within %u s", patience_s(q));
 	return p[1].revents ? from->end(from->arg, e) : 0;
 }
 
@@ -97,14 +102,14 @@ static int await_client(const struct lazy_pages *from, int listener, uint64_t de
 static int serve_client(const struct dump_round *r, const struct lazy_pages *from, struct lazy_report *report, struct err *e)
 {
 	const struct lazy_rules rules = { .tls = r->q->lazy_tls, .tls_name = r->q->lazy_tls_name,
-					  .idle_ms = 1000ull * (r->q->lazy_timeout_s ? r->q->lazy_timeout_s : TIMEOUT_S) };
+					  .idle_ms = 1000ull * patience_s(r->q) };
 	uint64_t deadline = clock_us() + rules.idle_ms * 1000;
 	char peer[SOCK_NAME_MAX];
 
 	for (;;) {
 		cleanup_fd int fd = -1;
 
-		if (await_client(from, r->q->lazy_listener, deadline, e) < 0)
+		if (await_client(from, r->q, deadline, e) < 0)
 			return -1;
 		fd = accept4(r->q->lazy_listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)

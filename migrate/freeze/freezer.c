@@ -91,7 +91,7 @@ static int await_event(const struct freezer *f, const char *line, struct err *e)
 		if (strstr(text, line))
 			return 0;
 		if (now >= until)
-			return err_set(e, ERR_TIMEOUT, 0, "process %d: \"%s\" has not come true within %d s", f->pid, line, WAIT_MS / 1000);
+			return err_set(e, ERR_TIMEOUT, 0, "%s does not say \"%s\" within %d s", path, line, WAIT_MS / 1000);
 		/* A removal wakes nobody who waits for a change: so not for the whole time at once. */
 		poll(&p, 1, until - now > LOOK_AGAIN_US ? (int)(LOOK_AGAIN_US / 1000u) : (int)((until - now) / 1000u) + 1);
 	}

@@ -20,7 +20,7 @@ static int read_inventory(struct tree_read *r, struct tree_images_facts *facts)
 
 	r->inventory = (InventoryEntry *)image_read_one(r->dirfd, IMAGE_INVENTORY, 0, &inventory_entry__descriptor, r->e);
 	if (!r->inventory)
-		return -1;
+		return r->e->kind == ERR_GONE ? err_set(r->e, ERR_SYSTEM, ENOENT, "no whole set of images is there: inventory.img") : -1;
 	v = r->inventory;
 	if (v->img_version == 0)
 		return err_set(r->e, ERR_UNSUPPORTED, 0, "inventory.img: written by a pre-dump, which holds memory only");
@@ -74,7 +74,7 @@ static int check_pstree(struct tree_read *r, PstreeEntry *const *ps, size_t n)
 	if (n == 0)
 		return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: no process in it");
 	if (n > 1)
-		return err_set(r->e, ERR_UNSUPPORTED, 0, "task %u: it has a child, process %u; one process without children can be restored", ps[0]->pid, ps[1]->pid);
+		return err_set(r->e, ERR_UNSUPPORTED, 0, "task %u: it has a child, process %u (only a process without children can be restored)", ps[0]->pid, ps[1]->pid);
 	if (ps[0]->pid == 0 || ps[0]->pid > INT32_MAX || ps[0]->n_threads == 0)
 		return err_set(r->e, ERR_PROTOCOL, 0, "pstree.img: process %u of %zu threads", ps[0]->pid, ps[0]->n_threads);
 	if (ps[0]->threads[0] == 0)

@@ -183,7 +183,7 @@ static int on_restore_connects(struct lazy_daemon *d, struct err *e)
 {
 	d->restore = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);
 	if (d->restore < 0)
-		return err_sys(e, "lazy pages: accept the restore");
+		return err_sys(e, "accept the restore");
 	close(d->listener);
 	d->listener = -1;
 	lazy_socket_remove(d->c->work_dir);

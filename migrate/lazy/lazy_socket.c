@@ -49,7 +49,7 @@ int lazy_socket_connect(int work_dir, struct err *e)
 	cleanup_fd int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (sock < 0 || connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return err_set(e, ERR_PEER, errno, "%s in the work directory: no lazy-pages daemon", SOCKET_NAME);
+		return err_set(e, ERR_PEER, errno, "%s in the work directory: no lazy-pages daemon; it has to be started first", SOCKET_NAME);
 	return steal_fd(&sock);
 }
 

@@ -28,9 +28,9 @@ void lazy_link_finish(struct lazy_link *l)
 static int lost(const struct lazy_link *l, int num, const char *what, struct err *e)
 {
 	if (peer_errno(num) == 0)
-		err_set(e, ERR_PEER, 0, "lazy pages: the source ended the connection");
+		err_set(e, ERR_PEER, 0, "the source ended the connection");
 	else
-		err_set(e, ERR_PEER, num, "lazy pages: %s", what);
+		err_set(e, ERR_PEER, num, "%s", what);
 	if (l->tls)
 		tls_link_failed(l->tls, e);
 	return -1;
@@ -83,7 +83,7 @@ static int check(const struct lazy_link *l, struct err *e)
 
 	if (a->code == PS_ADD_F && a->flags == PS_PRESENT && !fault && a->nr <= LAZY_PIECE_PAGES && l->waiting > 0)
 		return 0;
-	return err_set(e, ERR_PROTOCOL, 0, "lazy pages: the source answers with %s of %llu pages at %llx%s%s", ps_name(a->code),
+	return err_set(e, ERR_PROTOCOL, 0, "the source answers with %s of %llu pages at %llx%s%s", ps_name(a->code),
 		       (unsigned long long)a->nr, (unsigned long long)a->vaddr, fault ? ": " : "", fault ? fault : "");
 }
 
@@ -95,7 +95,7 @@ int lazy_link_receive(struct lazy_link *l, struct err *e)
 	if (rc <= 0)
 		return rc;
 	if (!begun && (ps_decode(l->layout, l->header, &l->answer) < 0 || check(l, e) < 0))
-		return err_is_set(e) ? -1 : err_set(e, ERR_PROTOCOL, 0, "lazy pages: the source says what is no command");
+		return err_is_set(e) ? -1 : err_set(e, ERR_PROTOCOL, 0, "the source says what is no command");
 	rc = more(l, l->data, pages_to_bytes(l->answer.nr), &l->got, e);
 	if (rc <= 0)
 		return rc;
@@ -128,5 +128,5 @@ int lazy_link_close(struct lazy_link *l, struct err *e)
 	rc = last_word(l, status);
 	if (rc < 0)
 		return lost(l, -rc, "the source's last word", e);
-	return le32_get(status) ? err_set(e, ERR_PEER, 0, "lazy pages: the source ends with status %u", le32_get(status)) : 0;
+	return le32_get(status) ? err_set(e, ERR_PEER, 0, "the source ends with status %u", le32_get(status)) : 0;
 }

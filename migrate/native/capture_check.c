@@ -145,7 +145,7 @@ static int check_children_of(struct capture *c, const char *tid)
 		if (end == at)
 			break;
 		if (!is_ours(c, child) && !is_helper(c, child))
-			capture_obstacle(c, NULL, "task %d: it has a child, process %d; one process without children can be moved", c->pid, child);
+			capture_obstacle(c, NULL, "task %d: it has a child, process %d (only a process without children can be moved)", c->pid, child);
 	}
 	return 0;
 }

@@ -161,7 +161,7 @@ static int failure_said(const struct ps_sink *s, const struct ps_native_answer *
 		return server_gone(0, e);
 	text[a->text] = '\0';
 	plain_text(text, a->text);
-	return err_set(e, ERR_PEER, 0, "the page server: %s", text);
+	return err_set(e, ERR_PEER, 0, "the page server says: %s", text);
 }
 
 /* 1: none yet, the server lives and works on it. */
@@ -173,10 +173,10 @@ static int native_answer(const struct ps_sink *s, uint32_t *value, int timeout_m
 	if (answer(s, bytes, sizeof(bytes), timeout_ms, e) < 0)
 		return -1;
 	if (ps_native_answer_decode(bytes, &a) < 0)
-		return err_set(e, ERR_PROTOCOL, 0, "the page server's answer is none");
+		return err_set(e, ERR_PROTOCOL, 0, "the page server answers what is no answer");
 	*value = a.value;
 	if (a.kind == PS_NATIVE_ALIVE)
-		return s->hears_alive ? 1 : err_set(e, ERR_PROTOCOL, 0, "the page server's answer is none");
+		return s->hears_alive ? 1 : err_set(e, ERR_PROTOCOL, 0, "the page server answers what is no answer");
 	return a.kind ? failure_said(s, &a, e) : 0;
 }
 
@@ -430,6 +430,8 @@ static int probe(struct ps_sink *s, struct err *e)
 
 static int hello_refused(const struct hello *h, struct err *e)
 {
+	if (h->status == HELLO_BUSY)
+		return err_set(e, ERR_LIMIT, 0, "the page server takes no further session now (its --max-sessions)");
 	return err_set(e, ERR_PEER, 0, "the page server of version %u refuses a native session (status %u)", h->version, h->status);
 }
 

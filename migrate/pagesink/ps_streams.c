@@ -66,7 +66,7 @@ static int again(struct ps_streams *s, unsigned i, int num, struct err *e);
 
 static int not_as_agreed(struct err *e)
 {
-	return err_set(e, ERR_PROTOCOL, 0, "the page server's answer is none");
+	return err_set(e, ERR_PROTOCOL, 0, "the page server answers what is no answer");
 }
 
 /* The next one of a connection that is not wholly sent. */
@@ -109,7 +109,7 @@ static int failure_said(const struct ps_streams *s, const struct ps_native_answe
 		return err_set(e, ERR_PEER, 0, "the page server ended the session; its log says why");
 	text[a->text] = '\0';
 	plain_text(text, a->text);
-	return err_set(e, ERR_PEER, 0, "the page server: %s", text);
+	return err_set(e, ERR_PEER, 0, "the page server says: %s", text);
 }
 
 static int on_answer(struct ps_streams *s, struct err *e)

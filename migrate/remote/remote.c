@@ -205,7 +205,7 @@ static int explain_seize(pid_t pid, pid_t tid, int error, struct err *e)
 	if (error == EPERM && status_field(pid, tid, "Threads") > 1 && pid == tid && geteuid() == 0)
 		return err_set(e, ERR_UNSUPPORTED, 0, "task %d: the first thread has ended while others run", tid);
 	if (error == EPERM)
-		return err_set(e, ERR_PERMISSION, EPERM, "may not trace task %d", tid);
+		return err_set(e, ERR_PERMISSION, EPERM, geteuid() == 0 ? "may not trace task %d" : "may not trace task %d, as root may", tid);
 	return err_set(e, ERR_SYSTEM, error, "seize task %d", tid);
 }
 

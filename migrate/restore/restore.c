@@ -116,6 +116,13 @@ static int rebuild(struct restore *r, const struct husk *h, struct restore_layou
 
 /* ---- the whole ---- */
 
+static int pid_taken(uint32_t pid, struct err *e)
+{
+	err_set(e, ERR_CONFLICT, 0, "PID %u is taken here; in a PID namespace of its own (unshare --pid --fork --mount-proc) a restore has it free", pid);
+	e->num = EEXIST;
+	return -1;
+}
+
 static int fork_root(struct restore *r, struct husk *h)
 {
 	const PstreeEntry *ps = r->task->ps;
@@ -124,7 +131,7 @@ static int fork_root(struct restore *r, struct husk *h)
 	uint64_t begin = clock_us();
 
 	if (husk_start(h, &q, r->e) < 0)
-		return -1;
+		return r->e->num == EEXIST ? pid_taken(ps->pid, r->e) : -1;
 	r->stats.forking_us = clock_us() - begin;
 	return 0;
 }

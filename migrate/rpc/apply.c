@@ -46,7 +46,7 @@ static int merge_config_file(const CriuOpts *opts, struct rpc_applied *a, struct
 	if (rc == 0 && opts->config_file && opts->config_file[0])
 		rc = criu_command_read_file(&file, opts->config_file, e);
 	if (rc >= 0 && !(all = rpc_options_merge(opts, file.opts)))
-		rc = err_set(e, ERR_USAGE, 0, "options that can't be taken apart");
+		rc = err_set(e, ERR_USAGE, 0, "the request's options are malformed, or memory is short");
 	if (rc >= 0 && file.opts->images_dir)
 		all->images_dir_fd = -1; /* the file's directory wins over the request's descriptor */
 	a->opts = all;

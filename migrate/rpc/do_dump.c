@@ -134,7 +134,9 @@ static int connect_to_server(const struct rpc_applied *a, struct elsewhere *x, s
 	x->fd = x->inherited ? a->ps_fd : ps_connect(ps->address, (uint16_t)ps->port, e);
 	if (x->fd < 0)
 		return err_wrap(e, "page server");
-	return make_sink(a, x, e) == 0 ? 0 : err_wrap(e, "page server");
+	if (make_sink(a, x, e) == 0)
+		return 0;
+	return x->inherited ? err_wrap(e, "page server") : err_wrap(e, "page server at %s port %d", ps->address, ps->port);
 }
 
 static int listen_for_client(const struct rpc_applied *a, struct elsewhere *x, struct err *e)

@@ -121,7 +121,7 @@ static int apply(struct rpc_call *c, struct err *e)
 	int rc;
 
 	if (!all)
-		return err_set(e, ERR_USAGE, 0, "options that can't be taken apart");
+		return err_set(e, ERR_USAGE, 0, "the request's options are malformed, or memory is short");
 	c->has_opts = true;
 	rc = rpc_options_apply(all, rpc_request_op(c->req), &c->w->peer, &c->opts, e);
 	criu_opts__free_unpacked(all, NULL);

@@ -67,7 +67,7 @@ static int check_ps(const CriuOpts *o, enum rpc_op op, struct err *e)
 	if (!ps)
 		return 0;
 	if (ps->has_port && (ps->port < 0 || ps->port > PORT_MAX))
-		return err_set(e, ERR_USAGE, 0, "option ps: %d is no port", ps->port);
+		return err_set(e, ERR_USAGE, 0, "option ps: port %d is none", ps->port);
 	return sends ? check_target(ps, e) : 0;
 }
 

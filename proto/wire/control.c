@@ -199,7 +199,7 @@ static int abort_error(const Drayage__Abort *a, struct err *e)
 
 	snprintf(text, sizeof(text), "%s", a->text);
 	plain_text(text, strlen(text));
-	err_set(e, kind, 0, "peer: %s", text);
+	err_set(e, kind, 0, "the other side says: %s", text);
 	e->num = a->number >= 0 && a->number < 4096 ? a->number : 0; /* the text spells it out already */
 	return -1;
 }

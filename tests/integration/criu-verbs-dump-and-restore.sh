@@ -32,7 +32,7 @@ criu restore --restore-detached -D "$T/2" -W "$T/wd" --pidfile root || fail "res
 [ "$(cat "$T/wd/root")" = "$subject" ] || fail "the PID file says $(cat "$T/wd/root")"
 workload_right
 fails 1 'pid file root' criu restore -d -D "$T/2" -W "$T/wd" --pidfile root
-fails 1 "a process with PID $subject" criu restore -d -D "$T/2" -W "$T/wd" --pidfile another
+fails 1 "PID $subject is taken here" criu restore -d -D "$T/2" -W "$T/wd" --pidfile another
 [ ! -e "$T/wd/another" ] || fail "a failed restore left its PID file"
 workload_right
 
@@ -65,5 +65,6 @@ criu restore -D "$T/2" --exec-cmd -- sh -c 'cat /proc/$$/task/$$/children; exit 
 grep -qw "$subject" "$T/children" || fail "the root is not the command's child: $(cat "$T/children")"
 workload_right
 fails 1 'exclude each other' criu restore -d -D "$T/2" --exec-cmd -- true
+fails 1 'no whole set of images is there' "$BUILD/dray" restore -d -D "$T/wd" # and not that a process is gone (4)
 fails 1 'wants --restore-detached' criu restore -S -D "$T/2"
 echo "ok: dumped and restored by criu's verbs"

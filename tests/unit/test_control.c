@@ -102,7 +102,7 @@ static void abort_becomes_an_error_of_its_kind(void **state)
 	assert_null(control_expect(p->b, 1000, CONTROL_PREPARED, &e));
 	assert_int_equal(e.kind, ERR_LIMIT);
 	assert_int_equal(e.num, ENOSPC);
-	assert_string_equal(e.text, "peer: no?room?[31m left");
+	assert_string_equal(e.text, "the other side says: no?room?[31m left");
 }
 
 static void abort_of_an_unknown_kind_is_the_peers_error(void **state)
@@ -155,7 +155,7 @@ static void an_abort_is_heard_by_who_sends_too(void **state)
 	p->a = -1;
 	assert_int_equal(control_send(p->b, CONTROL_ROUND_READY, &ready.base, &e), -1);
 	assert_int_equal(e.kind, ERR_LIMIT);
-	assert_string_equal(e.text, "peer: no room left");
+	assert_string_equal(e.text, "the other side says: no room left");
 	assert_int_equal(control_send(p->b, CONTROL_ROUND_READY, &ready.base, &e), -1);
 	assert_int_equal(e.kind, ERR_PEER);
 	assert_string_equal(e.text, "send RoundReady: the connection was cut");
