@@ -74,13 +74,40 @@ static bool is_locked(int fd)
 	return fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK;
 }
 
-/* Opens and locks. A sweep may have unlinked the file between the two: then it is nobody's, and the next try makes a new one. */
+/* Locked before it has its name: a sweep must not come between. -EEXIST: somebody else was faster. */
+static int make_lock(int dir, const char *lock)
+{
+	char tmp[LOCK_NAME_MAX + 16];
+	cleanup_fd int fd = -1;
+	int rc = 0;
+
+	snprintf(tmp, sizeof(tmp), "%s.%d", lock, (int)getpid());
+	unlinkat(dir, tmp, 0); /* of one that had our number */
+	fd = openat(dir, tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	if (!try_lock(fd) || linkat(dir, tmp, dir, lock, 0) < 0)
+		rc = -errno;
+	unlinkat(dir, tmp, 0);
+	return rc < 0 ? rc : steal_fd(&fd);
+}
+
+/* Opens, or makes, and locks. A sweep may have unlinked the file that was opened: then it is nobody's, and the next try makes a new one. */
 static int open_lock(int dir, const char *lock, struct err *e)
 {
 	for (;;) {
-		cleanup_fd int fd = openat(dir, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		cleanup_fd int fd = openat(dir, lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		struct stat st;
 
+		if (fd < 0 && errno == ENOENT) {
+			int made = make_lock(dir, lock);
+
+			if (made >= 0)
+				return made;
+			if (made == -EEXIST)
+				continue;
+			errno = -made;
+		}
 		if (fd < 0)
 			return err_sys(e, "state directory: %s", lock);
 		if (!try_lock(fd))

@@ -165,6 +165,38 @@ static void what_a_killed_process_left_is_swept(void **state)
 	assert_int_equal(access(begun, F_OK), -1);
 }
 
+/* Whoever begins sweeps, while others begin: it must not take from one of them the lock that it is just making. */
+static void a_sweep_takes_no_lock_from_who_begins(void **state)
+{
+	pid_t test = getpid(), sweeper[2];
+	unsigned taken = 0;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		sweeper[i] = fork();
+		if (sweeper[i] == 0 && !die_with(test, SIGKILL))
+			_exit(1);
+		while (sweeper[i] == 0)
+			journal_sweep(dir, JOURNAL_SOURCE);
+	}
+	for (int i = 0; i < 3000; i++) {
+		struct err e = { 0 };
+		struct migration_id new;
+		struct journal *j;
+
+		migration_id_new(&new);
+		j = journal_open(dir, &new, JOURNAL_SOURCE, &e);
+		taken += !j;
+		journal_close(j);
+	}
+	for (int i = 0; i < 2; i++) {
+		kill(sweeper[i], SIGKILL);
+		waitpid(sweeper[i], NULL, 0);
+	}
+	journal_sweep(dir, JOURNAL_SOURCE);
+	assert_int_equal(taken, 0);
+}
+
 static bool count_one(const struct migration_id *which, const struct journal_record *r, bool owned, void *arg)
 {
 	(void)r;
@@ -199,6 +231,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(truncated_record_is_damaged_not_empty, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(record_belongs_to_one_live_process, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(what_a_killed_process_left_is_swept, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_sweep_takes_no_lock_from_who_begins, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(each_finds_the_records_of_its_side, make_dir, remove_dir),
 	};
 
