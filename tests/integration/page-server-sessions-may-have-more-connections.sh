@@ -45,6 +45,9 @@ try: # it is none of that session's, and no other may begin
     raise AssertionError("a session more than may run")
 except (ConnectionError, EOFError):
     pass
+eager = Sender(port) # says more than its hello, before it is known whose it is
+eager.s.sendall(struct.pack(HELLO, b"DRAY\r\n\x1a\n", 1, 7, 0, 1, FEATURES | NUMBERED, bytes(16), 1024, 0, token) + bytes(8))
+assert eager.dropped()
 second, taken = more(1, token)
 assert taken == 0
 dst = 7 << 8 | 1
@@ -52,28 +55,38 @@ say(second, 1, ADD_F, PRESENT, 1, 0x1000, dst) # before the map is opened: it wa
 second.s.sendall(page(1))
 say(first, 0, OPEN2, 0, 0, 0, dst)
 assert Native.answer(first) == 0
-say(first, 2, ADD_F, PRESENT, 1, 0x2000, dst)
-first.s.sendall(page(2)[:1000]) # cut in the middle of it, and once more on the next one
+long = b"".join(page(n) for n in range(64)) # so long that another session would have it spliced
+say(first, 2, ADD_F, PRESENT, 64, 0x2000, dst)
+first.s.sendall(long[:150000]) # cut in the middle of it, and once more on the next one
 first.s.close()
 first, taken = more(0, token)
 assert taken in (1, 2), taken
-say(first, 2, ADD_F, PRESENT, 1, 0x2000, dst)
-first.s.sendall(page(2)[:3000])
+say(first, 2, ADD_F, PRESENT, 64, 0x2000, dst)
+first.s.sendall(long[:3000])
 first, taken = more(0, token) # beside the one that is there
-say(first, 2, ADD_F, PRESENT, 1, 0x2000, dst)
-first.s.sendall(page(2))
-say(second, 3, ADD_F, PRESENT, 1, 0x3000, dst)
+say(first, 2, ADD_F, PRESENT, 64, 0x2000, dst)
+first.s.sendall(long)
+say(second, 3, ADD_F, PRESENT, 1, 0x42000, dst)
 second.s.sendall(page(3))
-say(first, 4, CLOSE)
+block = page(7) * 16
+say(first, 4, FRAME, PRESENT, 16, 0x60000, dst) # of one block, which is cut; the same pages may then come in another way
+first.s.sendall(frame(0x60000, 16, struct.pack("<I", 1 << 31 | len(block)) + block, 0, LZ4)[:-1000])
+first.s.close()
+first, taken = more(0, token)
+assert taken == 4, taken
+say(first, 4, ADD_F, PRESENT, 16, 0x60000, dst)
+first.s.sendall(block)
+say(first, 5, CLOSE)
 assert Native.answer(first) == 0
-say(first, 4, CLOSE) # as if that had been lost
+say(first, 5, CLOSE) # as if that had been lost
 assert Native.answer(first) == 0
 first.s.sendall(b"\xff" * 8)
 sets = os.listdir(os.environ["IMAGES"])
 assert len(sets) == 1, sets
-assert published(os.environ["IMAGES"] + "/" + sets[0], 7) == ([(0x1000, 3, 4)], page(1) + page(2) + page(3))
+assert published(os.environ["IMAGES"] + "/" + sets[0], 7) == ([(0x1000, 66, 4), (0x60000, 16, 4)], page(1) + long + page(3) + block)
 m = metrics("unix:" + os.environ["T"] + "/m")
-assert m["dray_page_server_connections_joined_total"] == 3, m
+assert m["dray_page_server_connections_joined_total"] == 4, m
+assert m["dray_page_server_ranges_total"] == 4 and m["dray_page_server_pages_total"] == 82, m # each once
 PY
 await 20 grep -q 'connection-refused .*of no session that runs' "$T/log"
 await 20 grep -q 'session-published' "$T/log"

@@ -8,6 +8,7 @@ ADD, HOLE, OPEN, OPEN2, PARENT, ADD_F, GET, CLOSE, FORCE_CLOSE = 1, 2, 3, 4, 5, 
 IN_PARENT, LAZY, PRESENT = 1, 2, 4
 FRAME, ALIVE, TAKEN = 0x2001, 0xffff, 0xfffe  # of native sessions: a command, and what stands for an error's kind in answers that are none
 FEATURES, NUMBERED, PARTS = 0x22, 0x40, 0x80
+LZ4 = 1  # of a frame
 HELLO = "<8sHBBIQ16sII16s"
 PAGE = 4096
 
@@ -99,7 +100,7 @@ class Native(Sender):
     def frame(self, vaddr, data, flags=PRESENT):
         n = len(data) // PAGE
         self.say(FRAME, flags, n, vaddr, self.dst)
-        self.s.sendall(struct.pack("<4sBBHIIIIIIQQ", b"DRF1", 1, 0, 0, 0, 1, 1, n, len(data), 0, 0, self.frames) + struct.pack("<QII", vaddr, n, 0) + data)
+        self.s.sendall(frame(vaddr, n, data, self.frames))
         self.frames += 1
 
     def answer(self, n=8):
@@ -143,6 +144,11 @@ def told(kind, s, *words):
     """The server ends the session of a sender of this kind, and says why where the protocol has room for it."""
     said = s.refusal()
     assert all(w in said for w in words) if kind in ("native", "numbered") else said is None, (kind, said, words)
+
+
+def frame(vaddr, pages, payload, sequence, flags=0):
+    """Of one run, without a checksum."""
+    return struct.pack("<4sBBHIIIIIIQQ", b"DRF1", 1, 0, flags, 0, 1, 1, pages, len(payload), 0, 0, sequence) + struct.pack("<QII", vaddr, pages, 0) + payload
 
 
 def page(byte):

@@ -2,6 +2,7 @@
 /* Native sessions of a page server: our sender goes over to one by itself, and what it sends arrives, zeros and compressed pages too, in fewer bytes; a
  * session that breaks off or lies is not published and its sender is told why; a range is refused for what a stock sender's is refused for. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -438,6 +439,38 @@ static void frames_that_cannot_be_are_refused(void **state)
 	run = good_run, run.kind = 7, frame_is_refused(good_command, good_header, run, none);
 }
 
+static void another_version_is_told_so(void **state)
+{
+	struct hello h = { .version = HELLO_VERSION + 1, .role = HELLO_IMAGES };
+	uint8_t bytes[HELLO_SIZE];
+	struct server server;
+	int fd = server_start(&server, false);
+
+	(void)state;
+	hello_encode(&h, bytes);
+	assert_int_equal(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
+	assert_int_equal(read_full(fd, bytes, sizeof(bytes)), 0);
+	assert_int_equal(hello_decode(bytes, &h), 0);
+	assert_int_equal(h.status, HELLO_BAD_VERSION);
+	server_end(&server, fd);
+	assert_int_equal(server.rc, -1);
+	assert_int_equal(server.e.kind, ERR_PROTOCOL);
+	assert_non_null(strstr(server.e.text, "version 2"));
+}
+
+/* On inherited sockets, and of servers that take one session: nobody could bring another connection. */
+static void commands_have_no_numbers_where_there_is_no_line(void **state)
+{
+	struct said said = { .len = 0 };
+
+	(void)state;
+	put_hello_with(&said, HELLO_IMAGES, HELLO_FEATURE_CHECKSUM | HELLO_FEATURE_NUMBERED);
+	put_command(&said, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	put_frame(&said, good_command, good_header, good_run);
+	put_command(&said, (struct ps_command){ .code = PS_CLOSE });
+	comes_of(&said, said.len, NULL);
+}
+
 /* A frame without a hello before it, a hello for somebody else, a hello in the middle of a session. */
 static void frames_and_hellos_have_their_place(void **state)
 {
@@ -457,8 +490,6 @@ static void frames_and_hellos_have_their_place(void **state)
 	comes_of(&said, said.len, "no command");
 }
 
-/* --- while a set is published ---------------------------------------------------------------------------------------------------- */
-
 static struct ps_native_answer next_answer(int fd)
 {
 	uint8_t bytes[PS_NATIVE_ANSWER];
@@ -468,6 +499,61 @@ static struct ps_native_answer next_answer(int fd)
 	assert_int_equal(ps_native_answer_decode(bytes, &a), 0);
 	return a;
 }
+
+/* Over TCP a connection that is closed with bytes unread is reset, and may take along what was said last. */
+static int tcp_pair(int pair[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+	pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(pair[1], (struct sockaddr *)&a, len), 0);
+	pair[0] = accept(listener, NULL, NULL);
+	assert_true(pair[0] >= 0);
+	return close(listener);
+}
+
+static void *serve_and_close(void *arg)
+{
+	struct server *s = arg;
+
+	server_main(s);
+	close(s->fd);
+	return NULL;
+}
+
+static void the_words_are_not_lost_with_the_connection(void **state)
+{
+	static const uint8_t much[16 << 20]; /* more than is read ahead, and than a socket holds */
+	struct server server = { .sink.ops = &mem_ops, .hold = -1 };
+	struct said said = { .len = 0 };
+	struct ps_native_answer a;
+	uint8_t bytes[1024];
+	int pair[2];
+
+	(void)state;
+	assert_int_equal(tcp_pair(pair), 0);
+	server.fd = pair[0];
+	assert_int_equal(pthread_create(&server.thread, NULL, serve_and_close, &server), 0);
+	put_hello(&said, HELLO_IMAGES);
+	put_command(&said, (struct ps_command){ .code = PS_ADD_F, .flags = PS_PRESENT, .nr = 0, .vaddr = 0x10000, .dst = TASK });
+	assert_int_equal(send(pair[1], said.bytes, said.len, MSG_NOSIGNAL), said.len);
+	assert_int_equal(write_full(pair[1], much, sizeof(much)), 0);
+	assert_int_equal(read_full(pair[1], bytes, HELLO_SIZE), 0);
+	a = next_answer(pair[1]);
+	assert_int_equal(a.kind, ERR_PROTOCOL);
+	assert_int_equal(read_full(pair[1], bytes, a.text), 0);
+	assert_int_equal(recv(pair[1], bytes, 1, 0), 0);
+	close(pair[1]);
+	pthread_join(server.thread, NULL);
+	assert_int_equal(server.rc, -1);
+}
+
+/* --- while a set is published ---------------------------------------------------------------------------------------------------- */
 
 /* The server publishes until it has been heard a few times; a sender that did not ask for that hears nothing but the status. */
 static void publishing_is_heard_of(bool asked)
@@ -573,7 +659,10 @@ int main(void)
 		cmocka_unit_test(the_sender_is_told_that_its_page_map_could_not_be_made),
 		cmocka_unit_test(a_session_that_breaks_off_is_not_published),
 		cmocka_unit_test(frames_that_cannot_be_are_refused),
+		cmocka_unit_test(another_version_is_told_so),
+		cmocka_unit_test(commands_have_no_numbers_where_there_is_no_line),
 		cmocka_unit_test(frames_and_hellos_have_their_place),
+		cmocka_unit_test(the_words_are_not_lost_with_the_connection),
 		cmocka_unit_test(a_native_sender_hears_that_publishing_goes_on),
 		cmocka_unit_test(our_sender_waits_on),
 	};
