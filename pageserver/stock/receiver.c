@@ -121,8 +121,6 @@ static int next_header(struct receiver *r, struct ps_command *c)
 	if (r->layout == PS_LAYOUT_UNKNOWN)
 		return first_header(r, c);
 	rc = ps_input_take(&r->in, r->layout, &bytes);
-	if (rc == -ENODATA && r->streams) /* behind its number */
-		rc = -EPIPE;
 	return rc < 0 ? rc : ps_decode(r->layout, bytes, c);
 }
 
