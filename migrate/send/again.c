@@ -13,7 +13,11 @@
 #include "proto/base/log.h"
 #include "proto/wire/stream_ack.h"
 
-enum { AGAIN_MS = 20, AGAIN_MAX_MS = 1000 }; /* between attempts */
+enum {
+	AGAIN_MS = 20, AGAIN_MAX_MS = 1000, /* between attempts */
+	FRUITLESS = 8, /* so many connections in a row on which no frame was placed, and the time in which one has to be made: there will be none */
+	FRAME_PAGES_MIN = 2,
+};
 
 static int stopped(struct worker *w)
 {
@@ -95,6 +99,35 @@ static int take_back(struct worker *w, uint64_t next)
 	return 0;
 }
 
+void worker_begin_again(struct worker *w)
+{
+	w->frame_pages = w->s->frame_pages;
+	w->placed = w->sequence;
+	w->placed_us = clock_us();
+	w->fruitless = 0;
+}
+
+static uint64_t patience_ms(const struct sender *s)
+{
+	return s->frozen ? s->config.frozen_patience_ms : s->config.patience_ms;
+}
+
+/* A frame has to fit a connection: twice in a row none did. */
+static int judge(struct worker *w, uint64_t next)
+{
+	if (next > w->placed) {
+		w->placed = next;
+		w->placed_us = clock_us();
+		w->fruitless = 0;
+		return 0;
+	}
+	if (++w->fruitless > 1 && w->frame_pages > FRAME_PAGES_MIN)
+		w->frame_pages = w->frame_pages / 4 > FRAME_PAGES_MIN ? w->frame_pages / 4 : FRAME_PAGES_MIN;
+	if (w->fruitless < FRUITLESS || clock_us() - w->placed_us <= patience_ms(w->s) * 1000)
+		return 0;
+	return worker_fail(w, ERR_PEER, peer_errno(w->cut_errno), "the destination cut the connection %u times, and nothing gets there any more", w->fruitless);
+}
+
 /* Who stops the sender shuts the sockets that it finds: it must find this one, or have been before. */
 static int take_socket(struct worker *w, int fd)
 {
@@ -127,7 +160,7 @@ static int go_on(struct worker *w, int fd, int ms)
 	}
 	if (take_socket(w, fd) < 0)
 		return -1;
-	return rc < 0 ? bad_ack(w, next) : take_back(w, next);
+	return rc < 0 ? bad_ack(w, next) : take_back(w, next) < 0 ? -1 : judge(w, next);
 }
 
 static int left_ms(uint64_t end)
@@ -141,7 +174,7 @@ int worker_reconnect(struct worker *w)
 {
 	struct sender *s = w->s;
 	unsigned index = (unsigned)(w - s->worker);
-	uint64_t end = clock_us() + (s->frozen ? s->config.frozen_patience_ms : s->config.patience_ms) * 1000;
+	uint64_t end = clock_us() + patience_ms(s) * 1000;
 
 	log_event(LOG_WARN, "stream-cut", "stream=%u frame=%llu error=\"%s\"", index, (unsigned long long)w->sequence, strerrordesc_np(w->cut_errno));
 	for (int pause = AGAIN_MS;; pause = pause * 2 > AGAIN_MAX_MS ? AGAIN_MAX_MS : pause * 2) {

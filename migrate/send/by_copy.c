@@ -148,7 +148,7 @@ int worker_copy_frame(struct worker *w, const struct copy_source *src, struct ou
 
 static uint32_t copy_frame_pages(const struct worker *w)
 {
-	return w->s->frame_pages < COPY_FRAME_PAGES ? w->s->frame_pages : COPY_FRAME_PAGES;
+	return w->frame_pages < COPY_FRAME_PAGES ? w->frame_pages : COPY_FRAME_PAGES;
 }
 
 int worker_copy_again(struct worker *w, const struct copy_source *src)

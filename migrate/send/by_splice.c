@@ -43,7 +43,7 @@ static int prepare(struct worker *w, struct outgoing *f)
 
 	if (atomic_load_explicit(&w->s->stop, memory_order_relaxed))
 		return worker_fail(w, ERR_CANCELLED, 0, "stopped");
-	while (n < most && worker_next(w, &f[n], w->s->frame_pages, TWIN_MAX_IOV)) {
+	while (n < most && worker_next(w, &f[n], w->frame_pages, TWIN_MAX_IOV)) {
 		if (command(w, &f[n]) < 0)
 			return -1;
 		n++;

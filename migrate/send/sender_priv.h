@@ -59,6 +59,10 @@ struct worker {
 	bool drained;              /* what the twin was asked for was thrown away: its holes are still to be looked at */
 	bool cut;                  /* the connection is; cut_errno: how it was found so */
 	int cut_errno;
+	uint32_t frame_pages;      /* at most; smaller in a round in which connections don't last */
+	uint64_t placed;           /* the next frame, as of the last connection that was made anew, or the round's first */
+	uint64_t placed_us;        /* when that last was another */
+	unsigned fruitless;        /* connections since then */
 	struct sent_log log;
 	struct run_list again;     /* pages of frames that were lost */
 	struct cursor again_at;
@@ -124,6 +128,7 @@ int worker_copy_frame(struct worker *w, const struct copy_source *src, struct ou
 int worker_copy_again(struct worker *w, const struct copy_source *src);
 
 /* again.c: a cut stream. 0, or -1 after worker_fail. */
+void worker_begin_again(struct worker *w); /* with each round */
 int worker_reconnect(struct worker *w); /* until it goes on, or there is no more patience; what was lost is in w->again then */
 int worker_await_ack(struct worker *w); /* that all frames so far are placed; -1 with w->cut, too */
 

@@ -44,6 +44,7 @@ static void carry_round(struct worker *w, bool *told)
 {
 	uint64_t end = 0;
 
+	worker_begin_again(w);
 	w->count.stats = (struct sender_stats){ 0 };
 	cursor_init(&w->piece, NULL, 0);
 	sent_log_begin(&w->log, w->sequence);

@@ -25,6 +25,8 @@ stays() {
 stays "cut for good: runs on a" "could not be made again" $((2 << 20)):once --extract copy --reconnect-timeout 1000
 stays "cut for good, spliced: runs on a" "could not be made again" $((2 << 20)):once --extract splice --reconnect-timeout 1000
 stays "cut for good in the freeze: runs on a" "could not be made again" $((2 << 20)):once --tracker none --downtime-limit 500
+stays "cut before any frame is through: runs on a" "nothing gets there any more|could not be made again" 5000 --reconnect-timeout 3000
+stays "cut before any frame is through, in the freeze: runs on a" "nothing gets there any more|could not be made again" 5000 --tracker none --downtime-limit 1000
 stays "not to be connected again: runs on a" "cut the connection" $((2 << 20)) --reconnect-timeout 0
 
 # A stranger with the id but not the token, inside the first round, for which the source is stopped.
