@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -15,6 +16,7 @@
 #include "migrate/extract/twin_blob.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_text.h"
 
 enum { TWINS_MAX = 16, PIPE_BYTES = 1 << 20 };
 
@@ -148,6 +150,15 @@ static void settle_stop(struct twins *t, unsigned i, int status)
 		ptrace(PTRACE_CONT, t->pid[i], 0, 0);
 	else
 		t->pid[i] = 0;
+}
+
+bool twins_left_dead(pid_t child)
+{
+	struct err ignored;
+	cleanup_free char *text = status_text(child, child, &ignored);
+	const char *name = text ? text_field(text, "Name") : NULL, *state = text ? text_field(text, "State") : NULL;
+
+	return name && state && strncmp(name, "dray-twin\n", 10) == 0 && *state == 'Z';
 }
 
 unsigned twins_poll(struct twins *t)

@@ -51,5 +51,7 @@ void twins_destroy(struct twins *t);
 /* After twins_destroy, with the target held and before its scratch is removed: has the target's side of them reaped too (a child
  * without an exit signal stays a zombie until its parent waits for it with __WALL, which a program doesn't do). */
 int twins_reap(struct remote *r, struct twins *t, struct err *e);
+/* A twin whose tracer was killed: dead, and its target, which knows nothing of it, does not wait for it. */
+bool twins_left_dead(pid_t child);
 
 #endif

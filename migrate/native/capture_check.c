@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "migrate/extract/twin.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
@@ -144,7 +145,7 @@ static int check_children_of(struct capture *c, const char *tid)
 
 		if (end == at)
 			break;
-		if (!is_ours(c, child) && !is_helper(c, child))
+		if (!is_ours(c, child) && !is_helper(c, child) && !twins_left_dead(child))
 			capture_obstacle(c, NULL, "task %d: it has a child, process %d (only a process without children can be moved)", c->pid, child);
 	}
 	return 0;

@@ -19,10 +19,9 @@ runs_on() {
 	subject_right a
 }
 
-# Twins would stay as dead children of the process, which then could not move any more.
 both_killed() {
 	local keeper
-	stopped_at source.armed --extract copy
+	stopped_at source.armed
 	keeper=$(child_of "${pid[migrate]}") || fail "no keeper"
 	kill -KILL "$keeper"
 	kill -KILL "${pid[migrate]}"
@@ -51,7 +50,7 @@ end next
 report "an agent that starts takes it away"
 
 both_killed
-migrate --extract copy || fail "the next migration: $(tail -n 3 "$T/migrate.err")"
+migrate || fail "the next migration: $(tail -n 3 "$T/migrate.err")"
 no_cgroup_left && no_record_left || fail "the next migration left something behind"
 settled b
 report "the next migration takes it away, and moves the process"
