@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Dumps into our page server whose connections are reset over and over, with one, two and four of them, and by TLS, in rounds and at the end: each is made anew and goes on where
-# it was, also where none lasts as long as a frame takes, the set is published once and whole, restored from it the process is right. No session, directory or number is left of connections that were others'.
+# it was, also where none lasts as long as a frame takes, the set is published once and whole, restored from it the process is right. No session or directory is left of connections that were others'.
 set -eu
 cd "$(dirname "$0")/../.."
 BUILD=${BUILD:-$PWD/build}

@@ -3,6 +3,7 @@
  * session that breaks off or lies is not published and its sender is told why; a range is refused for what a stock sender's is refused for. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -500,6 +501,38 @@ static struct ps_native_answer next_answer(int fd)
 	return a;
 }
 
+/* Of lz4 blocks: what stands behind them in the payload is none of the next commands. */
+static void put_blocks(struct said *s, size_t behind)
+{
+	const struct page_run run = { .addr = 0x10000, .pages = 2, .kind = RUN_DATA };
+	struct frame_header h = { .kind = FRAME_PAGES, .flags = FRAME_LZ4, .round = 1, .runs = 1, .data_pages = 2 };
+	uint8_t raw[2 * 4096], stored[4 * 4096];
+	size_t len;
+
+	fill(raw, 2, false);
+	len = frame_lz4_encode(raw, sizeof(raw), 1, stored);
+	assert_true(len + behind < sizeof(raw));
+	h.payload_len = (uint32_t)(len + behind);
+	put_hello(s, HELLO_IMAGES);
+	put_command(s, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+	put_command(s, (struct ps_command){ .code = PS_FRAME, .flags = PS_PRESENT, .nr = 2, .vaddr = 0x10000, .dst = TASK });
+	frame_header_encode(&h, put(s, FRAME_HEADER_SIZE));
+	frame_runs_encode(&run, 1, put(s, FRAME_RUN_SIZE));
+	memcpy(put(s, len), stored, len);
+	put_command(s, (struct ps_command){ .code = PS_CLOSE });
+}
+
+static void a_frame_is_as_long_as_it_says(void **state)
+{
+	(void)state;
+	for (size_t behind = 0; behind <= PS_HEADER_MAX; behind += PS_HEADER_MAX) {
+		struct said said = { .len = 0 };
+
+		put_blocks(&said, behind);
+		comes_of(&said, said.len, behind ? "a frame that isn't one" : NULL);
+	}
+}
+
 /* Over TCP a connection that is closed with bytes unread is reset, and may take along what was said last. */
 static int tcp_pair(int pair[2])
 {
@@ -579,6 +612,8 @@ static void publishing_is_heard_of(bool asked)
 	assert_int_equal(next_answer(fd).kind, 0);
 	for (unsigned i = 0; i < 3 && asked; i++)
 		assert_int_equal(next_answer(fd).kind, PS_NATIVE_ALIVE);
+	if (!asked) /* for many times as long as it would take */
+		assert_int_equal(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 50), 0);
 	assert_int_equal(write(hold[1], "", 1), 1);
 	do
 		a = next_answer(fd);
@@ -659,6 +694,7 @@ int main(void)
 		cmocka_unit_test(the_sender_is_told_that_its_page_map_could_not_be_made),
 		cmocka_unit_test(a_session_that_breaks_off_is_not_published),
 		cmocka_unit_test(frames_that_cannot_be_are_refused),
+		cmocka_unit_test(a_frame_is_as_long_as_it_says),
 		cmocka_unit_test(another_version_is_told_so),
 		cmocka_unit_test(commands_have_no_numbers_where_there_is_no_line),
 		cmocka_unit_test(frames_and_hellos_have_their_place),

@@ -264,6 +264,43 @@ static void what_follows_an_inherited_session_is_left(void **state)
 	}
 }
 
+static uint8_t in_place[64 * 4096];
+
+static uint8_t *notes_room(struct page_sink *s, uint64_t *bytes)
+{
+	(void)s;
+	*bytes = sizeof(in_place);
+	return in_place;
+}
+
+/* Also where a long range is the last that it says, and is received where it belongs. */
+static void what_follows_a_long_range_is_left(void **state)
+{
+	const struct ps_command range = { .code = PS_ADD_F, .flags = PS_PRESENT, .nr = 20, .vaddr = 0x20000, .dst = TASK };
+	struct page_sink_ops ops = notes_ops;
+	char next[16] = "";
+
+	(void)state;
+	ops.room = notes_room;
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig r;
+
+		rig_open(&r, i ? PS_LAYOUT_24 : PS_LAYOUT_32);
+		r.notes.sink.ops = &ops;
+		say(&r, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
+		say(&r, range);
+		for (unsigned n = 0; n < range.nr; n++)
+			say_page(&r, (unsigned char)n);
+		say(&r, (struct ps_command){ .code = PS_CLOSE });
+		say_bytes(&r, "tar stream", 10);
+		assert_int_equal(serve(&r, true), 0);
+		assert_int_equal(in_place[4096], 1);
+		assert_int_equal(recv(r.ours, next, sizeof(next), MSG_DONTWAIT), 10);
+		assert_memory_equal(next, "tar stream", 10);
+		rig_close(&r);
+	}
+}
+
 /* Nothing shows the layout then: both lengths must be gone from the socket. */
 static void a_session_of_nothing_succeeds(void **state)
 {
@@ -587,6 +624,7 @@ int main(void)
 		cmocka_unit_test(both_layouts_arrive),
 		cmocka_unit_test(old_senders_arrive),
 		cmocka_unit_test(what_follows_an_inherited_session_is_left),
+		cmocka_unit_test(what_follows_a_long_range_is_left),
 		cmocka_unit_test(a_session_of_nothing_succeeds),
 		cmocka_unit_test(a_close_with_flags_ends_nothing),
 		cmocka_unit_test(who_opens_a_page_map_is_answered_before_its_files_are_made),
