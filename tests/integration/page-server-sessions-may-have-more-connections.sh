@@ -68,17 +68,19 @@ say(first, 2, ADD_F, PRESENT, 64, 0x2000, dst)
 first.s.sendall(long)
 say(second, 3, ADD_F, PRESENT, 1, 0x42000, dst)
 second.s.sendall(page(3))
+say(first, 4, PARENT, 0, 0, 0, dst)
+assert Native.answer(first) == 0 # so all before was taken
 block = page(7) * 16
-say(first, 4, FRAME, PRESENT, 16, 0x60000, dst) # of one block, which is cut; the same pages may then come in another way
+say(first, 5, FRAME, PRESENT, 16, 0x60000, dst) # of one block, which is cut; the same pages may then come in another way
 first.s.sendall(frame(0x60000, 16, struct.pack("<I", 1 << 31 | len(block)) + block, 0, LZ4)[:-1000])
 first.s.close()
 first, taken = more(0, token)
-assert taken == 4, taken
-say(first, 4, ADD_F, PRESENT, 16, 0x60000, dst)
+assert taken == 5, taken
+say(first, 5, ADD_F, PRESENT, 16, 0x60000, dst)
 first.s.sendall(block)
-say(first, 5, CLOSE)
+say(first, 6, CLOSE)
 assert Native.answer(first) == 0
-say(first, 5, CLOSE) # as if that had been lost
+say(first, 6, CLOSE) # as if that had been lost
 assert Native.answer(first) == 0
 first.s.sendall(b"\xff" * 8)
 sets = os.listdir(os.environ["IMAGES"])
