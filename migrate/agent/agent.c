@@ -20,6 +20,8 @@
 #include "proto/base/notify.h"
 #include "proto/base/sock.h"
 
+enum { LOOK_AGAIN_MS = 100, LOOK_MS = 10 * 1000 };
+
 /* --- hellos --------------------------------------------------------------------------------------------------------------------- */
 
 static void refuse(const struct hello *h, const struct caller *c, enum hello_status status)
@@ -111,6 +113,8 @@ static int next_timeout_ms(const struct agent *a)
 {
 	uint64_t next = hellos_next_us(a->hellos), now = clock_us();
 
+	if (a->look_us && a->look_us < next)
+		next = a->look_us;
 	if (a->drain_deadline_us && a->drain_deadline_us < next)
 		next = a->drain_deadline_us;
 	if (next == UINT64_MAX)
@@ -118,11 +122,19 @@ static int next_timeout_ms(const struct agent *a)
 	return next <= now ? 0 : (int)((next - now) / 1000 + 1);
 }
 
+/* Sessions of an agent before us notice its end and open their doors one after the other, and some have no record yet or are just ending. */
+static void look_for_sessions(struct agent *a, uint64_t now)
+{
+	a->look_us = agent_adopt_sessions(a) || now >= a->look_until_us ? 0 : now + LOOK_AGAIN_MS * 1000;
+}
+
 static void expire(struct agent *a)
 {
 	uint64_t now = clock_us();
 
 	hellos_expire(a->hellos);
+	if (a->look_us && a->look_us <= now)
+		look_for_sessions(a, now);
 	if (a->drain_deadline_us && a->drain_deadline_us <= now) {
 		a->drain_deadline_us = 0;
 		for (size_t i = 0; i < a->children; i++)
@@ -220,6 +232,8 @@ int agent_run(const struct agent_config *config, struct err *e)
 	if (a->signals < 0 || settled_recover(config->state_dir, e) < 0)
 		goto out;
 	settle_leftovers(config->state_dir);
+	a->look_us = clock_us();
+	a->look_until_us = a->look_us + LOOK_MS * 1000;
 	announce(a);
 	while (!a->draining || agent_children_left(a) > 0)
 		serve(a);

@@ -123,6 +123,26 @@ enum hello_status agent_start_session(struct agent *a, const struct hello *h, co
 	return HELLO_OK;
 }
 
+struct looking { struct agent *agent; bool missed; };
+
+/* It counts in our metrics from now on. */
+static void show_adopted(struct agent *a, struct child *c, const char *hex)
+{
+	struct agent_message m = { .kind = AGENT_METRICS };
+	int fd = metrics_fd(a->metrics);
+	struct journal_record r;
+	struct err ignored;
+	bool owned;
+
+	if (journal_peek(a->config->state_dir, &c->id, JOURNAL_DESTINATION, &r, &owned, &ignored) < 0)
+		r.peer[0] = '\0';
+	c->row = metrics_row_begin(a->metrics, ++a->number, r.peer, hex);
+	metrics_set(a->metrics, METRIC_MIG_RUNNING, ++a->sessions);
+	m.value = metrics_row_index(a->metrics, c->row);
+	if (fd >= 0)
+		send_fds(c->line, &m, sizeof(m), &fd, 1);
+}
+
 struct child *agent_adopt_session(struct agent *a, const struct migration_id *id)
 {
 	int line = session_door_knock(id);
@@ -133,10 +153,29 @@ struct child *agent_adopt_session(struct agent *a, const struct migration_id *id
 		cleanup_fd_(&line);
 		return NULL;
 	}
-	*c = (struct child){ .adopted = true, .line = line, .id = *id };
+	*c = (struct child){ .adopted = true, .session = true, .line = line, .id = *id };
 	migration_id_format(id, hex);
 	log_event(LOG_INFO, "session-again", "id=%s", hex);
+	show_adopted(a, c, hex);
 	return c;
+}
+
+static bool adopt_owned(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg)
+{
+	struct looking *l = arg;
+
+	(void)r;
+	if (owned && !agent_find_session(l->agent, id) && !agent_adopt_session(l->agent, id))
+		l->missed = true;
+	return true;
+}
+
+bool agent_adopt_sessions(struct agent *a)
+{
+	struct looking l = { .agent = a };
+	struct err ignored;
+
+	return journal_each(a->config->state_dir, JOURNAL_DESTINATION, adopt_owned, &l, &ignored) == 0 && !l.missed;
 }
 
 enum hello_status agent_hand_over(struct child *c, enum agent_message_kind kind, const struct hello *h, int fd)
@@ -185,27 +224,60 @@ static void grant(struct agent *a, struct child *c, uint64_t bytes)
 	send_fds(c->line, &m, sizeof(m), NULL, 0); /* a session that is gone needs no answer */
 }
 
-void agent_on_line(struct agent *a, struct child *c)
-{
-	struct agent_message m;
-	int nfds;
-
-	if (recv_fds(c->line, &m, sizeof(m), NULL, 0, &nfds) == (ssize_t)sizeof(m) && m.kind == AGENT_RESERVE) {
-		grant(a, c, m.value);
-		return;
-	}
-	close(c->line); /* it ends; the process is reaped when it has, if it is ours */
-	c->line = -1;
-	c->adopted = false;
-}
-
-static void count_end(struct agent *a, const struct child *c, int status)
+static void count_end(struct agent *a, const struct child *c, unsigned how)
 {
 	if (!c->session)
 		return;
-	metrics_add(a->metrics, METRIC_MIG_ENDED, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : METRIC_KILLED, 1);
+	metrics_add(a->metrics, METRIC_MIG_ENDED, how, 1);
 	metrics_set(a->metrics, METRIC_MIG_RUNNING, --a->sessions);
 	metrics_row_end(c->row);
+}
+
+/* A killed one could not clean up behind itself. */
+static void clean_up(const struct agent *a)
+{
+	struct err ignored;
+
+	settled_recover(a->config->state_dir, &ignored);
+}
+
+static void adopted_ended(struct agent *a, struct child *c)
+{
+	c->adopted = false;
+	count_end(a, c, c->told ? c->status : METRIC_KILLED);
+	if (!c->told)
+		clean_up(a);
+}
+
+void agent_on_line(struct agent *a, struct child *c)
+{
+	struct agent_message m = { 0 };
+	int nfds;
+	bool whole = recv_fds(c->line, &m, sizeof(m), NULL, 0, &nfds) == (ssize_t)sizeof(m);
+
+	if (whole && m.kind == AGENT_RESERVE) {
+		grant(a, c, m.value);
+	} else if (whole && m.kind == AGENT_ENDED) {
+		c->told = true;
+		c->status = (unsigned)m.value;
+	} else { /* it ends; the process is reaped when it has, if it is ours */
+		close(c->line);
+		c->line = -1;
+		if (c->adopted)
+			adopted_ended(a, c);
+	}
+}
+
+static void reaped(struct agent *a, struct child *c, int status)
+{
+	if (WIFSIGNALED(status))
+		log_event(LOG_ERROR, "session-killed", "pid=%d signal=%d", (int)c->pid, WTERMSIG(status));
+	if (c->line >= 0)
+		close(c->line);
+	c->pid = 0;
+	count_end(a, c, WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : METRIC_KILLED);
+	if (WIFSIGNALED(status))
+		clean_up(a);
 }
 
 void agent_reap(struct agent *a)
@@ -213,23 +285,8 @@ void agent_reap(struct agent *a)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (size_t i = 0; i < a->children; i++) {
-			struct child *c = &a->child[i];
-
-			if (c->pid != pid)
-				continue;
-			if (WIFSIGNALED(status))
-				log_event(LOG_ERROR, "session-killed", "pid=%d signal=%d", (int)pid, WTERMSIG(status));
-			if (c->line >= 0)
-				close(c->line);
-			c->pid = 0;
-			count_end(a, c, status);
-			if (WIFSIGNALED(status)) { /* it could not clean up behind itself */
-				struct err e;
-
-				settled_recover(a->config->state_dir, &e);
-			}
-		}
-	}
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (size_t i = 0; i < a->children; i++)
+			if (a->child[i].pid == pid)
+				reaped(a, &a->child[i], status);
 }

@@ -19,7 +19,9 @@ enum { AT_SIGNALS, AT_LISTENER, AT_HELLOS, AT_CHILDREN = AT_HELLOS + HELLOS_MAX 
 
 struct child {
 	pid_t pid; /* 0: free, or adopted */
-	bool adopted; /* a session of an agent before us; nobody waits for its end */
+	bool adopted; /* a session of an agent before us: ends when its line does */
+	bool told;    /* that, and how, it is going to end: */
+	unsigned status;
 	int line;  /* to a session; -1: a process that answers a query */
 	struct migration_id id;
 	uint64_t reserved; /* bytes of --max-memory */
@@ -32,6 +34,7 @@ struct agent {
 	int listener, signals;
 	bool draining;
 	uint64_t drain_deadline_us; /* 0: none */
+	uint64_t look_us, look_until_us; /* when to look for sessions of an agent before us; 0: not any more */
 	struct tls_gate *tls; /* NULL: plain text */
 	struct hellos *hellos;
 	struct metrics *metrics; /* NULL: nobody counts */
@@ -48,8 +51,10 @@ struct child *agent_find_session(struct agent *a, const struct migration_id *id)
 struct child *agent_free_child(struct agent *a);
 unsigned agent_children_left(const struct agent *a);
 enum hello_status agent_start_session(struct agent *a, const struct hello *h, const struct caller *caller);
-/* One that outlived the agent that started it, if somebody comes for it (session_door.h). NULL: there is none. */
+/* One that outlived the agent that started it (session_door.h). NULL: there is none, or it has not noticed yet. */
 struct child *agent_adopt_session(struct agent *a, const struct migration_id *id);
+/* Adopts those that have a record. False: some could not be. */
+bool agent_adopt_sessions(struct agent *a);
 /* Passes a copy of fd on to a session. */
 enum hello_status agent_hand_over(struct child *c, enum agent_message_kind kind, const struct hello *h, int fd);
 /* A session that is over speaks through its record. */

@@ -139,7 +139,7 @@ static int open_journal(struct session *s)
 
 int session_run(const struct session_config *c)
 {
-	struct session s = { .config = c, .control = c->control, .agent = c->agent, .door = -1, .husk = { .channel = -1, .init_line = -1 },
+	struct session s = { .config = c, .control = c->control, .agent = c->agent, .door = -1, .metrics = c->metrics, .row = c->row, .husk = { .channel = -1, .init_line = -1 },
 			     .late_fd = { -1, -1 } };
 	char role[48], hex[33];
 	int rc;
@@ -163,5 +163,7 @@ int session_run(const struct session_config *c)
 	if (s.control >= 0)
 		close(s.control);
 	journal_close(s.journal);
-	return rc < 0 && (s.state < RUNNING || s.state == LATE_PAGES) ? (s.err.kind ? (int)s.err.kind : ERR_INTERNAL) : 0;
+	rc = rc < 0 && (s.state < RUNNING || s.state == LATE_PAGES) ? (s.err.kind ? (int)s.err.kind : ERR_INTERNAL) : 0;
+	session_say_end(&s, rc);
+	return rc;
 }

@@ -19,6 +19,8 @@ enum agent_message_kind {
 	AGENT_RESERVE,    /* to the agent: may `value` bytes come in? answered by AGENT_GRANTED or AGENT_REFUSED */
 	AGENT_GRANTED,    /* value: the most that this session may place, 0 for no limit */
 	AGENT_REFUSED,    /* value: what is left */
+	AGENT_METRICS,    /* to a session that was another agent's: descriptor of our metrics, to be counted in; value: number of its row */
+	AGENT_ENDED,      /* to the agent: value: the exit status that follows */
 };
 struct agent_message {
 	uint32_t kind;
@@ -32,7 +34,7 @@ struct session_config {
 	int control;  /* hello exchanged; taken */
 	int agent;    /* line to the agent; taken */
 	const char *state_dir;
-	struct metrics *metrics;  /* borrowed; NULL: nobody counts */
+	struct metrics *metrics;  /* taken; NULL: nobody counts */
 	struct session_row *row;  /* of this session; NULL: none */
 	uint64_t features; /* that both know */
 	char peer[280]; /* for logs and the journal: its address, and its name where TLS tells it */

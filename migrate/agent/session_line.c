@@ -110,6 +110,22 @@ static int on_stream(struct session *s, unsigned index, int fd)
 	return 0;
 }
 
+/* We are another agent's. What we counted there stays there; our row tells all of us. */
+static void count_for(struct session *s, int fd, uint64_t row)
+{
+	struct metrics *m = metrics_attach(fd);
+
+	if (!m) {
+		log_event(LOG_WARN, "not-shown", "the agent is of another version");
+		return;
+	}
+	session_row_continue(metrics_row(m, row), s->row);
+	metrics_destroy(s->metrics);
+	s->metrics = m;
+	s->row = metrics_row(m, row);
+	session_show_state(s);
+}
+
 int session_line_fd(const struct session *s)
 {
 	return s->agent >= 0 ? s->agent : s->door;
@@ -162,11 +178,22 @@ int session_line_handle(struct session *s, struct agent_parcel *l)
 		return 0;
 	case AGENT_AGAIN:
 		return on_stream_again(s, &l->m, fd);
+	case AGENT_METRICS:
+		count_for(s, steal_fd(&fd), l->m.value);
+		return 0;
 	case AGENT_STREAM:
 		return on_stream(s, l->m.index, fd);
 	default:
 		return 0;
 	}
+}
+
+void session_say_end(const struct session *s, int status)
+{
+	const struct agent_message m = { .kind = AGENT_ENDED, .value = (uint64_t)status };
+
+	if (s->agent >= 0)
+		send_fds(s->agent, &m, sizeof(m), NULL, 0); /* one that is gone learns nothing */
 }
 
 int session_reserve(struct session *s, uint64_t bytes, uint64_t *max)

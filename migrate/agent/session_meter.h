@@ -3,10 +3,10 @@
 #ifndef DRAY_MIGRATE_SESSION_METER_H
 #define DRAY_MIGRATE_SESSION_METER_H
 
-#include "migrate/agent/session.h"
 #include "pageserver/stream_recv.h"
+#include "proto/base/metrics.h"
 
 /* A round that the husk has placed. */
-void session_count_round(const struct session_config *c, const struct stream_recv_stats *stats);
+void session_count_round(struct metrics *m, struct session_row *row, const struct stream_recv_stats *stats);
 
 #endif

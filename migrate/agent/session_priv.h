@@ -7,7 +7,7 @@
  *   session_commit.c  the tree's state, prepared, commit, late pages, done
  *   session_undo.c    what becomes of a migration that fails
  *   session_husk.c    requests to the husk
- *   session_line.c    what comes from the agent: streams, queries, post-copy connections
+ *   session_line.c    what comes from the agent: streams, queries, post-copy connections, where to count
  *   session_state.c   the states' names
  *
  * Each calls only those below it. Threads: the session's only one. Handlers fail with -1 and s->err set, which ends the session. */
@@ -36,6 +36,8 @@ struct session {
 	enum session_state state;
 	int control, agent; /* agent: -1 while none is there */
 	int door; /* where the next one finds us (session_door.h); -1 */
+	struct metrics *metrics; /* the agent's, or those of the next one; NULL */
+	struct session_row *row; /* ours in there; NULL */
 	struct husk husk;
 	struct journal *journal;
 	struct journal_record record;
@@ -55,6 +57,7 @@ struct session {
 /* --- session_state.c --- */
 const char *session_state_name(const struct session *s);
 void session_change_state(struct session *s, enum session_state next, const char *cause);
+void session_show_state(const struct session *s); /* in its row */
 
 /* --- session_line.c --- */
 struct agent_parcel {
@@ -67,6 +70,8 @@ int session_line_fd(const struct session *s);
 bool session_line_receive(struct session *s, struct agent_parcel *l);
 /* Takes l. */
 int session_line_handle(struct session *s, struct agent_parcel *l);
+/* To the agent: with which exit status we are going to end. */
+void session_say_end(const struct session *s, int status);
 /* Asks the agent whether that many bytes may come. *max: the most that may be placed, 0 for no limit. */
 int session_reserve(struct session *s, uint64_t bytes, uint64_t *max);
 

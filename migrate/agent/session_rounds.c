@@ -71,7 +71,7 @@ int session_on_round_end(struct session *s, const ProtobufCMessage *base)
 	if (session_ask_husk_for(s, &request, &a, sizeof(a)) < 0)
 		return err_wrap(&s->err, "round %u", s->round);
 	s->manifest = a.stats.manifest;
-	session_count_round(s->config, &a.stats);
+	session_count_round(s->metrics, s->row, &a.stats);
 	done.round = s->round;
 	done.pages = a.stats.pages;
 	done.has_resident_bytes = 1;

@@ -21,5 +21,10 @@ void session_change_state(struct session *s, enum session_state next, const char
 {
 	log_event(LOG_DEBUG, "state", "from=%s to=%s cause=%s", state_names[s->state], state_names[next], cause);
 	s->state = next;
-	session_row_phase(s->config->row, phase_of[next]);
+	session_show_state(s);
+}
+
+void session_show_state(const struct session *s)
+{
+	session_row_phase(s->row, phase_of[s->state]);
 }

@@ -5,9 +5,11 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/plain_text.h"
 
@@ -15,12 +17,15 @@ enum { VALUES_MAX = 16 }; /* of a metric: one for each label, or the buckets of 
 _Static_assert((int)METRIC_KILLED < (int)VALUES_MAX && (int)LIMITS <= (int)VALUES_MAX, "a value for each label");
 
 struct metrics {
+	char version[16]; /* whose this layout is */
 	enum metric_daemon daemon;
 	pid_t pid; /* of who made it */
+	int fd;    /* in who made it, and whom it forked */
 	uint64_t start_us;
 	_Atomic uint64_t value[METRICS][VALUES_MAX];
 	struct session_row row[ROWS_MAX];
 };
+_Static_assert(sizeof(DRAY_VERSION) <= sizeof(((struct metrics *)0)->version), "room for the version");
 
 /* --- the table ------------------------------------------------------------------------------------------------------------------ */
 
@@ -98,16 +103,26 @@ _Static_assert((int)HISTOGRAM_SUM < (int)VALUES_MAX, "a value for each bucket");
 
 /* --- the memory ----------------------------------------------------------------------------------------------------------------- */
 
+static struct metrics *map(int fd)
+{
+	struct metrics *m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return m == MAP_FAILED ? NULL : m;
+}
+
 struct metrics *metrics_create(enum metric_daemon daemon, struct err *e)
 {
-	struct metrics *m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	cleanup_fd int fd = memfd_create("dray-metrics", MFD_CLOEXEC);
+	struct metrics *m = fd >= 0 && ftruncate(fd, sizeof(*m)) == 0 ? map(fd) : NULL;
 
-	if (m == MAP_FAILED) {
+	if (!m) {
 		err_sys(e, "memory for metrics");
 		return NULL;
 	}
+	memcpy(m->version, DRAY_VERSION, sizeof(DRAY_VERSION));
 	m->daemon = daemon;
 	m->pid = getpid();
+	m->fd = steal_fd(&fd);
 	m->start_us = clock_us();
 	metrics_set(m, METRIC_START_TIME, (uint64_t)time(NULL));
 	return m;
@@ -121,8 +136,31 @@ void metrics_adopt(struct metrics *m)
 
 void metrics_destroy(struct metrics *m)
 {
+	if (!m)
+		return;
+	if (m->pid == getpid())
+		close(m->fd);
+	munmap(m, sizeof(*m));
+}
+
+int metrics_fd(const struct metrics *m)
+{
+	return m ? m->fd : -1;
+}
+
+struct metrics *metrics_attach(int fd)
+{
+	cleanup_fd int taken = fd;
+	struct metrics *m = NULL;
+	struct stat st;
+
+	if (fstat(taken, &st) == 0 && st.st_size == (off_t)sizeof(*m))
+		m = map(taken);
+	if (m && strncmp(m->version, DRAY_VERSION, sizeof(m->version)) == 0)
+		return m;
 	if (m)
 		munmap(m, sizeof(*m));
+	return NULL;
 }
 
 void metrics_protect(struct metrics *m)
@@ -215,6 +253,25 @@ struct session_row *metrics_row_begin(struct metrics *m, uint64_t number, const 
 		return r;
 	}
 	return NULL;
+}
+
+struct session_row *metrics_row(struct metrics *m, uint64_t index)
+{
+	return m && index < ROWS_MAX ? &m->row[index] : NULL;
+}
+
+uint64_t metrics_row_index(const struct metrics *m, const struct session_row *r)
+{
+	return m && r ? (uint64_t)(r - m->row) : ROWS_MAX;
+}
+
+void session_row_continue(struct session_row *to, const struct session_row *from)
+{
+	if (!to || !from)
+		return;
+	set(&to->start_us, get(&from->start_us));
+	set(&to->pages, get(&from->pages));
+	set(&to->bytes, get(&from->bytes));
 }
 
 void session_row_phase(struct session_row *r, enum session_phase phase)

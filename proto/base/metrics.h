@@ -6,7 +6,7 @@
  * A row says what one session is doing. Only its process writes to it, but for begin and end.
  * Nothing in here decides anything: a session that writes nonsense falsifies what is shown, no more.
  *
- * Threads: any, any process that has inherited it. Every call accepts NULL and does nothing then. */
+ * Threads: any, any process that has inherited it, or attached itself to it. Every call accepts NULL and does nothing then. */
 #ifndef DRAY_BASE_METRICS_H
 #define DRAY_BASE_METRICS_H
 
@@ -63,6 +63,10 @@ struct metrics;
 struct metrics *metrics_create(enum metric_daemon daemon, struct err *e);
 void metrics_adopt(struct metrics *m); /* the calling process is the daemon: it went on in the background */
 void metrics_destroy(struct metrics *m);
+/* For a process that was forked from a daemon that is gone, and goes on under another one. The memory's descriptor, borrowed from that one; -1: none. */
+int metrics_fd(const struct metrics *m);
+/* The same memory; fd is taken. NULL: it is none, or that of another version. */
+struct metrics *metrics_attach(int fd);
 void metrics_protect(struct metrics *m); /* this process only reads from here on */
 
 void metrics_add(struct metrics *m, enum metric metric, unsigned label, uint64_t n);
@@ -72,6 +76,11 @@ uint64_t metrics_get(struct metrics *m, enum metric metric, unsigned label);
 
 /* NULL: none is free. */
 struct session_row *metrics_row_begin(struct metrics *m, uint64_t number, const char *peer, const char *dir);
+/* Rows by number, of which there are ROWS_MAX. NULL: no such row; ROWS_MAX: of no row. */
+struct session_row *metrics_row(struct metrics *m, uint64_t index);
+uint64_t metrics_row_index(const struct metrics *m, const struct session_row *r);
+/* What from tells of a session, its beginning and what came so far, stands in to as well. Both accept NULL. */
+void session_row_continue(struct session_row *to, const struct session_row *from);
 void session_row_phase(struct session_row *r, enum session_phase phase);
 void metrics_row_end(struct session_row *r);
 

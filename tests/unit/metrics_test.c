@@ -139,6 +139,36 @@ static void rows_run_out_and_come_back(void **state)
 	metrics_destroy(m);
 }
 
+static void a_session_goes_on_in_another_daemons_memory(void **state)
+{
+	struct metrics *old = create(DAEMON_AGENT), *new = create(DAEMON_AGENT), *joined;
+	struct session_row *was = metrics_row_begin(old, 1, "peer", "id"), *is;
+	int nothing[2];
+
+	(void)state;
+	was->pages = 5;
+	was->start_us = 7;
+	metrics_row_begin(new, 1, "another", "id");
+	is = metrics_row_begin(new, 2, "peer", "id");
+	assert_int_equal(metrics_row_index(new, is), 1);
+	joined = metrics_attach(dup(metrics_fd(new)));
+	assert_non_null(joined);
+	assert_ptr_not_equal(joined, new);
+	session_row_continue(metrics_row(joined, 1), was);
+	metrics_add(joined, METRIC_MIG_PAGES, 0, 3);
+	metrics_destroy(old);
+	metrics_destroy(joined);
+	assert_int_equal(is->pages, 5);
+	assert_int_equal(is->start_us, 7);
+	assert_int_equal(metrics_get(new, METRIC_MIG_PAGES, 0), 3);
+	assert_null(metrics_row(new, metrics_row_index(new, NULL)));
+	assert_int_equal(pipe(nothing), 0);
+	assert_null(metrics_attach(nothing[0]));
+	assert_null(metrics_attach(-1));
+	close(nothing[1]);
+	metrics_destroy(new);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +176,7 @@ int main(void)
 		cmocka_unit_test(what_is_printed_is_read),
 		cmocka_unit_test(another_text_is_no_status),
 		cmocka_unit_test(rows_run_out_and_come_back),
+		cmocka_unit_test(a_session_goes_on_in_another_daemons_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
