@@ -2,10 +2,14 @@
 #include "migrate/agent/late_guard.h"
 
 #include <errno.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,8 +18,51 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/wire/runs.h"
 
-enum { ROOM_TRIES = 100, ROOM_MS = 100 };
+enum { ROOM_TRIES = 100, ROOM_MS = 100, HOLD_MS = 100, NOWHERE = 1 << 20 /* below where programs are: nothing of ours */ };
+
+/* What it holds back from readers of zeros: who has ended needs it no more. */
+static bool is_needed(int uffd)
+{
+	struct uffdio_copy nothing = { .dst = NOWHERE, .src = NOWHERE, .len = DRAY_PAGE_SIZE };
+
+	return ioctl(uffd, UFFDIO_COPY, &nothing) == 0 || errno != ESRCH;
+}
+
+/* Closes all but the userfaultfds of those that live, and the log. Returns how many those are; where that can't be told, one. */
+static unsigned close_rest(void)
+{
+	cleanup_dir DIR *dir = opendir("/proc/self/fd");
+	struct dirent *d;
+	unsigned kept = !dir;
+
+	while (dir && (d = readdir(dir))) {
+		int fd = (int)strtol(d->d_name, NULL, 10);
+		char link[64] = "";
+
+		if (fd <= STDERR_FILENO || fd == dirfd(dir) || readlinkat(dirfd(dir), d->d_name, link, sizeof(link) - 1) < 0)
+			continue;
+		if (strcmp(link, "anon_inode:[userfaultfd]") == 0 && is_needed(fd))
+			kept++;
+		else
+			close(fd);
+	}
+	return kept;
+}
+
+/* With a cgroup nobody is left. Without one, whose parent ended before can't be told from other processes: he must not read zeros for that. */
+static void hold_on(void)
+{
+	unsigned left = close_rest();
+
+	if (left > 0)
+		log_event(LOG_ERROR, "unfed", "processes=%u wait for pages for ever: end them", left);
+	while (left > 0) {
+		poll(NULL, 0, HOLD_MS);
+		left = close_rest();
+	}
+}
 
 static _Noreturn void guard_main(const struct late_guard *g)
 {
@@ -26,8 +73,12 @@ static _Noreturn void guard_main(const struct late_guard *g)
 	setsid(); /* a signal to the session's group is not meant for us */
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
 		;
-	if (!p[0].revents)
+	if (!p[0].revents) {
+		close(g->session); /* there may be no other descriptor left, and the deed takes some */
+		close(g->release);
 		g->deed(g->arg);
+		hold_on();
+	}
 	_exit(0);
 }
 
@@ -85,6 +136,23 @@ int late_guard_keep(struct late_guard *g, struct err *e)
 	return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "post-copy: the guard was killed, and another one can't be started") : 0;
 }
 
+static void forget(struct late_guard *g)
+{
+	if (g->pid)
+		close(g->end);
+	close(g->release);
+	close(g->session);
+	*g = (struct late_guard){ 0 };
+}
+
+bool late_guard_leave(struct late_guard *g)
+{
+	if (!g->pid || unshare(CLONE_FILES) < 0)
+		return false;
+	forget(g);
+	return true;
+}
+
 void late_guard_release(struct late_guard *g)
 {
 	const uint64_t go = 1;
@@ -94,9 +162,5 @@ void late_guard_release(struct late_guard *g)
 	write_full(g->release, &go, sizeof(go)); /* one that is gone needs no word */
 	while (g->pid && waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	if (g->pid)
-		close(g->end);
-	close(g->release);
-	close(g->session);
-	*g = (struct late_guard){ 0 };
+	forget(g);
 }

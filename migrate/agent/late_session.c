@@ -438,6 +438,14 @@ void late_session_finish(struct late_session *s)
 	late_guard_release(&s->guard);
 }
 
+void late_session_leave(struct late_session *s)
+{
+	if (!late_guard_leave(&s->guard))
+		return;
+	late_destroy(s->late);
+	s->late = NULL;
+}
+
 int late_session_list(const struct late_session *s, Drayage__Range ***range, size_t *count, struct err *e)
 {
 	struct run_list l = { 0 };

@@ -38,6 +38,9 @@ void late_session_poll(const struct late_session *s, struct pollfd p[LATE_POLL])
 int late_session_serve(struct late_session *s, struct err *e);
 /* Says to the source that every page is there, and releases the guard. The copy of the source is nobody's any more then. */
 void late_session_finish(struct late_session *s);
+/* The tree is to be ended for want of its pages. From here on all its memory is the guard's, who ends it once more when we are gone; and there is room for
+ * descriptors, of which the want may have been. Then only late_session_destroy. */
+void late_session_leave(struct late_session *s);
 /* The pages that are missing, for an Outcome (range_list_make). */
 int late_session_list(const struct late_session *s, Drayage__Range ***range, size_t *count, struct err *e);
 

@@ -13,12 +13,12 @@
 
 /* --- prepared --- */
 
-/* The guard's, when the session was killed: what an agent would do that finds its record. It has the session's lock. */
+/* The guard's, when the session is gone: what an agent would do that finds its record. It has the session's lock. */
 static void end_unfed(void *arg)
 {
 	struct session *s = arg;
 
-	log_event(LOG_ERROR, "session-killed", "pid=%d its pages are not all there, it is ended", (int)s->husk.pid);
+	log_event(LOG_ERROR, "session-gone", "pid=%d its pages are not all there, it is ended", (int)s->husk.pid);
 	settled_end(s->journal);
 }
 

@@ -31,6 +31,7 @@ void session_give_up_late(struct session *s)
 	struct err e;
 
 	log_event(LOG_ERROR, "late-pages-lost", "pid=%d error=\"%s\"", (int)s->husk.pid, s->err.text);
+	late_session_leave(s->late);
 	if (freezer_kill(&s->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "kill", "error=\"%s\"", e.text);
 	s->record.state = JOURNAL_ABORTED;

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "migrate/freeze/cgroup_find.h"
+#include "migrate/freeze/descendants.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
@@ -320,17 +321,10 @@ static int kill_cgroup(const struct freezer *f, struct err *e)
 	return await_event(f, "populated 0", e);
 }
 
-static int kill_process(const struct freezer *f, struct err *e)
+static int kill_process(const struct freezer *f, int fd, struct err *e)
 {
-	cleanup_fd int fd = open_process(f, e);
 	int rc;
 
-	if (fd < 0) {
-		if (e->kind != ERR_GONE)
-			return -1;
-		err_clear(e);
-		return 0;
-	}
 	if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
 		return err_sys(e, "end process %d", f->pid);
 	rc = wait_readable(fd, WAIT_MS);
@@ -355,11 +349,31 @@ static int kill_elsewhere(const struct freezer *f, struct err *e)
 	return 0;
 }
 
+static int kill_family(const struct freezer *f, struct err *e)
+{
+	cleanup_fd int fd = open_process(f, e);
+	struct descendants d = { 0 };
+	struct err further = { 0 }; /* behind the first */
+	int rc;
+
+	if (fd < 0) {
+		if (e->kind != ERR_GONE)
+			return -1;
+		err_clear(e);
+		return 0;
+	}
+	rc = descendants_stop(&d, f->pid, e);
+	if (kill_process(f, fd, rc < 0 ? &further : e) < 0 || descendants_kill(&d, rc < 0 ? &further : e) < 0)
+		rc = -1;
+	descendants_finish(&d);
+	return rc;
+}
+
 int freezer_kill(struct freezer *f, struct err *e)
 {
 	if (f->kind == FREEZER_NONE)
 		return err_set(e, ERR_INTERNAL, 0, "kill without a freezer");
-	if ((f->kind == FREEZER_CGROUP ? kill_cgroup(f, e) < 0 || kill_elsewhere(f, e) < 0 : kill_process(f, e) < 0))
+	if ((f->kind == FREEZER_CGROUP ? kill_cgroup(f, e) < 0 || kill_elsewhere(f, e) < 0 : kill_family(f, e) < 0))
 		return err_wrap(e, "end process %d", f->pid);
 	return 0;
 }

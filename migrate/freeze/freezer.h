@@ -29,7 +29,8 @@ int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e);
 void freezer_was_stopped(struct freezer *f);
 int freezer_freeze(struct freezer *f, struct err *e); /* waits until it is */
 int freezer_thaw(struct freezer *f, struct err *e);
-/* SIGKILL to all in it, waits until they are gone; and to the process, should it have been moved out of it. */
+/* SIGKILL to all in it, waits until they are gone; and to the process, should it have been moved out of it. Without a cgroup: to the process and its children,
+ * and theirs, as far as their parents live. */
 int freezer_kill(struct freezer *f, struct err *e);
 /* Moves the process back home where it lives, removes the cgroup. Accepts a zeroed object. */
 void freezer_remove(struct freezer *f);

@@ -10,7 +10,7 @@
 #include "proto/base/io.h"
 #include "proto/base/proc_text.h"
 
-enum { STAT_MAX = 8192, FIELD_FLAGS = 9, FIELD_START_TIME = 22 };
+enum { STAT_MAX = 8192, FIELD_PARENT = 4, FIELD_FLAGS = 9, FIELD_START_TIME = 22 };
 enum { FLAG_EXITING = 4 }; /* of the kernel's own, whose numbers have never changed */
 
 int proc_stat_parse(const char *text, struct proc_stat *s)
@@ -20,6 +20,7 @@ int proc_stat_parse(const char *text, struct proc_stat *s)
 	if (!state || state[1] != ' ')
 		return -1;
 	s->state = state[2];
+	s->parent = (pid_t)text_stat_number(text, FIELD_PARENT);
 	s->exiting = text_stat_number(text, FIELD_FLAGS) & FLAG_EXITING;
 	s->start_time = text_stat_number(text, FIELD_START_TIME);
 	return 0;

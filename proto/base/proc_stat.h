@@ -11,6 +11,7 @@
 struct proc_stat {
 	char state;          /* the kernel's letter: R S D T t Z X ... */
 	bool exiting;        /* on its way to Z */
+	pid_t parent;        /* as who mounted /proc sees it */
 	uint64_t start_time; /* in clock ticks since boot: number and start time together name one process for ever */
 };
 

@@ -2,7 +2,8 @@
 /* forker - forks when it is told to, and has its children read memory of which no byte is zero. It needs none of that memory itself, nor anything
  * else that might come late: it is moved by post-copy and forks before any page is there.
  *
- *   forker DIR MIB CHILDREN    writes DIR/ready. DIR/go: forks. A child that reads a zero makes DIR/zero, one that read all is right ends.
+ *   forker DIR MIB CHILDREN [ORPHANS]    writes DIR/ready. DIR/go: forks. A child that reads a zero makes DIR/zero, one that read all is right ends.
+ *                                        So do ORPHANS grandchildren before, whose parent ends at once.
  *
  * So no library call after DIR/ready: their data and errno are memory like any other, and so is what a sanitizer looks into. */
 #include <fcntl.h>
@@ -42,13 +43,19 @@ PLAIN static inline void read_all(const volatile unsigned char *memory, long siz
 			call(SYS_creat, (long)zero, 0644, 0, 0);
 }
 
-PLAIN static void run(const unsigned char *memory, long size, long children, const char *go, const char *zero)
+PLAIN static void run(const unsigned char *memory, long size, long children, long orphans, const char *go, const char *zero)
 {
 	while (call(SYS_access, (long)go, F_OK, 0, 0) != 0)
 		pause_ms(1);
-	for (long i = 0; i < children; i++) {
-		if (call(SYS_clone, SIGCHLD, 0, 0, 0) != 0)
+	for (long i = 0; i < children + orphans; i++) {
+		long child = call(SYS_clone, SIGCHLD, 0, 0, 0);
+
+		if (child != 0 && i < orphans)
+			call(SYS_wait4, child, 0, 0, 0);
+		if (child != 0)
 			continue;
+		if (i < orphans && call(SYS_clone, SIGCHLD, 0, 0, 0) != 0)
+			call(SYS_exit_group, 0, 0, 0, 0);
 		read_all(memory, size, i * 65536, zero);
 		call(SYS_exit_group, 0, 0, 0, 0);
 	}
@@ -58,7 +65,7 @@ PLAIN static void run(const unsigned char *memory, long size, long children, con
 
 PLAIN int main(int argc, char **argv)
 {
-	long size = argc == 4 ? atol(argv[2]) << 20 : 0;
+	long size = argc == 4 || argc == 5 ? atol(argv[2]) << 20 : 0;
 	char go[300], zero[300], ready[300];
 	unsigned char *memory;
 	int fd;
@@ -76,5 +83,5 @@ PLAIN int main(int argc, char **argv)
 	fd = open(ready, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
 	if (fd < 0 || close(fd) < 0)
 		return 1;
-	run(memory, size, atol(argv[3]), go, zero);
+	run(memory, size, atol(argv[3]), argc == 5 ? atol(argv[4]) : 0, go, zero);
 }

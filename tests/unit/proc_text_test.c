@@ -67,6 +67,7 @@ static void we_find_ourselves(void **state)
 	assert_int_equal(s.state, 'R');
 	assert_false(s.exiting || proc_stat_ended(&s));
 	assert_true(s.start_time > 0);
+	assert_int_equal(s.parent, getppid());
 }
 
 static void *wait_at(void *arg)
