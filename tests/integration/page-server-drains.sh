@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# A page server that is told to end refuses who comes then, at once, and lets sessions under way finish; those that do not come to an end are ended when
-# --drain-timeout is over, or at a second signal, and nothing of them is left. Whatever else it runs, a relay and an exporter, keeps nobody waiting either.
+# A page server that is told to end refuses who comes then, at once, and lets sessions under way finish; those that do not come to an end are ended when --drain-timeout is over, or at a
+# second signal, and nothing of them is left; one that waits for its sender to come again is not waited for. Whatever else it runs, a relay and an exporter, keeps nobody waiting either.
 . "$(dirname "$0")/../lib/page_server.sh"
 . "$(dirname "$0")/../lib/tls.sh"
 LIB=$root/tests/lib
@@ -62,3 +62,18 @@ PY
 	end_server
 	nothing_published || fail "$how: left $(find "$IMAGES" -mindepth 1)"
 done
+
+# a native session whose connection was cut is waited for no longer: nobody could bring another
+server_start --drain-timeout 0 --resume-timeout 1h
+sender << 'PY'
+s = Native(os.environ["PORT"], numbered=True)
+s.open(1)
+s.pages(0x1000, page(1))
+s.s.close()
+PY
+await 20 grep -q stream-cut "$T/log"
+kill -TERM "$server"
+server_gone() { [ ! -e "/proc/$server/exe" ]; }
+await 20 server_gone
+end_server
+nothing_published || fail "left $(find "$IMAGES" -mindepth 1)"
