@@ -87,7 +87,7 @@ for connect in (lambda: Client.service(T + "/rpc.sock"), Client.swrk):
             check(os.path.exists(D + "/taken/criu.log"), "no log by its default name")
             check(not c.process or c.exit_status() == 1, "exit status")
         for bad, text in (({"images_dir_fd": 999}, "images_dir_fd"), ({"external": ["tty[1]"]}, "external"), ({"log_file": "a/b"}, "log_file"),
-                          ({"parent_img": "../nowhere"}, "parent_img"), ({"images_dir_fd": -1}, "images")):
+                          ({"parent_img": "../nowhere"}, "the parent directory"), ({"images_dir_fd": -1}, "images")):
             with connect() as c:
                 resp = c.ask(rpc.DUMP, {**opts(s.pid, D + "/bad"), **bad})
                 check(not resp.success and resp.cr_errno == 56 and text in resp.cr_errmsg, "%s: %s" % (bad, resp))
