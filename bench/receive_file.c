@@ -15,6 +15,8 @@
  *   huge ring        the same by io_uring
  *   huge thread      huge waitall, the pages made by a second thread
  *   splice thread    splice 1M into small pages that a second thread makes (fallocate)
+ *   write sum, splice sum 1M, huge recv sum    as "write", "splice 1M" and "huge recv", and the checksum of each range, as frames have it: of what
+ *                    was spliced in a mapping of the file
  * Each repeat has every case once, in turns. --warm no: no memory is kept warm (bench_warm.h), for a machine that nobody takes memory from. The sender is a process that splices ranges of 1 MiB behind 24-byte headers as criu does; the receiver one too, which
  * reads every header by itself. Where the kernel gives no huge pages for a file (huge_room.h says when), the "huge" cases are left out. */
 #include <errno.h>
@@ -35,6 +37,7 @@
 
 #include "pageserver/images/huge_room.h"
 #include "proto/base/io.h"
+#include "proto/wire/frame.h"
 #include "tests/lib/bench_dir.h"
 #include "tests/lib/bench_env.h"
 #include "tests/lib/bench_json.h"
@@ -48,7 +51,9 @@ struct receiver {
 	size_t size;
 	uint64_t at; /* bytes in the file */
 	uint8_t *buf[2];
-	uint8_t *memory;
+	uint8_t *memory, *window; /* NULL: none */
+	struct frame_sum sum;
+	uint64_t sums;
 	struct huge_room room;
 	struct io_uring ring;
 	struct maker *maker;
@@ -179,6 +184,60 @@ static void huge_recv(struct receiver *r, size_t len)
 static void huge_waitall(struct receiver *r, size_t len)
 {
 	in_place(r, len, recv_all);
+}
+
+/* ---- with a checksum ---- */
+
+static void begin_sum(struct receiver *r)
+{
+	frame_sum_begin(&r->sum, "", 0);
+}
+
+static void end_sum(struct receiver *r)
+{
+	r->sums ^= frame_sum_end(&r->sum);
+}
+
+static void write_sum(struct receiver *r, size_t len)
+{
+	begin_sum(r);
+	for (size_t n, done = 0; done < len; done += n) {
+		n = got(recv(r->sock, r->buf[0], least(len - done, BUFFER), 0));
+		frame_sum_add(&r->sum, r->buf[0], n);
+		if (pwrite(r->file, r->buf[0], n, (off_t)(r->at + done)) != (ssize_t)n)
+			bench_die("pwrite");
+	}
+	end_sum(r);
+}
+
+/* Its pages mapped in one call. */
+static void splice_sum(struct receiver *r, size_t len)
+{
+	uint8_t *p;
+
+	by_splice(r, len);
+	p = mmap(r->window, len, PROT_READ, MAP_SHARED | MAP_POPULATE | (r->window ? MAP_FIXED : 0), r->file, (off_t)r->at);
+	if (p == MAP_FAILED)
+		bench_die("mmap");
+	r->window = p;
+	begin_sum(r);
+	frame_sum_add(&r->sum, p, len);
+	end_sum(r);
+}
+
+static size_t recv_sum(struct receiver *r, void *to, size_t len)
+{
+	size_t n = recv_some(r, to, len);
+
+	frame_sum_add(&r->sum, to, n);
+	return n;
+}
+
+static void huge_recv_sum(struct receiver *r, size_t len)
+{
+	begin_sum(r);
+	in_place(r, len, recv_sum);
+	end_sum(r);
 }
 
 /* ---- by io_uring ---- */
@@ -379,6 +438,9 @@ static const struct receive_case cases[] = {
 	{ "huge waitall", huge_waitall, true, false, 0 },
 	{ "huge ring", huge_ring, true, false, 0 },
 	{ "huge thread", huge_thread, true, false, 0 },
+	{ "write sum", write_sum, false, false, 0 },
+	{ "splice sum 1M", splice_sum, false, false, 1024 * 1024 },
+	{ "huge recv sum", huge_recv_sum, true, false, 0 },
 };
 
 static uint8_t *map_fresh(size_t len)
