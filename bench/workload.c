@@ -27,7 +27,7 @@
 #include "tests/lib/bench_env.h"
 #include "tests/lib/page_data.h"
 
-enum { PAGE = 4096, TICK_US = 1000, STATS_US = 100000, THREADS_MAX = 64 };
+enum { PAGE = 4096, TICK_US = 1000, STATS_US = 100000, THREADS_MAX = 64, MAPPINGS_MAX = 10000 };
 enum pattern { SEQUENTIAL, UNIFORM, HOT, ZIPF };
 
 struct config {
@@ -35,7 +35,7 @@ struct config {
 	double rate; /* bytes per second, all threads; 0 unlimited */
 	enum pattern pattern;
 	enum page_data_kind data;
-	unsigned threads;
+	unsigned threads, mappings;
 	int thp; /* 1 on, 0 off, -1 as the system has it */
 	bool verify, lock;
 	uint64_t seed;
@@ -313,6 +313,16 @@ static void die(const char *what)
 	exit(1);
 }
 
+/* Neighbours differ, or the kernel would make one of them. */
+static void make_mappings(const struct workload *w)
+{
+	uint64_t share = w->pages / w->c.mappings * PAGE;
+
+	for (uint64_t i = 1; i < w->c.mappings; i += 2)
+		if (mprotect(w->mem + i * share, share, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
+			die("mappings");
+}
+
 static void prepare(struct workload *w)
 {
 	w->pages = w->c.size / PAGE;
@@ -321,6 +331,7 @@ static void prepare(struct workload *w)
 	w->generation = mmap(NULL, w->pages * sizeof(uint32_t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!w->data || w->mem == MAP_FAILED || w->generation == MAP_FAILED)
 		die("memory");
+	make_mappings(w);
 	if (w->c.thp >= 0)
 		madvise(w->mem, w->pages * PAGE, w->c.thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	for (uint64_t i = 0; i < w->pages; i++)
@@ -362,7 +373,7 @@ static void stop_writers(struct workload *w)
 static void usage(FILE *f)
 {
 	fputs("usage: workload [--size BYTES[K|M|G]] [--rate MB/s (0: unlimited)] [--pattern sequential|uniform|hot|zipf]\n"
-	      "  [--data zero|text|random|heap] [--threads N] [--thp on|off] [--lock] [--verify] [--seed N]\n"
+	      "  [--data zero|text|random|heap] [--threads N] [--mappings N] [--thp on|off] [--lock] [--verify] [--seed N]\n"
 	      "  [--ready FILE] [--report FILE] [--stats FILE] [--beat FILE]\n"
 	      "USR1: check all, verdict to --report.  TERM: summary, end (3: something was wrong).\n", f);
 }
@@ -411,6 +422,11 @@ static bool parse_one(int opt, const char *arg, struct config *c)
 		return c->thp || strcmp(arg, "off") == 0;
 	case 'v': c->verify = true; return true;
 	case 'l': c->lock = true; return true;
+	case 'm':
+		if (!parse_number(arg, MAPPINGS_MAX, &v) || v < 1)
+			return false;
+		c->mappings = (unsigned)v;
+		return true;
 	case 'S':
 		c->seed = strtoull(arg, NULL, 0);
 		return true;
@@ -426,7 +442,7 @@ static bool parse(int argc, char **argv, struct config *c)
 {
 	static const struct option options[] = {
 		{ "size", 1, NULL, 's' }, { "rate", 1, NULL, 'r' }, { "pattern", 1, NULL, 'p' }, { "data", 1, NULL, 'd' },
-		{ "threads", 1, NULL, 't' }, { "thp", 1, NULL, 'h' }, { "verify", 0, NULL, 'v' }, { "lock", 0, NULL, 'l' }, { "seed", 1, NULL, 'S' },
+		{ "threads", 1, NULL, 't' }, { "mappings", 1, NULL, 'm' }, { "thp", 1, NULL, 'h' }, { "verify", 0, NULL, 'v' }, { "lock", 0, NULL, 'l' }, { "seed", 1, NULL, 'S' },
 		{ "ready", 1, NULL, 'R' }, { "report", 1, NULL, 'o' }, { "stats", 1, NULL, 'a' }, { "beat", 1, NULL, 'b' },
 		{ 0 },
 	};
@@ -439,12 +455,12 @@ static bool parse(int argc, char **argv, struct config *c)
 			return false;
 		}
 	}
-	return optind == argc && c->size / PAGE >= c->threads;
+	return optind == argc && c->size / PAGE >= c->threads && c->size / PAGE >= c->mappings;
 }
 
 int main(int argc, char **argv)
 {
-	static struct workload w = { .c = { .size = 64 << 20, .rate = 50e6, .pattern = UNIFORM, .data = PAGE_RANDOM, .threads = 1,
+	static struct workload w = { .c = { .size = 64 << 20, .rate = 50e6, .pattern = UNIFORM, .data = PAGE_RANDOM, .threads = 1, .mappings = 1,
 					    .thp = -1, .seed = 1 } };
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	uint64_t bad, started;

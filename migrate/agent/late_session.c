@@ -269,10 +269,12 @@ int late_session_serve(struct late_session *s, struct err *e)
 
 /* ---- before it runs ---- */
 
-/* The runs inside [start, end), cut to it. */
-static int runs_inside(const struct run_list *all, uint64_t start, uint64_t end, struct run_list *out)
+/* The runs inside [start, end), cut to it. Mappings and runs both ascend: *cursor is where to go on. */
+static int runs_inside(const struct run_list *all, uint64_t start, uint64_t end, size_t *cursor, struct run_list *out)
 {
-	for (size_t i = 0; i < all->count; i++) {
+	while (*cursor < all->count && run_end(&all->run[*cursor]) <= start)
+		(*cursor)++;
+	for (size_t i = *cursor; i < all->count && all->run[i].addr < end; i++) {
 		const struct page_run *r = &all->run[i];
 		uint64_t from = r->addr > start ? r->addr : start, to = run_end(r) < end ? run_end(r) : end;
 
@@ -282,10 +284,10 @@ static int runs_inside(const struct run_list *all, uint64_t start, uint64_t end,
 	return 0;
 }
 
-static int watch(struct late_session *s, const VmaEntry *v, uint64_t *watched, struct err *e)
+static int watch(struct late_session *s, const VmaEntry *v, size_t *cursor, uint64_t *watched, struct err *e)
 {
 	struct run_list runs = { 0 };
-	int rc = runs_inside(&s->runs, v->start, v->end, &runs) < 0 ? err_set(e, ERR_SYSTEM, ENOMEM, "post-copy") : 0;
+	int rc = runs_inside(&s->runs, v->start, v->end, cursor, &runs) < 0 ? err_set(e, ERR_SYSTEM, ENOMEM, "post-copy") : 0;
 
 	if (rc == 0 && runs.count > 0)
 		rc = late_register(s->late, v->start, v->end, runs.run, runs.count, e);
@@ -390,6 +392,7 @@ static int fetch_touched(struct late_session *s, struct err *e)
 int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, late_guard_deed *deed, void *arg, struct err *e)
 {
 	uint64_t watched = 0;
+	size_t cursor = 0;
 	int rc = 0;
 
 	if (s->conn[LATE_FAULTS].fd < 0 || s->conn[LATE_PUSH].fd < 0)
@@ -402,7 +405,7 @@ int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, late_
 		return -1;
 	for (size_t i = 0; i < mm->n_vmas && rc == 0; i++)
 		if (mm->vmas[i]->status & VMA_STATUS_ANON_PRIVATE)
-			rc = watch(s, mm->vmas[i], &watched, e);
+			rc = watch(s, mm->vmas[i], &cursor, &watched, e);
 	if (rc == 0 && watched != s->runs.data_pages)
 		rc = err_set(e, ERR_PROTOCOL, 0, "post-copy: %llu pages are to come late outside private anonymous memory",
 			     (unsigned long long)(s->runs.data_pages - watched));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* policy.h - after each round: another one, the freeze, or giving up. Pure: no clock, no I/O; time comes in as numbers.
  *
- * predicted blackout = remaining bytes / measured bandwidth + fixed cost. At or below the limit the tree may be frozen. It is then frozen as soon
+ * predicted blackout = remaining bytes / measured bandwidth + fixed cost + what is void and comes late, by pages and runs (post-copy only). At or below the limit the tree may be frozen. It is then frozen as soon
  * as more rounds could not save much: when memory is less than the fixed part, or stopped shrinking. Above the limit rounds go on until
  * max_rounds, the time limit or a stall (the best remaining of STALL_ROUNDS rounds was not beaten), then on_stall decides, cutting at a
  * local minimum. Lifetime: by value, zeroed by policy_init. */
@@ -25,6 +25,8 @@ struct policy_round {
 	uint64_t remaining_bytes; /* dirty now */
 	uint64_t bandwidth;       /* bytes of memory per second that the last rounds moved; 0: not known */
 	uint64_t fixed_us;        /* freeze, state, rebuild, commit */
+	uint64_t late_pages, late_runs; /* post-copy: what comes when it runs, and isn't among the remaining bytes */
+	uint64_t late_small; /* of those pages, the ones that can be in no huge page at the destination */
 	uint64_t elapsed_us;      /* since the first round began */
 };
 
@@ -42,6 +44,7 @@ struct policy {
 	unsigned rounds_without_gain, rounds_within_limit;
 };
 
+uint64_t policy_predict_us(const struct policy_round *r); /* blackout if frozen now */
 void policy_init(struct policy *p, const struct policy_limits *limit);
 struct policy_decision policy_decide(struct policy *p, const struct policy_round *r);
 

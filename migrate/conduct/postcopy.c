@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Post-copy, as the conductor sees it: what is held back in the freeze, and given when the process runs at the destination. */
+#include <errno.h>
+
 #include "migrate/conduct/source_priv.h"
 #include "proto/base/fault.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
 enum { RUNS_ENOUGH = 4096, GAP_MAX_PAGES = 16 };
+#define HUGE_SIZE (2ul << 20)
 #define GIVE_PATIENCE_US (10ull * 60 * 1000000) /* without a connection; then it is `dray recover`'s */
-
-int postcopy_connect(struct source *s)
-{
-	if (!s->late_wanted)
-		return 0;
-	if (!(s->facts.features & HELLO_FEATURE_POSTCOPY))
-		return err_set(s->err, ERR_UNSUPPORTED, 0, "the agent at %s is too old for post-copy", s->config->destination);
-	/* Now, for in the freeze the walk that it takes would count. */
-	if (vma_list_read(&s->late_seen, s->pid, VMA_READ_SMAPS, s->err) < 0)
-		return -1;
-	s->late = late_source_create(s->pid, s->err);
-	return s->late ? late_source_connect(s->late, &s->link, s->err) : -1;
-}
 
 /* Both lists are gone through once: *k is where the last call stopped. */
 static bool is_needed_at_once(const struct vma_list *seen, const struct vma *v, size_t *k)
@@ -74,18 +64,78 @@ static int divide(const struct vma_list *vmas, const struct vma_list *seen, cons
 
 /* What was placed of late runs is void, and each costs the freeze some microseconds on the other side, however small: where there are too many, what lies
  * between them comes once more. */
-static int divide_bounded(struct source *s, struct run_list *now)
+static int divide_bounded(struct source *s, const struct run_list *runs, struct run_list *now)
 {
 	int rc = -1;
 
 	for (uint64_t gap = 0; gap <= GAP_MAX_PAGES; gap = gap ? 2 * gap : 1) {
 		run_list_clear(now);
 		run_list_clear(&s->late_runs);
-		rc = divide(&s->vmas, &s->late_seen, &s->collected.runs, gap, now, &s->late_runs);
+		rc = divide(&s->vmas, &s->late_seen, runs, gap, now, &s->late_runs);
 		if (rc < 0 || s->late_runs.count <= RUNS_ENOUGH)
 			break;
 	}
+	return rc < 0 ? err_set(s->err, ERR_SYSTEM, ENOMEM, "post-copy") : 0;
+}
+
+/* Pages in no whole 2 MiB of a mapping. Runs and mappings both ascend. */
+static uint64_t count_small(const struct vma_list *vmas, const struct run_list *runs)
+{
+	uint64_t inside = 0;
+	size_t v = 0, i = 0;
+
+	while (v < vmas->count && i < runs->count) {
+		uint64_t start = (vmas->vma[v].start + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1), end = vmas->vma[v].end & ~(HUGE_SIZE - 1);
+		const struct page_run *r = &runs->run[i];
+		uint64_t from = r->addr > start ? r->addr : start, to = run_end(r) < end ? run_end(r) : end;
+
+		if (from < to)
+			inside += bytes_to_pages(to - from);
+		if (vmas->vma[v].end < run_end(r))
+			v++;
+		else
+			i++;
+	}
+	return runs->data_pages - inside;
+}
+
+/* The blackout, from what would be held back now. */
+static int predict(struct source *s)
+{
+	struct run_list runs = { 0 }, now = { 0 };
+	struct policy_round r;
+	uint64_t begin = clock_us();
+	int rc = rounds_look(s, &runs, &r);
+
+	if (rc == 0)
+		rc = divide_bounded(s, &runs, &now);
+	if (rc == 0) {
+		r.remaining_bytes = pages_to_bytes(now.data_pages);
+		r.late_pages = s->late_runs.data_pages;
+		r.late_runs = s->late_runs.count;
+		r.late_small = count_small(&s->vmas, &s->late_runs);
+		r.fixed_us = s->fixed_us + (clock_us() - begin); /* divided it is there again too */
+		s->report->predicted_blackout_us = policy_predict_us(&r);
+		s->monitor.predicted_us = s->report->predicted_blackout_us;
+	}
+	run_list_finish(&runs);
+	run_list_finish(&now);
 	return rc;
+}
+
+int postcopy_connect(struct source *s)
+{
+	if (!s->late_wanted)
+		return 0;
+	if (!(s->facts.features & HELLO_FEATURE_POSTCOPY))
+		return err_set(s->err, ERR_UNSUPPORTED, 0, "the agent at %s is too old for post-copy", s->config->destination);
+	/* Now, for in the freeze the walk that it takes would count. */
+	if (vma_list_read(&s->late_seen, s->pid, VMA_READ_SMAPS, s->err) < 0)
+		return -1;
+	s->late = late_source_create(s->pid, s->err);
+	if (!s->late || late_source_connect(s->late, &s->link, s->err) < 0)
+		return -1;
+	return s->round > 0 ? predict(s) : 0; /* without rounds nothing is known of the link */
 }
 
 int postcopy_hold_back(struct source *s)
@@ -94,9 +144,9 @@ int postcopy_hold_back(struct source *s)
 
 	if (!s->late)
 		return 0;
-	if (divide_bounded(s, &now) < 0) {
+	if (divide_bounded(s, &s->collected.runs, &now) < 0) {
 		run_list_finish(&now);
-		return err_set(s->err, ERR_SYSTEM, 0, "out of memory");
+		return -1;
 	}
 	run_list_finish(&s->collected.runs);
 	s->collected.runs = now;

@@ -197,17 +197,27 @@ static int run_round(struct source *s, bool last, struct round_report *r)
 	return 0;
 }
 
-static int decide(struct source *s, struct policy *policy, struct round_report *r, struct policy_decision *d)
+int rounds_look(struct source *s, struct run_list *runs, struct policy_round *now)
 {
-	struct policy_round now = { .round = s->round, .bandwidth = s->memory_per_s, .elapsed_us = clock_us() - s->rounds_start_us };
-	uint64_t pages = 0, begin = clock_us();
+	uint64_t begin = clock_us();
 
 	if (vma_list_read(&s->vmas, s->pid, VMA_READ_MAPS, s->err) < 0 ||
 	    vma_list_mark_scratch(&s->vmas, s->armed.scratch_start, s->armed.scratch_end) < 0 ||
-	    tracker_estimate(s->tracker, &s->vmas, &pages, s->err) < 0)
+	    tracker_estimate(s->tracker, &s->vmas, runs, s->err) < 0)
 		return -1;
-	now.remaining_bytes = pages_to_bytes(pages);
-	now.fixed_us = s->fixed_us + (clock_us() - begin); /* in the freeze it is looked at in the same way again */
+	*now = (struct policy_round){ .round = s->round, .bandwidth = s->memory_per_s, .elapsed_us = begin - s->rounds_start_us,
+				      .remaining_bytes = pages_to_bytes(runs->data_pages), .fixed_us = s->fixed_us + (clock_us() - begin) };
+	return 0;
+}
+
+static int decide(struct source *s, struct policy *policy, struct round_report *r, struct policy_decision *d)
+{
+	struct run_list runs = { 0 };
+	struct policy_round now;
+
+	if (rounds_look(s, &runs, &now) < 0)
+		return -1;
+	run_list_finish(&runs);
 	*d = policy_decide(policy, &now);
 	r->predicted_blackout_us = s->report->predicted_blackout_us = d->predicted_us;
 	s->monitor.predicted_us = d->predicted_us;
@@ -241,8 +251,6 @@ int rounds_until_freeze(struct source *s)
 		}
 	}
 	s->late_wanted = s->config->postcopy || (s->config->on_stall == STALL_POSTCOPY && d.predicted_us > limits.downtime_us);
-	if (s->late_wanted)
-		s->report->predicted_blackout_us = s->fixed_us;
 	if (d.verdict == POLICY_GIVE_UP)
 		return err_set(s->err, ERR_LIMIT, 0, "%s (predicted blackout %llu ms, --downtime-limit %llu ms)", d.reason,
 			       (unsigned long long)(d.predicted_us / 1000),

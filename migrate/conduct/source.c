@@ -304,7 +304,7 @@ static int start_sender(struct source *s)
  * many migrations: docs/performance.md, prediction error. */
 static uint64_t estimate_fixed_us(const struct source *s, const struct target_facts *t)
 {
-	return 4000 + 4ull * s->facts.rtt_us + 40ull * t->mappings + 300ull * t->tids;
+	return 4700 + 4ull * s->facts.rtt_us + 16ull * t->mappings + 300ull * t->tids;
 }
 
 /* --- the whole -------------------------------------------------------------------------------------------------------------------- */

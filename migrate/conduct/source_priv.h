@@ -19,6 +19,7 @@
 #include "migrate/conduct/link.h"
 #include "migrate/conduct/report.h"
 #include "migrate/conduct/config.h"
+#include "migrate/conduct/policy.h"
 #include "migrate/keeper/keeper.h"
 #include "migrate/mm/vma.h"
 #include "migrate/send/sender.h"
@@ -83,6 +84,8 @@ struct source {
 /* rounds.c */
 int rounds_until_freeze(struct source *s);
 int round_frozen(struct source *s);
+/* What a freeze would find now, and would cost: it is looked at in the same way there again. runs: zeroed; the caller's. Stops nothing. */
+int rounds_look(struct source *s, struct run_list *runs, struct policy_round *now);
 /* postcopy.c: before the freeze; in it, between collecting and sending; after the destination runs. Each does nothing without post-copy. */
 int postcopy_connect(struct source *s);
 int postcopy_hold_back(struct source *s);

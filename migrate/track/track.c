@@ -309,7 +309,7 @@ int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, 
 
 /* A collect that re-arms nothing, against an empty memory of what was sent, so that the real one stays as it is: a drop
  * that an estimate saw must still be told. Shared memory counts whole, as the last collect will have it. */
-int tracker_estimate(struct tracker *t, const struct vma_list *vmas, uint64_t *pages, struct err *e)
+int tracker_estimate(struct tracker *t, const struct vma_list *vmas, struct run_list *runs, struct err *e)
 {
 	struct sent_map kept = t->sent;
 	struct collected c = { 0 };
@@ -321,7 +321,8 @@ int tracker_estimate(struct tracker *t, const struct vma_list *vmas, uint64_t *p
 	t->estimating = false;
 	sent_finish(&t->sent);
 	t->sent = kept;
-	*pages = c.runs.data_pages;
+	*runs = c.runs;
+	c.runs = (struct run_list){ 0 };
 	collected_finish(&c);
 	return rc;
 }

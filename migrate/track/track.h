@@ -43,8 +43,8 @@ struct collected {
  * vmas: read from the target right before; with last set, after it was frozen. Runs never leave them. What vanishes or appears while
  * the target runs is no error: the next collect has it. After a failure every later collect fails: what it had read is lost. */
 int tracker_collect(struct tracker *t, const struct vma_list *vmas, bool rearm, bool last, struct collected *out, struct err *e);
-/* How many data pages a collect would find now, roughly; changes nothing, stops nothing. */
-int tracker_estimate(struct tracker *t, const struct vma_list *vmas, uint64_t *pages, struct err *e);
+/* The data runs that a collect would find now, roughly, in a list that is not read yet; changes nothing, stops nothing. */
+int tracker_estimate(struct tracker *t, const struct vma_list *vmas, struct run_list *runs, struct err *e);
 void collected_finish(struct collected *c);
 void tracker_close(struct tracker *t);
 

@@ -107,17 +107,14 @@ static bool overlap(uint64_t base, uint64_t n, uint64_t start, uint64_t pages, u
 
 void late_map_mark(struct late_map *m, uint64_t source, uint64_t pages)
 {
+	struct late_seg *s = &m->seg[m->count - 1];
 	uint64_t first, end;
 
-	for (size_t i = 0; i < m->count; i++) {
-		struct late_seg *s = &m->seg[i];
-
-		if (!overlap(s->source, s->pages, source, pages, &first, &end))
-			continue;
-		for (uint64_t p = first; p < end; p++) {
-			m->missing += !test_bit(s->missing, p);
-			set_bit(s->missing, p);
-		}
+	if (!overlap(s->source, s->pages, source, pages, &first, &end))
+		return;
+	for (uint64_t p = first; p < end; p++) {
+		m->missing += !test_bit(s->missing, p);
+		set_bit(s->missing, p);
 	}
 }
 

@@ -30,7 +30,7 @@ void late_map_finish(struct late_map *m);
 int late_map_copy(const struct late_map *from, struct late_map *to); /* to: zeroed */
 /* A new segment whose place is its name, nothing missing. */
 int late_map_add(struct late_map *m, uint64_t addr, uint64_t pages);
-/* Marks pages of segments, by the source's address. */
+/* Marks pages of the segment that was added last, by the source's address. */
 void late_map_mark(struct late_map *m, uint64_t source, uint64_t pages);
 
 /* What is at an address now: the source's name of a missing page, or UINT64_MAX. *first: it was not asked for before; it is now. */

@@ -165,9 +165,9 @@ int late_expect(struct late *l, const struct page_run *runs, size_t count, struc
 			i++;
 		if (late_map_add(m, runs[from].addr, bytes_to_pages(run_end(&runs[i]) - runs[from].addr)) < 0)
 			return err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
+		for (; from <= i; from++)
+			late_map_mark(m, runs[from].addr, runs[from].pages);
 	}
-	for (size_t i = 0; i < count; i++)
-		late_map_mark(m, runs[i].addr, runs[i].pages);
 	return 0;
 }
 

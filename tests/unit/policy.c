@@ -36,6 +36,19 @@ static void prediction_is_memory_over_bandwidth_plus_fixed(void **state)
 	assert_int_equal(policy_decide(&p, &r).verdict, POLICY_ROUND);
 }
 
+static void what_comes_late_costs_by_pages_and_runs(void **state)
+{
+	struct policy_round now = after(1, 0), pages = now, small = now, runs = now;
+
+	(void)state;
+	pages.late_pages = small.late_pages = small.late_small = 250 * 1000;
+	runs.late_runs = 4000;
+	assert_int_equal(policy_predict_us(&now), now.fixed_us);
+	assert_in_range(policy_predict_us(&pages), now.fixed_us + 2000, now.fixed_us + 30000);
+	assert_in_range(policy_predict_us(&small), policy_predict_us(&pages) + 20000, now.fixed_us + 150000);
+	assert_in_range(policy_predict_us(&runs), now.fixed_us + 4000, now.fixed_us + 40000);
+}
+
 static void goes_on_below_the_limit_while_memory_is_the_larger_part(void **state)
 {
 	struct policy p;
@@ -146,6 +159,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(idle_process_is_frozen_after_its_first_round),
 		cmocka_unit_test(prediction_is_memory_over_bandwidth_plus_fixed),
+		cmocka_unit_test(what_comes_late_costs_by_pages_and_runs),
 		cmocka_unit_test(goes_on_below_the_limit_while_memory_is_the_larger_part),
 		cmocka_unit_test(freezes_below_the_limit_when_nothing_is_gained),
 		cmocka_unit_test(stall_is_noticed_and_on_stall_decides),
