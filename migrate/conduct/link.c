@@ -47,7 +47,7 @@ static int no_answer(const struct link_config *c, const unsigned char *buf, size
 {
 	if (tls_is_alert(buf, len))
 		return err_set(e, ERR_PERMISSION, 0, "%s speaks TLS and nothing else: this side needs credentials (--tls, --tls-cert)", c->address);
-	return err_set(e, ERR_PEER, peer_errno(-rc), "%s ends the connection instead of a hello", c->address);
+	return err_set(e, ERR_PEER, peer_errno(-rc), "%s ends the connection instead of a hello: is a dray agent listening there?", c->address);
 }
 
 static int exchange(const struct link_config *c, int fd, struct hello *h, struct err *e)

@@ -72,7 +72,7 @@ static const struct { const char *field, *text; } own_texts[] = {
 			      "listens, the one listened at, if one is given." },
 	{ "manage_cgroups_mode", "Refused with full and strict; with ignore, none, props, soft or no mode accepted without effect. Cgroups are not carried: what is "
 				 "restored is in the cgroup of who restores it." },
-	{ "mntns_compat_mode", "Accepted without effect in a restore, refused anywhere else. Mount namespaces are not carried: a tree in one of its own is refused "
+	{ "mntns_compat_mode", "Refused in a dump; elsewhere accepted without effect. Mount namespaces are not carried: a tree in one of its own is refused "
 			       "by name." },
 	{ "exec_cmd", "Once the tree is restored the command becomes the one that stands behind --, the restored root its child." },
 };

@@ -98,7 +98,7 @@ static int check_parent(const struct rpc_applied *a, struct err *e)
 	dir = openat(a->images_dir, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir >= 0)
 		return 0;
-	err_sys(e, "parent_img: open %s", parent);
+	err_sys(e, "the parent directory, %s", parent);
 	return bad_request(e);
 }
 

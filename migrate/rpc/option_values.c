@@ -152,7 +152,7 @@ static int set_value(const ProtobufCFieldDescriptor *f, CriuOpts *opts, const ch
 
 int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value, struct err *e)
 {
-	return set_value(rpc_option_field(o), opts, value, e) != 0 ? err_wrap(e, "option %s", o->name) : 0;
+	return set_value(rpc_option_field(o), opts, value, e);
 }
 
 /* --- docs/rpc.md ---------------------------------------------------------------------------------------------------------------- */

@@ -70,7 +70,7 @@ bool rpc_option_asks(const struct rpc_option *o, const CriuOpts *opts);
 
 /* Puts a value, as the command line writes it, into the message: flags take NULL, "yes", "no"; lists get one more element. Strings are
  * copied: opts is later freed with criu_opts__free_unpacked(opts, NULL). Fields that are messages of their own are not for this function.
- */
+ * e speaks of the value alone: whose it is the caller knows by the name that was typed. */
 int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value, struct err *e);
 
 /* Whether op can do what opts ask for: refused options, values out of bounds, options that exclude each other. op: one bit. */

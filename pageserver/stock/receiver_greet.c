@@ -65,7 +65,7 @@ static int begin(struct receiver *r, struct err *e)
 static int begin_streams(struct receiver *r, uint64_t features, struct err *e)
 {
 	const struct page_server_config *c = r->config;
-	const struct ps_streams_rules rules = { .line = *c->line, .grace_ms = c->grace_ms ? c->grace_ms : STREAMS_GRACE_MS, .alive_ms = receiver_alive_ms(c),
+	const struct streams_rules rules = { .line = *c->line, .grace_ms = c->grace_ms ? c->grace_ms : STREAMS_GRACE_MS, .alive_ms = receiver_alive_ms(c),
 						.parts = features & HELLO_FEATURE_PARTS };
 	struct line_message m = { .word = LINE_TOKEN, .fd = -1 };
 

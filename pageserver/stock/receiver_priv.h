@@ -12,7 +12,7 @@
 #include "proto/wire/ps_command.h"
 
 struct native_frames;
-struct ps_streams;
+struct streams;
 
 enum { HANG_UP_MS = 10 * 1000 }; /* for the sender to end its connection behind the status */
 
@@ -28,7 +28,7 @@ struct receiver {
 	struct native_frames *native; /* NULL: a stock session; else frames may come, and answers have words */
 	bool in_frame;                /* pages come out of one */
 	bool resumed;                 /* what is done of the command does not come again */
-	struct ps_streams *streams;   /* of a numbered session; else NULL */
+	struct streams *streams;   /* of a numbered session; else NULL */
 	struct { uint64_t ranges, pages; } done, seen; /* of a numbered command: given to the sink, also before its connection was cut; come on this one */
 	struct turn turn;             /* of the session's own thread; not begun in a process that was lent */
 	int cut;                      /* what failed was the connection, by this error; 0: it was not */

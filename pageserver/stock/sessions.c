@@ -25,7 +25,7 @@
 enum { KEPT_OUT = 0x40u, JOINS = 0x20u };
 _Static_assert((int)ERR_KINDS <= (int)JOINS, "kinds of errors beside them");
 
-struct session {
+struct ps_session {
 	pid_t pid; /* 0: a free place */
 	uint64_t number;
 	char peer[SESSION_PEER_MAX];
@@ -40,7 +40,7 @@ static int grow(struct sessions *s)
 {
 	size_t more = s->places ? s->places * 2 : 16;
 	struct pollfd *polled = reallocarray(s->polled, SESSIONS_OTHERS + more, sizeof(*polled));
-	struct session *session;
+	struct ps_session *session;
 
 	if (!polled)
 		return -1;
@@ -59,7 +59,7 @@ int sessions_begin(struct sessions *s, struct err *e)
 	return grow(s) < 0 ? err_sys(e, "memory for sessions") : 0;
 }
 
-static struct session *free_place(struct sessions *s)
+static struct ps_session *free_place(struct sessions *s)
 {
 	size_t i = 0;
 
@@ -123,7 +123,7 @@ static const char *parent_of(const struct sessions *s, const char *peer, char pa
 	return last && session_dir_relative(s->template, last, path, &e) == 0 ? path : NULL;
 }
 
-static int fork_session(struct sessions *s, struct session *place, int fd, struct session_dir *d, struct err *e)
+static int fork_session(struct sessions *s, struct ps_session *place, int fd, struct session_dir *d, struct err *e)
 {
 	char path[PATH_MAX];
 	const char *parent = parent_of(s, place->peer, path);
@@ -149,7 +149,7 @@ static int fork_session(struct sessions *s, struct session *place, int fd, struc
 }
 
 /* Shown until its process is reaped, however that ended. */
-static struct session_row *begin_row(const struct sessions *s, const struct session *place, const char *path)
+static struct session_row *begin_row(const struct sessions *s, const struct ps_session *place, const char *path)
 {
 	struct session_row *row = metrics_row_begin(s->metrics, place->number, place->peer, path);
 
@@ -162,12 +162,12 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 {
 	struct session_name n = { .number = s->number + 1, .start = time(NULL) };
 	struct session_dir d = { .fd = -1 };
-	struct session *place = free_place(s);
+	struct ps_session *place = free_place(s);
 	int rc;
 
 	if (!place)
 		return err_set(e, ERR_SYSTEM, ENOMEM, "a session");
-	*place = (struct session){ .line = -1 };
+	*place = (struct ps_session){ .line = -1 };
 	session_peer(fd, place->peer);
 	n.peer = place->peer;
 	if (s->options->lazy_pages)
@@ -187,7 +187,7 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 	return 0;
 }
 
-static void begun(struct sessions *s, struct session *from)
+static void begun(struct sessions *s, struct ps_session *from)
 {
 	s->silent -= !from->begun && !from->dropped;
 	from->begun = true;
@@ -206,15 +206,15 @@ static void say_unknown(const struct line_message *m)
 }
 
 /* All tokens are looked at, whichever it is. */
-static struct session *whose(struct sessions *s, const struct line_message *m)
+static struct ps_session *whose(struct sessions *s, const struct line_message *m)
 {
-	struct session *found = NULL;
+	struct ps_session *found = NULL;
 	struct hello h;
 
 	if (hello_decode(m->hello, &h) < 0)
 		return NULL;
 	for (size_t i = 0; i < s->places; i++) {
-		struct session *one = &s->session[i];
+		struct ps_session *one = &s->session[i];
 		bool is = stream_token_equal(&one->token, &h.token);
 
 		if (is && one->pid && one->numbered && one->line >= 0)
@@ -223,9 +223,9 @@ static struct session *whose(struct sessions *s, const struct line_message *m)
 	return found;
 }
 
-static void give_to_its_session(struct sessions *s, const struct session *from, const struct line_message *m)
+static void give_to_its_session(struct sessions *s, const struct ps_session *from, const struct line_message *m)
 {
-	struct session *to = whose(s, m);
+	struct ps_session *to = whose(s, m);
 	bool given = to && line_say(to->line, m);
 
 	if (!given)
@@ -235,7 +235,7 @@ static void give_to_its_session(struct sessions *s, const struct session *from, 
 		  to ? to->number : 0, given ? "" : " reason=\"it is of no session that runs\"");
 }
 
-static void on_word(struct sessions *s, struct session *from, const struct line_message *m)
+static void on_word(struct sessions *s, struct ps_session *from, const struct line_message *m)
 {
 	switch (m->word) {
 	case LINE_PUBLISHED:
@@ -263,7 +263,7 @@ static void on_word(struct sessions *s, struct session *from, const struct line_
 	begun(s, from);
 }
 
-static void hear(struct sessions *s, struct session *from)
+static void hear(struct sessions *s, struct ps_session *from)
 {
 	struct line_message m;
 	int rc;
@@ -278,7 +278,7 @@ static void hear(struct sessions *s, struct session *from)
 }
 
 /* What it has said may not have been heard yet. */
-static bool says_nothing(struct sessions *s, struct session *one)
+static bool says_nothing(struct sessions *s, struct ps_session *one)
 {
 	if (one->pid && !one->begun && one->line >= 0)
 		hear(s, one);
@@ -287,7 +287,7 @@ static bool says_nothing(struct sessions *s, struct session *one)
 
 void sessions_drop_oldest_silent(struct sessions *s)
 {
-	struct session *oldest = NULL;
+	struct ps_session *oldest = NULL;
 
 	for (size_t i = 0; i < s->places; i++)
 		if (says_nothing(s, &s->session[i]) && (!oldest || s->session[i].number < oldest->number))
@@ -335,7 +335,7 @@ int sessions_poll(struct sessions *s, const struct pollfd others[SESSIONS_OTHERS
 }
 
 /* It could not clean up behind itself. Opening an aside removes those that were left. */
-static void clean_up_after(const struct session *dead)
+static void clean_up_after(const struct ps_session *dead)
 {
 	cleanup_fd int dir = open(dead->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct aside a = { .dir = -1 };
@@ -359,7 +359,7 @@ static bool joined(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == JOINS;
 }
 
-static unsigned outcome_of(const struct session *dead, int status)
+static unsigned outcome_of(const struct ps_session *dead, int status)
 {
 	if (WIFEXITED(status))
 		return (unsigned)WEXITSTATUS(status) & ~KEPT_OUT;
@@ -367,12 +367,12 @@ static unsigned outcome_of(const struct session *dead, int status)
 }
 
 /* Whoever began no session takes no number: the next one has it, and its directory. */
-static void give_number_back(struct sessions *s, const struct session *dead)
+static void give_number_back(struct sessions *s, const struct ps_session *dead)
 {
 	s->number -= s->number == dead->number;
 }
 
-static void joined_another(struct sessions *s, const struct session *dead)
+static void joined_another(struct sessions *s, const struct ps_session *dead)
 {
 	give_number_back(s, dead);
 	metrics_row_end(dead->row);
@@ -380,7 +380,7 @@ static void joined_another(struct sessions *s, const struct session *dead)
 }
 
 /* A round that failed may have cost the sender its record of what changed since the one before: that must be nobody's parent any more. */
-static void session_ended(struct sessions *s, struct session *dead, int status)
+static void session_ended(struct sessions *s, struct ps_session *dead, int status)
 {
 	bool said; /* then it has counted itself */
 

@@ -17,7 +17,7 @@
 
 enum { SESSIONS_OTHERS = 2 }; /* descriptors that the caller waits for beside them */
 
-struct session;
+struct ps_session;
 struct sessions {
 	const struct page_server_options *options; /* borrowed */
 	struct tls_gate *tls;                      /* of the caller; NULL: plain text */
@@ -27,7 +27,7 @@ struct sessions {
 	struct exporter *exporter;                 /* and forgets; borrowed */
 	struct metrics *metrics;                   /* borrowed; NULL: nobody counts */
 	uint64_t number;                           /* of the latest */
-	struct session *session;                   /* a table with free places */
+	struct ps_session *session;                   /* a table with free places */
 	bool joins_only;                           /* what is started next may not be a session, but another connection of one (--max-sessions) */
 	bool ending;                               /* no new ones begin, nor further connections of those that run */
 	size_t places, running, silent;            /* silent: of those that run, whose sender has not said what it wants */

@@ -16,7 +16,7 @@
 
 enum { TELL_EVERY = 512 * 1024 /* bytes taken between two words on that; a sender holds more */ };
 
-static void say(struct ps_streams *s, uint32_t value, uint16_t kind)
+static void say(struct streams *s, uint32_t value, uint16_t kind)
 {
 	pthread_mutex_lock(&s->lock);
 	streams_say(s, value, kind);
@@ -25,7 +25,7 @@ static void say(struct ps_streams *s, uint32_t value, uint16_t kind)
 
 /* --- which command is next ------------------------------------------------------------------------------------------------------ */
 
-static bool head(struct ps_streams *s, unsigned i, uint64_t *number)
+static bool head(struct streams *s, unsigned i, uint64_t *number)
 {
 	const struct ps_input *in = streams_input(s, i);
 
@@ -36,7 +36,7 @@ static bool head(struct ps_streams *s, unsigned i, uint64_t *number)
 }
 
 /* 2: it is none yet. */
-static int try_one(struct ps_streams *s, unsigned i)
+static int try_one(struct streams *s, unsigned i)
 {
 	uint32_t told = s->conn[i].told;
 	uint64_t number;
@@ -63,7 +63,7 @@ static int try_one(struct ps_streams *s, unsigned i)
 }
 
 /* What came in the place of another is looked at first: nothing is taken any more of what that one brought. */
-static int try_all(struct ps_streams *s)
+static int try_all(struct streams *s)
 {
 	int rc;
 
@@ -78,7 +78,7 @@ static int try_all(struct ps_streams *s)
 }
 
 /* How long until a connection that is cut is given up; -1: none is; 0: now. */
-static int grace_ms(const struct ps_streams *s)
+static int grace_ms(const struct streams *s)
 {
 	uint64_t end = UINT64_MAX, now = clock_us();
 
@@ -93,7 +93,7 @@ static int grace_ms(const struct ps_streams *s)
 	return end > now ? (int)((end - now) / 1000 + 1) : 0;
 }
 
-static bool is_alone(struct ps_streams *s)
+static bool is_alone(struct streams *s)
 {
 	bool alone;
 
@@ -104,7 +104,7 @@ static bool is_alone(struct ps_streams *s)
 }
 
 /* One of which more is to come: reads of it what is there. */
-static void read_on(struct ps_streams *s, unsigned i)
+static void read_on(struct streams *s, unsigned i)
 {
 	struct ps_input *in = streams_input(s, i);
 	uint64_t before = in->received;
@@ -118,7 +118,7 @@ static void read_on(struct ps_streams *s, unsigned i)
 }
 
 /* Only those are looked at of which no number is here. */
-static int wait_for_more(struct ps_streams *s)
+static int wait_for_more(struct streams *s)
 {
 	struct pollfd p[STREAMS_MAX + 1] = { { .fd = s->wake, .events = POLLIN } };
 	int patience = ps_input_patience_ms(s->in), grace = grace_ms(s), n;
@@ -148,7 +148,7 @@ static int wait_for_more(struct ps_streams *s)
 	return 0;
 }
 
-static void tell_taken(struct ps_streams *s)
+static void tell_taken(struct streams *s)
 {
 	if (s->closed || s->in->received - s->told_bytes < TELL_EVERY) /* behind the status nobody reads */
 		return;
@@ -156,7 +156,7 @@ static void tell_taken(struct ps_streams *s)
 	say(s, (uint32_t)s->next, PS_NATIVE_TAKEN);
 }
 
-int streams_next(struct ps_streams *s)
+int streams_next(struct streams *s)
 {
 	int rc;
 
@@ -169,17 +169,17 @@ int streams_next(struct ps_streams *s)
 	return rc;
 }
 
-int streams_why_cut(const struct ps_streams *s)
+int streams_why_cut(const struct streams *s)
 {
 	return s->why;
 }
 
-bool streams_resumes(const struct ps_streams *s)
+bool streams_resumes(const struct streams *s)
 {
 	return s->resumes;
 }
 
-void streams_taken(struct ps_streams *s, bool question)
+void streams_taken(struct streams *s, bool question)
 {
 	pthread_mutex_lock(&s->lock);
 	s->next++;
@@ -189,7 +189,7 @@ void streams_taken(struct ps_streams *s, bool question)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void streams_cut(struct ps_streams *s, int rc, uint32_t part)
+void streams_cut(struct streams *s, int rc, uint32_t part)
 {
 	pthread_mutex_lock(&s->lock);
 	if (s->taking) {
@@ -202,12 +202,12 @@ void streams_cut(struct ps_streams *s, int rc, uint32_t part)
 
 /* --- answers -------------------------------------------------------------------------------------------------------------------- */
 
-void streams_answer_again(struct ps_streams *s)
+void streams_answer_again(struct streams *s)
 {
 	say(s, s->value, 0);
 }
 
-void streams_answer(struct ps_streams *s, uint32_t value)
+void streams_answer(struct streams *s, uint32_t value)
 {
 	s->value = value;
 	pthread_mutex_lock(&s->lock);
@@ -216,21 +216,21 @@ void streams_answer(struct ps_streams *s, uint32_t value)
 	pthread_mutex_unlock(&s->lock);
 }
 
-void streams_publish_begin(struct ps_streams *s)
+void streams_publish_begin(struct streams *s)
 {
 	pthread_mutex_lock(&s->lock);
 	s->publishing = true;
 	pthread_mutex_unlock(&s->lock);
 }
 
-void streams_publish_end(struct ps_streams *s)
+void streams_publish_end(struct streams *s)
 {
 	pthread_mutex_lock(&s->lock);
 	s->publishing = false;
 	pthread_mutex_unlock(&s->lock);
 }
 
-void streams_see_off(struct ps_streams *s, unsigned patience_ms)
+void streams_see_off(struct streams *s, unsigned patience_ms)
 {
 	const uint8_t *header;
 	int rc;
@@ -249,7 +249,7 @@ void streams_see_off(struct ps_streams *s, unsigned patience_ms)
 }
 
 /* Until the sender hangs up. False: it was cut. */
-static bool say_and_linger(struct ps_streams *s, const void *words, size_t len, uint64_t end)
+static bool say_and_linger(struct streams *s, const void *words, size_t len, uint64_t end)
 {
 	uint64_t now = clock_us();
 
@@ -260,7 +260,7 @@ static bool say_and_linger(struct ps_streams *s, const void *words, size_t len, 
 	return false;
 }
 
-void streams_fail(struct ps_streams *s, const void *words, size_t len, unsigned patience_ms)
+void streams_fail(struct streams *s, const void *words, size_t len, unsigned patience_ms)
 {
 	uint64_t end = clock_us() + patience_ms * 1000ull;
 
@@ -282,18 +282,18 @@ void streams_fail(struct ps_streams *s, const void *words, size_t len, unsigned 
 
 /* --- lifetime ------------------------------------------------------------------------------------------------------------------- */
 
-const struct stream_token *streams_token(const struct ps_streams *s)
+const struct stream_token *streams_token(const struct streams *s)
 {
 	return &s->token;
 }
 
-struct ps_streams *streams_create(struct ps_input *in, const struct ps_streams_rules *rules)
+struct streams *streams_create(struct ps_input *in, const struct streams_rules *rules)
 {
-	struct ps_streams *s = calloc(1, sizeof(*s));
+	struct streams *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
-	*s = (struct ps_streams){ .rules = *rules, .in = in, .used = 1, .first = in->fd, .busy = STREAMS_MAX, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+	*s = (struct streams){ .rules = *rules, .in = in, .used = 1, .first = in->fd, .busy = STREAMS_MAX, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 				    .end = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
 	for (unsigned i = 0; i < STREAMS_MAX; i++)
 		s->conn[i] = (struct conn){ .in.fd = -1, .fd = -1, .next_fd = -1 };
@@ -309,7 +309,7 @@ struct ps_streams *streams_create(struct ps_input *in, const struct ps_streams_r
 	return NULL;
 }
 
-void streams_destroy(struct ps_streams *s)
+void streams_destroy(struct streams *s)
 {
 	uint64_t one = 1;
 

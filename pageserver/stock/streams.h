@@ -18,41 +18,41 @@
 
 enum { STREAMS_GRACE_MS = 30 * 1000 };
 
-struct ps_streams_rules {
+struct streams_rules {
 	int line;            /* to the server; borrowed */
 	unsigned grace_ms;   /* how long a cut connection is waited for */
 	unsigned alive_ms;   /* between two words while a set is published */
 	bool parts;          /* the sender knows HELLO_FEATURE_PARTS */
 };
 
-struct ps_streams;
+struct streams;
 /* in: the first connection's, and from then on that of the connection that is read from, which streams_next changes. It may be finished once the streams are. NULL:
  * no memory, no thread. */
-struct ps_streams *streams_create(struct ps_input *in, const struct ps_streams_rules *rules);
-void streams_destroy(struct ps_streams *s); /* closes all connections but the first one's first. Accepts NULL */
-const struct stream_token *streams_token(const struct ps_streams *s);
+struct streams *streams_create(struct ps_input *in, const struct streams_rules *rules);
+void streams_destroy(struct streams *s); /* closes all connections but the first one's first. Accepts NULL */
+const struct stream_token *streams_token(const struct streams *s);
 
 /* Waits for the next command, and makes in that of its connection, behind its number. 1: it is the question that was taken last, again: its header follows, and it
  * wants streams_answer_again; 0: not yet taken. -ECANCELED: the sender gave up; -ENOTCONN: a connection was cut and did not come again: streams_why_cut says by what. */
-int streams_next(struct ps_streams *s);
-int streams_why_cut(const struct ps_streams *s);
+int streams_next(struct streams *s);
+int streams_why_cut(const struct streams *s);
 /* Whether the command goes on where it was when its connection was cut: neither its header nor what was taken comes again. */
-bool streams_resumes(const struct ps_streams *s);
+bool streams_resumes(const struct streams *s);
 /* It was taken. */
-void streams_taken(struct ps_streams *s, bool question);
+void streams_taken(struct streams *s, bool question);
 /* What came on the connection of in ended with this error, which is that of a cut connection: streams_next waits for another. part: bytes of the command that were
  * taken, so that it can go on behind them; 0: it has to come again. */
-void streams_cut(struct ps_streams *s, int rc, uint32_t part);
+void streams_cut(struct streams *s, int rc, uint32_t part);
 
 /* To the first connection. Where that is cut the sender will ask again. */
-void streams_answer(struct ps_streams *s, uint32_t value);
-void streams_answer_again(struct ps_streams *s);
+void streams_answer(struct streams *s, uint32_t value);
+void streams_answer_again(struct streams *s);
 /* While the set is published nothing else may be called. */
-void streams_publish_begin(struct ps_streams *s);
-void streams_publish_end(struct ps_streams *s);
+void streams_publish_begin(struct streams *s);
+void streams_publish_end(struct streams *s);
 /* The last command, which ended the session, is answered: waits until the sender has heard that, or for so long; answers it again where that is asked. */
-void streams_see_off(struct ps_streams *s, unsigned patience_ms);
+void streams_see_off(struct streams *s, unsigned patience_ms);
 /* The session failed: says so to the sender, and again where its first connection is cut meanwhile and comes again, until it hangs up or for so long. */
-void streams_fail(struct ps_streams *s, const void *words, size_t len, unsigned patience_ms);
+void streams_fail(struct streams *s, const void *words, size_t len, unsigned patience_ms);
 
 #endif

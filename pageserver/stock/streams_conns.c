@@ -10,12 +10,12 @@
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 
-struct ps_input *streams_input(struct ps_streams *s, unsigned i)
+struct ps_input *streams_input(struct streams *s, unsigned i)
 {
 	return i == s->current ? s->in : &s->conn[i].in;
 }
 
-void streams_become_current(struct ps_streams *s, unsigned i)
+void streams_become_current(struct streams *s, unsigned i)
 {
 	if (i == s->current)
 		return;
@@ -26,7 +26,7 @@ void streams_become_current(struct ps_streams *s, unsigned i)
 }
 
 /* With the lock held: the thread shuts what is here. */
-static void leave(struct ps_streams *s, unsigned i)
+static void leave(struct streams *s, unsigned i)
 {
 	struct conn *c = &s->conn[i];
 	struct ps_input *in = streams_input(s, i);
@@ -43,7 +43,7 @@ static void leave(struct ps_streams *s, unsigned i)
 	c->borrowed = false;
 }
 
-void streams_lose(struct ps_streams *s, unsigned i, int rc)
+void streams_lose(struct streams *s, unsigned i, int rc)
 {
 	pthread_mutex_lock(&s->lock);
 	leave(s, i);
@@ -56,7 +56,7 @@ void streams_lose(struct ps_streams *s, unsigned i, int rc)
 	line_say_word(s->rules.line, LINE_CUT);
 }
 
-static int begin_input(struct ps_streams *s, unsigned i, int fd)
+static int begin_input(struct streams *s, unsigned i, int fd)
 {
 	struct ps_input *in = streams_input(s, i);
 	uint8_t *buf = in->buf;
@@ -72,7 +72,7 @@ static int begin_input(struct ps_streams *s, unsigned i, int fd)
 }
 
 /* Takes fd. */
-static void come(struct ps_streams *s, unsigned i, int fd)
+static void come(struct streams *s, unsigned i, int fd)
 {
 	struct conn *c = &s->conn[i];
 
@@ -92,7 +92,7 @@ static void come(struct ps_streams *s, unsigned i, int fd)
 		streams_welcome(s, i, fd);
 }
 
-void streams_admit(struct ps_streams *s)
+void streams_admit(struct streams *s)
 {
 	uint64_t count;
 

@@ -19,8 +19,8 @@ struct conn {
 	uint32_t told;      /* that so much of the next command was; 0: nothing, or that has been gone on with. Changed under the lock */
 };
 
-struct ps_streams {
-	struct ps_streams_rules rules;
+struct streams {
+	struct streams_rules rules;
 	struct ps_input *in;
 	struct stream_token token;
 	struct conn conn[STREAMS_MAX];
@@ -50,18 +50,18 @@ struct ps_streams {
 
 void *streams_attend(void *streams); /* what it does until `over` */
 /* With the lock held: to the first connection, where it is there. */
-void streams_say(const struct ps_streams *s, uint32_t value, uint16_t kind);
+void streams_say(const struct streams *s, uint32_t value, uint16_t kind);
 /* With the lock held. To who comes: the answer to his hello, and what is next. */
-void streams_welcome(struct ps_streams *s, unsigned index, int fd);
+void streams_welcome(struct streams *s, unsigned index, int fd);
 
 /* ---- a connection (streams_conns.c) ---- */
 
-struct ps_input *streams_input(struct ps_streams *s, unsigned i);
+struct ps_input *streams_input(struct streams *s, unsigned i);
 /* The receiver reads from this one now. What was received is counted on. */
-void streams_become_current(struct ps_streams *s, unsigned i);
+void streams_become_current(struct streams *s, unsigned i);
 /* It is cut, by this error. */
-void streams_lose(struct ps_streams *s, unsigned i, int rc);
+void streams_lose(struct streams *s, unsigned i, int rc);
 /* With the lock held: those that the thread took are here from now on. */
-void streams_admit(struct ps_streams *s);
+void streams_admit(struct streams *s);
 
 #endif

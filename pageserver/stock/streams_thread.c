@@ -13,7 +13,7 @@
 #include "proto/wire/ps_native.h"
 #include "proto/wire/stream_ack.h"
 
-static void wake(struct ps_streams *s)
+static void wake(struct streams *s)
 {
 	uint64_t one = 1;
 
@@ -22,7 +22,7 @@ static void wake(struct ps_streams *s)
 	} /* can't fail but at its maximum, which wakes all the same */
 }
 
-void streams_welcome(struct ps_streams *s, unsigned index, int fd)
+void streams_welcome(struct streams *s, unsigned index, int fd)
 {
 	struct hello h = { .version = HELLO_VERSION, .role = HELLO_IMAGES_MORE, .index = index, .features = HELLO_FEATURE_NUMBERED,
 			   .max_frame_pages = PS_FRAME_PAGES };
@@ -37,7 +37,7 @@ void streams_welcome(struct ps_streams *s, unsigned index, int fd)
 
 /* With the lock held. The one before is ended, so that whoever reads from it stops. Where nobody does, what was taken is known: the sender is told at once, and need
  * not wait until something else was received, which it may be that has to say it. While the set is published it is known too: the question will come again. */
-static void put_next(struct ps_streams *s, unsigned index, int fd)
+static void put_next(struct streams *s, unsigned index, int fd)
 {
 	struct conn *c = &s->conn[index];
 
@@ -58,7 +58,7 @@ static void put_next(struct ps_streams *s, unsigned index, int fd)
 	wake(s);
 }
 
-static void take_hello(struct ps_streams *s, const struct line_message *m)
+static void take_hello(struct streams *s, const struct line_message *m)
 {
 	struct hello h;
 
@@ -68,13 +68,13 @@ static void take_hello(struct ps_streams *s, const struct line_message *m)
 		close(m->fd);
 }
 
-static void be_alone(struct ps_streams *s)
+static void be_alone(struct streams *s)
 {
 	s->alone = true;
 	wake(s);
 }
 
-static void hear(struct ps_streams *s)
+static void hear(struct streams *s)
 {
 	struct line_message m;
 	int rc;
@@ -89,7 +89,7 @@ static void hear(struct ps_streams *s)
 		be_alone(s);
 }
 
-void streams_say(const struct ps_streams *s, uint32_t value, uint16_t kind)
+void streams_say(const struct streams *s, uint32_t value, uint16_t kind)
 {
 	const struct ps_native_answer a = { .value = value, .kind = kind };
 	uint8_t bytes[PS_NATIVE_ANSWER];
@@ -101,7 +101,7 @@ void streams_say(const struct ps_streams *s, uint32_t value, uint16_t kind)
 
 void *streams_attend(void *arg)
 {
-	struct ps_streams *s = arg;
+	struct streams *s = arg;
 	struct pollfd p[] = { { .fd = s->rules.line, .events = POLLIN }, { .fd = s->end, .events = POLLIN } };
 	uint64_t next = clock_us() + s->rules.alive_ms * 1000ull;
 

@@ -15,7 +15,7 @@ refused '-q: no such option' -q
 refused '--leave: several options begin like that' --leave
 refused '--timeout: wants a value' --timeout
 refused '--leave-running: takes no value' --leave-running=1
-refused "--ghost-limit: option ghost_limit: 'much'" --ghost-limit much
+refused "--ghost-limit: 'much'" --ghost-limit much
 refused "--manage-cgroups: 'some'" --manage-cgroups=some
 refused '--stream is not supported' --stream
 refused 'option root is not supported' --root /

@@ -214,7 +214,7 @@ static void unknown_and_wrong_options_are_named(void **state)
 	refused("dump --leave", "--leave: several options begin like that");
 	refused("dump --leave-running=maybe", "--leave-running: takes no value");
 	refused("dump -t", "-t: wants a value: PID");
-	refused("dump --tree x", "--tree: option pid: 'x'");
+	refused("dump --tree x", "--tree: 'x'");
 }
 
 /* --- files ---------------------------------------------------------------------------------------------------------------------- */
