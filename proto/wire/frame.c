@@ -5,8 +5,9 @@
 #include <errno.h>
 #include <lz4.h>
 #include <string.h>
-#define XXH_INLINE_ALL
+#define XXH_STATIC_LINKING_ONLY /* a digest's state has a size */
 #include <xxhash.h>
+#include <xxh_x86dispatch.h> /* the library's, by the widest vectors that the processor has; ours would have to run on any */
 
 #include "proto/base/le.h"
 
