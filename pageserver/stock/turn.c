@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdint.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,18 +20,29 @@ struct attributes {
 	uint64_t runtime, deadline, period; /* ns; SCHED_OTHER: runtime is the slice */
 };
 
+/* Asked for anew each time: somebody else may have changed what is not ours. */
 static void take_slices(uint64_t ns)
 {
-	struct attributes a = { .size = sizeof(a), .policy = SCHED_OTHER, .nice = getpriority(PRIO_PROCESS, 0), .runtime = ns };
+	struct attributes a = { .size = sizeof(a) };
 
-	if (sched_getscheduler(0) == SCHED_OTHER && syscall(SYS_sched_setattr, 0, &a, 0) < 0)
+	if (syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) < 0 || a.policy != SCHED_OTHER)
+		return;
+	a.runtime = ns;
+	if (syscall(SYS_sched_setattr, 0, &a, 0) < 0)
 		log_event(LOG_DEBUG, "session-turn", "errno=%d", errno);
+}
+
+static bool has_slices(uint64_t ns)
+{
+	struct attributes a = { .size = sizeof(a) };
+
+	return syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) == 0 && a.policy == SCHED_OTHER && a.runtime == ns;
 }
 
 void turn_begin(struct turn *t)
 {
-	*t = (struct turn){ .begun = true };
 	take_slices(SHORTEST_NS);
+	*t = (struct turn){ .begun = has_slices(SHORTEST_NS) };
 }
 
 static void change(struct turn *t, bool streams)

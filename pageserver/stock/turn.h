@@ -12,9 +12,9 @@
 
 #include <stdbool.h>
 
-struct turn { bool begun, streams; }; /* { 0 }: the slices are somebody else's matter, and the calls below do nothing */
+struct turn { bool begun, streams; }; /* { 0 }: the slices are somebody else's matter, and the last two calls do nothing */
 
-void turn_begin(struct turn *t);         /* the shortest slices */
+void turn_begin(struct turn *t);         /* the shortest slices; where there are none t stays { 0 } */
 void turn_for_questions(struct turn *t); /* the shortest again: what comes next may be one */
 void turn_for_pages(struct turn *t);     /* the longest: many pages come */
 
