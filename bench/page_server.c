@@ -7,12 +7,11 @@
  *                      "1 session 24", "1 session 32", "4 sessions", "16 sessions", "64 sessions" (together as many bytes as one),
  *                      "1 native session" (as our own sender does it, uncompressed, with checksums), "native into memory" (its receiver without files:
  *                      pages go into memory that is there)
- *   page_server_answer us: "PARENT idle p50", "PARENT idle p99", "OPEN2 ...", "... 8 streaming p50" ...
+ *   page_server_answer us: "PARENT idle p50", "PARENT idle p99", "OPEN2 ...", "... 8 streaming p50" ... (eight senders of --size bytes each: DIR needs room for all)
  *   page_server_memory KiB: private dirty memory of a session's process, the largest of 64 (--case memory)
  * DIR: a filesystem to receive into (a new directory in /dev/shm). With --port the server is one that runs there already (criu's own, for one
  * session): then "1 session 24" alone makes sense.
  * A sender is a process; it splices ranges of 256 pages from its memory as criu does. */
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -26,7 +25,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,7 +32,6 @@
 #include "pageserver/stock/page_server.h"
 #include "pageserver/stock/receiver.h"
 #include "proto/base/io.h"
-#include "proto/base/le.h"
 #include "proto/base/sock.h"
 #include "proto/wire/ps_command.h"
 #include "tests/lib/bench_dir.h"

@@ -22,7 +22,8 @@ struct journal {
 
 static const char *const side_suffix[] = { [JOURNAL_SOURCE] = ".source", [JOURNAL_DESTINATION] = ".destination" };
 static const char *const state_names[JOURNAL_STATES] = {
-	[JOURNAL_NONE] = "none",         [JOURNAL_ARMED] = "armed",       [JOURNAL_FROZEN] = "frozen",       [JOURNAL_COMMITTING] = "committing",
+	[JOURNAL_NONE] = "none",         [JOURNAL_ARMED] = "armed",       [JOURNAL_FROZEN] = "frozen",
+	[JOURNAL_COMMITTING] = "committing",
 	[JOURNAL_KEPT] = "kept",         [JOURNAL_PREPARED] = "prepared", [JOURNAL_COMMITTED] = "committed", [JOURNAL_ABORTED] = "aborted",
 };
 

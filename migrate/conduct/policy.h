@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* policy.h - after each round: another one, the freeze, or giving up. Pure: no clock, no I/O; time comes in as numbers.
  *
- * predicted blackout = remaining bytes / measured bandwidth + fixed cost + what is void and comes late, by pages and runs (post-copy only). At or below the limit the tree may be frozen. It is then frozen as soon
- * as more rounds could not save much: when memory is less than the fixed part, or stopped shrinking. Above the limit rounds go on until
+ * predicted blackout = remaining bytes / measured bandwidth + fixed cost + what is void and comes late, by pages and runs (post-copy only). At or
+ * below the limit the tree may be frozen. It is then frozen as soon as more rounds could not save much: when memory is less than the fixed part, or stopped shrinking. Above the limit rounds go on until
  * max_rounds, the time limit or a stall (the best remaining of STALL_ROUNDS rounds was not beaten), then on_stall decides, cutting at a
  * local minimum. Lifetime: by value, zeroed by policy_init. */
 #ifndef DRAY_MIGRATE_POLICY_H

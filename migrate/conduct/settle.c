@@ -143,11 +143,9 @@ enum keeper_verdict settle_for_keeper(void *arg, bool kept)
 	}
 	c->decided = true;
 	c->verdict = KEEPER_THAW;
-	if (!kept) {
-		; /* nothing to ask */
-	} else if (journal_read(c->journal, &c->record, &e) == 0) {
+	if (kept && journal_read(c->journal, &c->record, &e) == 0) {
 		judge(c, KEEPER_PATIENCE_US, &e);
-	} else if (e.kind != ERR_GONE) { /* a damaged record is no licence to run a second copy */
+	} else if (kept && e.kind != ERR_GONE) { /* a damaged record is no licence to run a second copy */
 		c->verdict = KEEPER_STAY_FROZEN;
 		c->decided = false;
 	}

@@ -52,7 +52,8 @@ struct page_server_config {
 	const char *tls_name;  /* that its certificate must bear, unless the gate's config says otherwise; NULL: any that the authority signed */
 	const int *line;    /* to the server whose session this is (line.h), which is told what happens before the sender is; NULL: nobody */
 	struct ps_meter *meter; /* borrowed; NULL: nobody counts */
-	/* The set is published, and the sender not told yet: nor is it when this fails. What is left of the session are words, which may be long in coming. NULL: nobody asks. */
+	/* The set is published, and the sender not told yet: nor is it when this fails. What is left of the session are words, which may be long in
+	 * coming. NULL: nobody asks. */
 	int (*published)(void *arg, const struct page_server_report *r, struct err *e);
 	void *arg;
 };
