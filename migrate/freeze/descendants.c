@@ -3,9 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "proto/base/cleanup.h"
@@ -52,20 +50,7 @@ static int add(struct descendants *d, pid_t pid, unsigned long long start_time)
 /* A thread that runs may be about to have a child; one that is stopped, or waits for something that a signal to end it cuts short, has none. */
 static bool runs(pid_t pid)
 {
-	char path[32];
-	cleanup_dir DIR *dir = NULL;
-	struct dirent *entry;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-		struct proc_stat s;
-
-		if (tid > 0 && proc_stat_read(pid, tid, &s) == 0 && !strchr("TtDZXx", s.state))
-			return true;
-	}
-	return false;
+	return proc_any_thread_but(pid, "TtDZXx");
 }
 
 /* One look at all processes. 1: nobody new, and nobody who could have more. */

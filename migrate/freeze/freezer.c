@@ -190,23 +190,10 @@ int freezer_create(struct freezer *f, pid_t pid, const char *id, struct err *e)
 	return gone(f, e);
 }
 
+/* Traced ones are stopped now, and will be by the signal when their tracer lets go. */
 static bool all_stopped(pid_t pid)
 {
-	char path[32];
-	cleanup_dir DIR *dir = NULL;
-	struct dirent *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = opendir(path);
-	while (dir && (d = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(d->d_name, NULL, 10);
-		struct proc_stat s;
-
-		/* Traced ones are stopped now, and will be by the signal when their tracer lets go. */
-		if (tid > 0 && proc_stat_read(pid, tid, &s) == 0 && s.state != 'T' && s.state != 't' && !proc_stat_ended(&s))
-			return false;
-	}
-	return true;
+	return !proc_any_thread_but(pid, "TtZXx");
 }
 
 /* A process that its user had stopped must be so after a thaw: the signal is not ours to take back. home is free to say so. */

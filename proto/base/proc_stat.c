@@ -36,3 +36,21 @@ int proc_stat_read(pid_t pid, pid_t tid, struct proc_stat *s)
 	text = file_read(AT_FDCWD, path, STAT_MAX, NULL, &ignored);
 	return text ? proc_stat_parse(text, s) : -1;
 }
+
+bool proc_any_thread_but(pid_t pid, const char *states)
+{
+	char path[32];
+	cleanup_dir DIR *dir = NULL;
+	struct dirent *entry;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+		struct proc_stat s;
+
+		if (tid > 0 && proc_stat_read(pid, tid, &s) == 0 && !strchr(states, s.state))
+			return true;
+	}
+	return false;
+}

@@ -19,6 +19,9 @@ struct proc_stat {
 int proc_stat_read(pid_t pid, pid_t tid, struct proc_stat *s);
 int proc_stat_parse(const char *text, struct proc_stat *s); /* of its text; -1: it is none */
 
+/* Has the process a thread that is in none of these states? False where there is no process. */
+bool proc_any_thread_but(pid_t pid, const char *states);
+
 static inline bool proc_stat_ended(const struct proc_stat *s)
 {
 	return s->state == 'Z' || s->state == 'X' || s->state == 'x';
