@@ -502,6 +502,13 @@ static int give(struct late_process *p, uint64_t at, uint64_t len, const void *d
 	return rc == 0 ? 0 : -errno;
 }
 
+/* Is the process changing its mappings, by what a copy came to? One that begins meanwhile is refused for that; of one that had begun the kernel looks for the
+ * mapping first (mm/userfaultfd.c, mfill_atomic; Linux 6.9), and finds none where we have not heard yet that it was moved. */
+static bool is_changing(const struct late *l, struct late_process *p, int rc)
+{
+	return rc == -EAGAIN || (rc == -ENOENT && !late_order_quiet(&p->order, p->uffd, l->unreadable));
+}
+
 static int place_stretch(struct late *l, struct late_process *p, const struct late_stretch *s, const unsigned char *data)
 {
 	uint64_t len = pages_to_bytes(s->pages), off = 0;
@@ -514,8 +521,8 @@ static int place_stretch(struct late *l, struct late_process *p, const struct la
 		off += done;
 		if (rc == 0)
 			continue;
-		if (rc == -EAGAIN) {
-			/* The process is changing its mappings and waits for us to hear of it. Afterwards the stretch may be elsewhere. */
+		if (is_changing(l, p, rc)) {
+			/* It waits for us to hear of it. Afterwards the stretch may be elsewhere. */
 			int told = drain(l, p);
 
 			return told < 0 ? told : 1;
