@@ -12,7 +12,7 @@ enum { AT_CMD = 0 };
 static const struct { uint8_t nr, vaddr, dst; } at24 = { 4, 8, 16 }, at32 = { 8, 16, 24 };
 
 /* Where a header is the other layout's because this word is zero. */
-enum tell { TELL_NOTHING, TELL_DST, TELL_NR };
+enum tell { TELL_NOTHING, TELL_DST, TELL_NR, TELL_NR_ASKED };
 static const struct {
 	uint16_t code;
 	const char *name;
@@ -26,7 +26,7 @@ static const struct {
 	{ PS_OPEN2, "OPEN2", TELL_DST, 0, false },
 	{ PS_PARENT, "PARENT", TELL_DST, 0, false },
 	{ PS_ADD_F, "ADD_F", TELL_NR, 0, true },
-	{ PS_GET, "GET", TELL_NR, 0, false },
+	{ PS_GET, "GET", TELL_NR_ASKED, 0, false },
 	{ PS_CLOSE, "CLOSE", TELL_NOTHING, 0, false },
 	{ PS_FORCE_CLOSE, "FORCE_CLOSE", TELL_NOTHING, 0, false },
 	{ PS_FRAME, "FRAME", TELL_NOTHING, 0, false },
@@ -52,7 +52,10 @@ enum ps_layout ps_detect(const void *first)
 		return PS_LAYOUT_UNKNOWN;
 	if (commands[i].tell == TELL_DST)
 		return le64_get(p + at24.dst) ? PS_LAYOUT_24 : PS_LAYOUT_32;
-	return le32_get(p + at24.nr) ? PS_LAYOUT_24 : PS_LAYOUT_32;
+	if (!le32_get(p + at24.nr))
+		return PS_LAYOUT_32;
+	/* Who asks by 32 bytes may leave in the filling what was there before; what then stands for an address is a count. */
+	return commands[i].tell == TELL_NR_ASKED && le64_get(p + at24.vaddr) % DRAY_PAGE_SIZE ? PS_LAYOUT_32 : PS_LAYOUT_24;
 }
 
 int ps_decode(enum ps_layout layout, const void *header, struct ps_command *c)

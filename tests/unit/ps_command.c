@@ -105,6 +105,29 @@ static void the_first_header_gives_the_layout_away(void **state)
 	}
 }
 
+/* Nothing says what a sender of 32 bytes fills them with. */
+static void filling_may_be_anything(void **state)
+{
+	const struct ps_command get = { .code = PS_GET, .nr = 1, .vaddr = 0x10000, .dst = 0x1234 }, open = { .code = PS_OPEN2, .dst = 0x123401 };
+	uint8_t buf[PS_HEADER_MAX];
+	struct ps_command c;
+
+	(void)state;
+	for (unsigned nr = 1; nr <= 1024; nr++) {
+		struct ps_command many = get;
+
+		many.nr = nr;
+		ps_encode(PS_LAYOUT_32, &many, buf);
+		memset(buf + 4, 0x55, 4);
+		assert_int_equal(ps_detect(buf), PS_LAYOUT_32);
+		assert_int_equal(ps_decode(PS_LAYOUT_32, buf, &c), 0);
+		assert_true(c.nr == nr && c.vaddr == get.vaddr && c.dst == get.dst);
+	}
+	ps_encode(PS_LAYOUT_32, &open, buf);
+	memset(buf + 4, 0x55, 4);
+	assert_int_equal(ps_detect(buf), PS_LAYOUT_32);
+}
+
 static void what_is_no_command_is_refused(void **state)
 {
 	static const uint16_t codes[] = { 0, 8, 0x23, 0x1022, 0x1025, 0x4d45, UINT16_MAX };
@@ -194,6 +217,7 @@ int main(void)
 		cmocka_unit_test(headers_have_the_bytes_of_criu),
 		cmocka_unit_test(headers_are_understood),
 		cmocka_unit_test(the_first_header_gives_the_layout_away),
+		cmocka_unit_test(filling_may_be_anything),
 		cmocka_unit_test(what_is_no_command_is_refused),
 		cmocka_unit_test(only_a_bare_close_ends),
 		cmocka_unit_test(ranges_are_sound_or_named),
