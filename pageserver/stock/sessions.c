@@ -112,10 +112,22 @@ static _Noreturn void session_process(const struct sessions *s, int fd, struct s
 	_exit(how == STOCK_PUBLISHED ? 0 : (e.kind ? (int)e.kind : ERR_INTERNAL) | (how == STOCK_KEPT_OUT ? KEPT_OUT : 0));
 }
 
-/* Where the set before is, as the session's directory names it. NULL: none. */
-static const char *parent_of(const struct sessions *s, const char *peer, char path[PATH_MAX])
+/* The last set of a chain. One that somebody took away is the end of it: what comes next is sent whole. */
+static const char *last_of_chain(struct sessions *s, const char *peer)
 {
 	const char *last = chains_last(&s->chains, peer);
+
+	if (!last || access(last, F_OK) == 0 || errno != ENOENT)
+		return last;
+	log_event(LOG_WARN, "chain-ends", "peer=%s dir=\"%s\" reason=\"it is not there any more\"", peer, last);
+	chains_forget(&s->chains, peer);
+	return NULL;
+}
+
+/* Where the set before is, as the session's directory names it. NULL: none. */
+static const char *parent_of(struct sessions *s, const char *peer, char path[PATH_MAX])
+{
+	const char *last = s->options->chain ? last_of_chain(s, peer) : NULL;
 	struct err e;
 
 	if (!s->options->chain)

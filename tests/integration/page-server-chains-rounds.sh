@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # With --chain a sender's next session has its last published one as parent, by the time that it can come back; a session that failed in between
-# breaks the chain. With --prev-images-dir and --auto-dedup the parent is the named one, and loses what is sent again.
+# breaks the chain, and who takes the last set away ends it, which costs nobody a session. With --prev-images-dir and --auto-dedup the parent is the named one, and loses what is sent again.
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start --chain
 sender << 'PY'
@@ -35,7 +35,18 @@ while True: # the server learns of a process that ended a moment after it did
     s.pages(0x1000, page(1)) # a parent with this page map, were it not for the one that failed
     assert s.close() == 0
     assert time.monotonic() < end
+import shutil
+s.pages(0x1000, page(1))
+assert s.close() == 0
+images = os.environ["IMAGES"] + "/"
+shutil.rmtree(images + max(os.listdir(images), key=int))
+for parent in (0, 1):
+    s = Sender(os.environ["PORT"])
+    assert s.parent(1) == parent and s.open(1) == parent, parent
+    s.pages(0x1000, page(2))
+    assert s.close() == 0
 PY
+await 20 grep -q 'chain-ends peer=127.0.0.1 dir=".*" reason="it is not there any more"' "$T/log"
 server_stop
 rm -r "$IMAGES"; mkdir -p "$IMAGES/base"
 server_start --once -D "$IMAGES/base"
