@@ -39,7 +39,8 @@ static const struct opt options[] = {
 	  .help = "The set before is the last that was published for the same sender's address. Only where one tree of processes at a time comes "
 		  "from an address: rounds of several would be taken for each other's." },
 	{ .name = "auto-dedup", .type = OPT_FLAG, .offset = FIELD(auto_dedup),
-	  .help = "Free the room of pages in the sets before that are sent again." },
+	  .help = "Free the room of pages in the sets before that are sent again. With --prev-images-dir one session alone may do that, --once: the "
+		  "next could not tell that pages it leaves out are not there any more." },
 	{ .name = "flat", .type = OPT_FLAG, .offset = FIELD(flat),
 	  .help = "Publish sets that have all their pages, also those of the sets before, and need these no more. The sender waits meanwhile, some "
 		  "half a second for each GiB, with its tasks stopped in the last round." },
@@ -87,6 +88,9 @@ static int check(const void *config, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "--chain and --prev-images-dir exclude each other");
 	if (o->flat && o->auto_dedup)
 		return err_set(e, ERR_USAGE, 0, "--flat and --auto-dedup exclude each other: a flat set has its own copy of every page");
+	if (o->auto_dedup && o->prev_images_dir && !o->once)
+		return err_set(e, ERR_USAGE, 0, "--auto-dedup would take from --prev-images-dir what other sessions may leave to it: serve one session (--once), "
+			       "or name no set and let each round follow the one before (--chain)");
 	if (o->chain && o->once)
 		return err_set(e, ERR_USAGE, 0, "--chain and --once exclude each other: name the set before by --prev-images-dir");
 	if (o->metrics && exporter_check(o->metrics, e) < 0)

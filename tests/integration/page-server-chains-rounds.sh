@@ -58,7 +58,8 @@ assert s.close() == 0
 PY
 wait "$server" || fail "--once ended with $?"
 before=$(stat -c %b "$IMAGES/base/pages-65537.img")
-server_start --prev-images-dir ../base --auto-dedup
+mkdir "$IMAGES/next"
+server_start --once -D "$IMAGES/next" --prev-images-dir ../base --auto-dedup
 sender << 'PY'
 s = Sender(os.environ["PORT"])
 assert s.open(1) == 1
@@ -68,4 +69,7 @@ assert s.close() == 0
 PY
 freed() { [ "$(stat -c %b "$IMAGES/base/pages-65537.img")" -lt "$before" ]; }
 await 20 freed
-server_stop
+wait "$server" || fail "--once ended with $?"
+server=
+rc=0; "$DRAY" page-server -D "$IMAGES" --prev-images-dir ../base --auto-dedup 2> "$T/err" || rc=$?
+[ "$rc" = 2 ] && grep -q 'what other sessions may leave to it' "$T/err" || fail "many sessions may free what each other need: $rc, $(cat "$T/err")"
