@@ -336,7 +336,7 @@ static void serve_memory(void *arg)
 		memory[at] = 1;
 	if (write(m->ready, "r", 1) != 1)
 		die("ready");
-	fd = page_server_accept(m->listener, 0, &e);
+	fd = page_server_accept(m->listener, &e);
 	if (fd < 0 || ps_receive(fd, false, &sink.sink, &c, &report, &e) < 0 || !report.native) {
 		fprintf(stderr, "page_server: %s\n", e.text);
 		_exit(1);

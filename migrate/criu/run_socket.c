@@ -41,7 +41,7 @@ static int serve_inherited(const struct criu_call *c, struct err *e)
 	return page_server_serve_one(c->command.ps_socket, true, &config, NULL, e);
 }
 
-/* One session and the end, on all addresses, as criu's own: who has its name is trusted with that. */
+/* One session and the end, on all addresses, as criu's own: who has its name is trusted with that. A signal ends it at once. */
 static int serve_one(const struct criu_call *c, struct err *e)
 {
 	const CriuOpts *o = c->command.opts;
@@ -49,7 +49,7 @@ static int serve_one(const struct criu_call *c, struct err *e)
 	struct page_server_options p = {
 		.images_dir = images, .lazy_pages = o->lazy_pages, .address = c->command.address ? c->command.address : ANY_ADDRESS, .insecure = true, .once = true,
 		.port = c->command.port >= 0 ? (uint64_t)c->command.port : 0, .prev_images_dir = o->parent_img, .auto_dedup = o->auto_dedup,
-		.daemonize = c->command.detach, .pidfile = c->command.pidfile, .log_level = rpc_log_level(o->log_level),
+		.daemonize = c->command.detach, .pidfile = c->command.pidfile, .log_level = rpc_log_level(o->log_level), .drain_timeout_ms = 1,
 		.status_fd = c->command.status_fd > 0 ? (uint64_t)c->command.status_fd : 0,
 		.tls = rpc_tls_config(o), .tls_name = rpc_tls_name(o, c->command.address),
 	};

@@ -58,7 +58,7 @@ static int serve_pages(const struct rpc_applied *opts, int listener, struct tls_
 	const struct lazy_rules rules = { .inherited = listener < 0, .tls = tls, .tls_name = name, .idle_ms = IDLE_MS };
 	struct page_server_report report = { 0 };
 	struct lazy_report served;
-	int fd = listener < 0 ? opts->ps_fd : page_server_accept(listener, 0, e), rc;
+	int fd = listener < 0 ? opts->ps_fd : page_server_accept(listener, e), rc;
 
 	if (listener >= 0)
 		close(listener);

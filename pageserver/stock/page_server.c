@@ -18,6 +18,7 @@
 #include "pageserver/stock/ps_session.h"
 #include "pageserver/stock/session_dir.h"
 #include "pageserver/stock/sessions.h"
+#include "pageserver/stock/stop.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/daemon.h"
 #include "proto/base/exporter.h"
@@ -35,6 +36,7 @@ struct server {
 	struct metrics *metrics;
 	struct exporter exporter;
 	struct session_dir dir; /* the only one, where there is only one */
+	struct ps_stop stop;    /* of that session */
 	bool draining, resting;
 	uint64_t drain_deadline_us; /* 0: none */
 	bool pidfile_made;
@@ -152,25 +154,21 @@ static int run_the_one(struct server *s, int fd, const struct session_name *n, s
 	metrics_set(s->metrics, METRIC_PS_RUNNING, 1);
 	meter.row = metrics_row_begin(s->metrics, n->number, n->peer, s->dir.path);
 	how = stock_session_run(&s->sessions, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e);
+	if (how != STOCK_PUBLISHED)
+		ps_stop_explain(&s->stop, e);
 	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, !meter.begun);
 	ps_count_end(s->metrics, meter.row, how == STOCK_PUBLISHED ? METRIC_SUCCESS : (unsigned)e->kind, how == STOCK_KEPT_OUT, 0);
 	fault_point("page-server.ended", -1);
 	return how == STOCK_PUBLISHED ? 0 : -1;
 }
 
-static int serve_once(struct server *s, struct err *e)
+static int receive_once(struct server *s, int fd, struct err *e)
 {
 	struct session_name n = { .number = 1, .start = time(NULL) };
-	cleanup_fd int fd = page_server_accept(s->sessions.listener, s->options->session_time_ms, e);
 	char peer[SESSION_PEER_MAX];
-	bool made = s->dir.fd < 0, let_in;
+	bool made = s->dir.fd < 0;
 	int rc;
 
-	close(steal_fd(&s->sessions.listener));
-	if (fd < 0)
-		return -1;
-	if (s->options->lazy_pages)
-		return lazy_session_run(&s->sessions, fd, &let_in, e);
 	session_peer(fd, peer);
 	n.peer = peer;
 	if (made && session_dir_make(s->sessions.template, &n, &s->dir, e) < 0) {
@@ -179,6 +177,37 @@ static int serve_once(struct server *s, struct err *e)
 	}
 	rc = run_the_one(s, fd, &n, e);
 	session_dir_close(&s->dir, made && rc < 0);
+	return rc;
+}
+
+static int serve_lazy_once(struct server *s, int fd, struct err *e)
+{
+	bool let_in;
+	int rc = lazy_session_run(&s->sessions, fd, &let_in, e);
+
+	if (rc < 0)
+		ps_stop_explain(&s->stop, e);
+	return rc;
+}
+
+static int accept_the_one(struct server *s, struct err *e)
+{
+	int rc = ps_stop_await(s->sessions.signals, s->sessions.listener, s->options->session_time_ms, e);
+	int fd = rc < 0 ? -1 : page_server_accept(s->sessions.listener, e);
+
+	close(steal_fd(&s->sessions.listener));
+	return fd;
+}
+
+static int serve_once(struct server *s, struct err *e)
+{
+	cleanup_fd int fd = accept_the_one(s, e);
+	int rc;
+
+	if (fd < 0 || ps_stop_begin(&s->stop, s->sessions.signals, fd, s->options->drain_timeout_ms, e) < 0)
+		return -1;
+	rc = s->options->lazy_pages ? serve_lazy_once(s, fd, e) : receive_once(s, fd, e);
+	ps_stop_end(&s->stop);
 	return rc;
 }
 
@@ -275,12 +304,12 @@ static int serve(struct server *s, struct err *e)
 	s->sessions.listener = listen_where_allowed(s->options, e);
 	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0)
 		return -1;
-	if (s->options->once)
-		return get_ready(s, e) < 0 ? -1 : serve_once(s, e);
 	/* Whoever reads that it is ready may ask it to end at once. */
 	s->sessions.signals = daemon_signals(e);
-	if (s->sessions.signals < 0 || sessions_begin(&s->sessions, e) < 0 || get_ready(s, e) < 0)
+	if (s->sessions.signals < 0 || (!s->options->once && sessions_begin(&s->sessions, e) < 0) || get_ready(s, e) < 0)
 		return -1;
+	if (s->options->once)
+		return serve_once(s, e);
 	serve_many(s);
 	return 0;
 }

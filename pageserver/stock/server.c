@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -81,13 +80,10 @@ int page_server_serve_one(int fd, bool inherited, const struct page_server_confi
 }
 
 /* A connection that ended before it was taken is none. */
-int page_server_accept(int listener, uint64_t patience_ms, struct err *e)
+int page_server_accept(int listener, struct err *e)
 {
-	int fd, rc = patience_ms ? wait_readable(listener, patience_ms < INT32_MAX ? (int)patience_ms : INT32_MAX) : 1;
+	int fd;
 
-	if (rc <= 0)
-		return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "wait for a sender") :
-				err_set(e, ERR_TIMEOUT, 0, "no sender came for %" PRIu64 " ms", patience_ms);
 	do
 		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));

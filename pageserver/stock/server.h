@@ -65,7 +65,7 @@ int page_server_serve_one(int fd, bool inherited, const struct page_server_confi
 
 /* Listens: address as sock_listen takes it, without a port. Port 0: the kernel chooses (sock_port). Returns a descriptor, or -1. */
 int page_server_listen(const char *address, uint16_t port, struct err *e);
-/* The next sender; patience_ms 0: however long it takes. */
-int page_server_accept(int listener, uint64_t patience_ms, struct err *e);
+/* The next sender, however long it takes. */
+int page_server_accept(int listener, struct err *e);
 
 #endif

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # --once takes one connection, refuses a second, writes into the directory itself and ends with the session's outcome; a pid file and a status descriptor say
-# when it is ready; other addresses than loopback need --insecure; SIGTERM lets a session finish.
+# when it is ready; other addresses than loopback need --insecure; SIGTERM lets a session finish, a second one or the end of --drain-timeout cuts it and nothing of it stays; under the
+# name criu the first does.
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start --once
 sender << 'PY'
@@ -27,6 +28,79 @@ rc=0; wait "$server" || rc=$?
 [ $rc = 6 ] || fail "a session that broke off: $rc"
 server=
 [ ! -e "$IMAGES/pagemap-2.img" ] || fail "published all the same"
+
+# told to end: whatever it is in the middle of, nothing stays behind
+ended() { # CODE WORDS: the server did so, and left the sets that were there before
+	local rc=0
+	wait "$server" || rc=$?
+	server=
+	[ "$rc" = "$1" ] || fail "it ended with $rc, not $1"
+	grep -q -- "$2" "$T/log" || fail "the log does not say \"$2\""
+	[ ! -e "$T/once.pid" ] || fail "the pid file is still there"
+	[ "$(ls -A "$IMAGES")" = "$before" ] || fail "it left $(ls -A "$IMAGES")"
+}
+once_to_end() { # OPTION...
+	: > "$T/log"
+	server_start --once --pidfile "$T/once.pid" "$@"
+}
+cat > "$T/told.py" << 'PY'
+import signal, time
+from ps_sender import *
+def begun():
+    s = Sender(os.environ["PORT"])
+    s.open(4)
+    s.pages(0x1000, page(4))
+    return s
+def tell():
+    os.kill(int(os.environ["SERVER"]), signal.SIGTERM)
+    end = time.monotonic() + 60
+    while " draining " not in open(os.environ["T"] + "/log").read():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+PY
+told() { { echo "import sys; sys.path.insert(0, '$T'); from told import *"; cat; } > "$T/telling"; sender < "$T/telling"; }
+before=$(ls -A "$IMAGES")
+once_to_end
+kill -TERM "$server"
+ended 9 'told to stop before a sender came'
+once_to_end --drain-timeout 0
+told << 'PY'
+s = begun()
+tell()
+os.kill(int(os.environ["SERVER"]), signal.SIGTERM)
+assert s.dropped()
+PY
+ended 9 'told to stop: sender 127.0.0.1'
+once_to_end --drain-timeout 50
+told << 'PY'
+s = begun()
+tell()
+assert s.dropped()
+PY
+ended 9 'told to stop: sender 127.0.0.1'
+ln -s "$DRAY" "$T/criu"
+: > "$T/out"
+: > "$T/log"
+"$T/criu" page-server -D "$IMAGES" --port 0 -v4 > "$T/out" 2> "$T/log" < /dev/null &
+server=$!
+await 20 grep -q listening "$T/out"
+port=$(sed 's/.*://' "$T/out")
+told << 'PY'
+s = begun()
+tell()
+assert s.dropped()
+PY
+ended 1 'told to stop: sender 127.0.0.1'
+once_to_end --drain-timeout 0
+told << 'PY'
+s = begun()
+tell()
+s.pages(0x2000, page(5))
+assert s.close() == 0
+assert published(os.environ["IMAGES"], 4) == ([(0x1000, 2, 4)], page(4) + page(5))
+PY
+wait "$server" || fail "a session that was let finish: $?"
+server=
 
 rc=0; "$DRAY" page-server -D "$IMAGES" --address 0.0.0.0 2> "$T/err" || rc=$?
 [ $rc = 2 ] && grep -q -- --insecure "$T/err" || fail "another address: $rc, $(cat "$T/err")"

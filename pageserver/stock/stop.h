@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stop.h - SIGTERM and SIGINT in a process that serves one sender itself. The session may be waiting anywhere, for a handshake, a header, pages, so a thread of
+ * its own hears them: at the first the session may finish, as long as patience lasts; then, or at the second, its connection is cut, and what follows is what
+ * follows when a sender leaves: nothing of it stays.
+ * Threads: all calls from the one that serves. Fails: err. */
+#ifndef DRAY_PAGESERVER_STOP_H
+#define DRAY_PAGESERVER_STOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "proto/base/err.h"
+
+struct ps_stop {
+	int signals, fd; /* borrowed: daemon_signals, the connection */
+	uint64_t patience_ms;
+	int end; /* readable: the thread is to end */
+	pthread_t thread;
+	atomic_bool cut;
+};
+
+/* Waits until somebody connects. ERR_TIMEOUT: nobody did for patience_ms (0: however long it takes); ERR_CANCELLED: a signal came first. */
+int ps_stop_await(int signals, int listener, uint64_t patience_ms, struct err *e);
+/* From here to the end of the session at fd. patience_ms 0: as long as it takes. */
+int ps_stop_begin(struct ps_stop *s, int signals, int fd, uint64_t patience_ms, struct err *e);
+/* Of a session that failed: that it was cut, where it was. */
+void ps_stop_explain(struct ps_stop *s, struct err *e);
+void ps_stop_end(struct ps_stop *s);
+
+#endif
