@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -145,7 +146,7 @@ static void expire(struct agent *a)
 
 static void serve(struct agent *a)
 {
-	struct pollfd *p = a->polled;
+	struct pollfd *p = a->polled, hellos[HELLOS_MAX];
 	int n;
 
 	p[AT_SIGNALS] = (struct pollfd){ .fd = a->signals, .events = POLLIN };
@@ -157,8 +158,9 @@ static void serve(struct agent *a)
 	n = poll(p, AT_CHILDREN + a->children, next_timeout_ms(a));
 	if (n < 0)
 		return;
-	/* Sessions before signals, so that a line's last message is read before its process is reaped; and before new connections,
-	 * which may move all of this. */
+	/* Sessions before signals, so that a line's last message is read before its process is reaped; and before hellos, of which each may begin a session
+	 * and move all of this. */
+	memcpy(hellos, p + AT_HELLOS, sizeof(hellos));
 	for (size_t i = 0; i < a->children; i++)
 		if (p[AT_CHILDREN + i].revents)
 			agent_on_line(a, &a->child[i]);
@@ -166,7 +168,7 @@ static void serve(struct agent *a)
 		on_signal(a);
 	if (p[AT_LISTENER].revents)
 		hellos_accept(a->hellos, a->listener);
-	hellos_polled(a->hellos, a->polled + AT_HELLOS);
+	hellos_polled(a->hellos, hellos);
 	expire(a);
 }
 

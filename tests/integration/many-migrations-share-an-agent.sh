@@ -1,10 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Four processes move to one agent at once, one of them is cut off: the others arrive.
+# Dozens of sources say hello to one agent, and it has a session for each. Four processes move to it at once, one of them is cut off: the others arrive.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
 faults_begin
+host_a "$PYTHON" - "${host_addr[b]}" "$PORT" <<'PY' || fail "not a session for each"
+import os, socket, struct, sys
+held = []
+for n in range(70):
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 120)
+    s.sendall(struct.pack("<8sHBBIQ16sII16s", b"DRAY\r\n\x1a\n", 1, 1, 0, 0, 0, os.urandom(16), 1024, 1 << 25, bytes(16)))
+    answer = s.recv(64, socket.MSG_WAITALL)
+    assert len(answer) == 64 and answer[11] == 0, (n, answer)
+    held.append(s)
+PY
 n=4
 # What was to become it, or was it, may still be on its way out on the other host.
 is_alone() { process_there "$1" "$2" > /dev/null && ! process_there "$(other "$1")" "$2" > /dev/null; }
