@@ -146,8 +146,10 @@ static int fork_session(struct sessions *s, struct ps_session *place, int fd, st
 		return err_set(e, ERR_SYSTEM, -rc, "a line to a session");
 	place->path = strdup(d->path);
 	place->pid = place->path ? fork() : -1;
-	if (place->pid == 0)
+	if (place->pid == 0) {
+		close(line[0]); /* or the server's end would go unnoticed */
 		session_process(s, fd, d, parent, line[1], place->row);
+	}
 	close(line[1]);
 	place->line = line[0];
 	if (place->pid > 0)
