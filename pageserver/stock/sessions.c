@@ -259,8 +259,6 @@ static void on_word(struct sessions *s, struct ps_session *from, const struct li
 	case LINE_TOKEN:
 		from->token = m->token;
 		from->numbered = true;
-		if (s->ending)
-			line_say_word(from->line, LINE_ALONE);
 		break;
 	case LINE_CUT: /* its sender may begin anew, and has lost its record */
 		if (!from->published)
@@ -326,7 +324,6 @@ bool sessions_want_more(const struct sessions *s)
 
 void sessions_leave_alone(struct sessions *s)
 {
-	s->ending = true;
 	for (size_t i = 0; i < s->places; i++)
 		if (s->session[i].pid && s->session[i].line >= 0)
 			line_say_word(s->session[i].line, LINE_ALONE);

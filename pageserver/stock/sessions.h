@@ -29,7 +29,6 @@ struct sessions {
 	uint64_t number;                           /* of the latest */
 	struct ps_session *session;                   /* a table with free places */
 	bool joins_only;                           /* what is started next may not be a session, but another connection of one (--max-sessions) */
-	bool ending;                               /* no new ones begin, nor further connections of those that run */
 	size_t places, running, silent;            /* silent: of those that run, whose sender has not said what it wants */
 	struct pollfd *polled;                     /* those of the caller, then a line to each session */
 	struct chains chains;

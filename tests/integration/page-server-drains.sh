@@ -63,7 +63,34 @@ PY
 	nothing_published || fail "$how: left $(find "$IMAGES" -mindepth 1)"
 done
 
-# a native session whose connection was cut is waited for no longer: nobody could bring another
+server_gone() { [ ! -e "/proc/$server/exe" ]; }
+# a native session whose connection is cut is waited for no longer, nobody could bring another: also one whose sender had said nothing by then
+: > "$T/log"
+server_start --drain-timeout 0 --resume-timeout 1h
+sender << 'PY'
+import signal, sys, time
+sys.path.insert(0, os.environ["T"])
+from drain import until_refused
+silent = Sender(os.environ["PORT"])
+end = time.monotonic() + 60
+while True:
+    with open(os.environ["T"] + "/log") as log:
+        if "session-begin" in log.read():
+            break
+    assert time.monotonic() < end
+    time.sleep(0.02)
+os.kill(int(os.environ["SERVER"]), signal.SIGTERM)
+until_refused(os.environ["PORT"])
+assert silent.hello(5, features=FEATURES | NUMBERED)[0] == 0
+silent.s.sendall(struct.pack("<Q", 0))
+silent.say(OPEN2, dst=1 << 8 | 1)
+assert Native.answer(silent) == 0
+silent.s.close()
+PY
+await 20 server_gone
+end_server
+nothing_published || fail "left $(find "$IMAGES" -mindepth 1)"
+: > "$T/log"
 server_start --drain-timeout 0 --resume-timeout 1h
 sender << 'PY'
 s = Native(os.environ["PORT"], numbered=True)
@@ -73,7 +100,6 @@ s.s.close()
 PY
 await 20 grep -q stream-cut "$T/log"
 kill -TERM "$server"
-server_gone() { [ ! -e "/proc/$server/exe" ]; }
 await 20 server_gone
 end_server
 nothing_published || fail "left $(find "$IMAGES" -mindepth 1)"
