@@ -230,8 +230,7 @@ int lazy_serve(int fd, const struct lazy_pages *from, const struct lazy_rules *r
 	struct sock_tuning tuning = { 0 };
 
 	*out = (struct lazy_report){ .let_in = false };
-	if (rules->inherited && rules->tls)
-		return err_set(e, ERR_USAGE, 0, "no TLS on an inherited socket: it goes on to serve somebody who does not know the keys");
+	assert(!(rules->inherited && rules->tls));
 	if (!rules->inherited && sock_tune(fd, &tuning, e) < 0)
 		return -1;
 	return rules->tls ? serve_by_tls(fd, from, rules, out, e) : serve_plain(fd, TLS_CUT_NOT, from, rules, out, e);

@@ -48,7 +48,8 @@ struct page_server_config {
 	bool joins_only;    /* it is no session: refused, unless it is another connection of one */
 	unsigned alive_ms;  /* a native sender hears so often that its set is being published; 0: every ALIVE_MS (alive.h) */
 	struct page_server_limits limits;
-	struct tls_gate *tls;  /* borrowed; the sender must speak TLS then, as criu does. NULL: it must not. Not on an inherited socket */
+	struct tls_gate *tls;  /* borrowed; the sender must speak TLS then, as criu does. NULL: it must not. Never with an inherited socket:
+			        * that goes on to serve somebody who does not know the keys */
 	const char *tls_name;  /* that its certificate must bear, unless the gate's config says otherwise; NULL: any that the authority signed */
 	const int *line;    /* to the server whose session this is (line.h), which is told what happens before the sender is; NULL: nobody */
 	struct ps_meter *meter; /* borrowed; NULL: nobody counts */

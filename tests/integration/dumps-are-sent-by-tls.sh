@@ -42,6 +42,9 @@ refused 'unable to get local issuer' --tls $(creds host-b other-ca)
 host=127.0.0.2 refused 'not of 127.0.0.2' --tls $(creds host-b)
 refused 'no-such.pem' --tls --tls-cert "$T/no-such.pem"
 fails 1 'exclude each other' criu dump -t "$subject" -D "$T/no" --page-server --ps-socket 0 --tls $(creds host-b)
+for lazy in '' --lazy-pages; do
+	fails 1 'exclude each other' criu page-server -D "$T/no" $lazy --ps-socket 0 --tls $(creds host-b)
+done
 [ -z "$(ls "$T/server")" ] || fail "something was published: $(ls "$T/server")"
 
 send pre-dump r1 --tls $(creds host-b) || fail "pre-dump"

@@ -45,9 +45,10 @@ try:
         resp = c.ask(rpc.PAGE_SERVER, options("missing", **{**files("host-a"), "tls_key": "/nonexistent/key"}))
         check(not resp.success and "/nonexistent/key" in resp.cr_errmsg, resp.cr_errmsg)
     ours, theirs = socket.socketpair()
-    with Client.swrk(pass_fds=[theirs.fileno()]) as c:
-        resp = c.ask(rpc.DUMP, options("fd", pid=subject.pid, ps={"fd": theirs.fileno()}, **files("host-a")))
-        check(not resp.success and "tls and ps.fd" in resp.cr_errmsg, resp.cr_errmsg)
+    for call in rpc.DUMP, rpc.PRE_DUMP, rpc.PAGE_SERVER, rpc.PAGE_SERVER_CHLD:
+        with Client.swrk(pass_fds=[theirs.fileno()]) as c:
+            resp = c.ask(call, options("fd%d" % call, pid=subject.pid, ps={"fd": theirs.fileno()}, **files("host-a")))
+            check(not resp.success and "tls and ps.fd" in resp.cr_errmsg, resp.cr_errmsg)
     check(subject.poll() is None, "the process did not run on")
 finally:
     subject.kill()
