@@ -52,8 +52,8 @@ void streams_lose(struct streams *s, unsigned i, int rc)
 		return; /* as it has to be */
 	s->conn[i].cut_us = clock_us();
 	s->why = rc;
-	log_event(LOG_WARN, "stream-cut", "stream=%u command=%llu error=\"%s\"", i, (unsigned long long)s->next, strerrordesc_np(-rc));
 	line_say_word(s->rules.line, LINE_CUT);
+	log_event(LOG_WARN, "stream-cut", "stream=%u command=%llu error=\"%s\"", i, (unsigned long long)s->next, strerrordesc_np(-rc));
 }
 
 static int begin_input(struct streams *s, unsigned i, int fd)

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # With --chain a sender's next session has its last published one as parent, by the time that it can come back; a session that failed in between
-# breaks the chain, and who takes the last set away ends it, which costs nobody a session. With --prev-images-dir and --auto-dedup the parent is the named one, and loses what is sent again.
+# breaks the chain, and so does a numbered one whose connection is cut before it is published, not behind that; a connection that joins one does not. Who takes the last set away ends
+# it, which costs nobody a session. With --prev-images-dir and --auto-dedup the parent is the named one, and loses what is sent again.
 . "$(dirname "$0")/../lib/page_server.sh"
 server_start --chain
 sender << 'PY'
@@ -47,6 +48,53 @@ for parent in (0, 1):
     assert s.close() == 0
 PY
 await 20 grep -q 'chain-ends peer=127.0.0.1 dir=".*" reason="it is not there any more"' "$T/log"
+server_stop
+rm -r "$IMAGES"; mkdir "$IMAGES"
+: > "$T/log"
+server_start --chain --resume-timeout 1h --metrics "unix:$T/m"
+sender << 'PY'
+import time
+from prometheus import await_metric
+port, where, ps = os.environ["PORT"], "unix:" + os.environ["T"] + "/m", "dray_page_server_"
+
+
+def await_cuts(n):
+    end = time.monotonic() + 60
+    while True:
+        with open(os.environ["T"] + "/log") as log:
+            if log.read().count("stream-cut") == n:
+                return
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def whole(parent):
+    s = Sender(port)
+    assert s.open(1) == parent, parent
+    s.pages(0x1000, page(1))
+    assert s.close() == 0
+
+
+s = Native(port, numbered=True)
+assert s.open(1) == 0
+s.pages(0x1000, page(1))
+s.say(CLOSE)
+assert s.answer() == 0
+s.s.close() # its last word is lost; it waits for that
+await_cuts(1)
+s = Native(port, numbered=True)
+assert s.open(1) == 1
+whole(1)
+joins = Sender(port)
+assert joins.hello(7, 1, s.token, FEATURES | NUMBERED)[0] == 0
+await_metric(where, ps + "connections_joined_total", 1)
+await_metric(where, ps + "sessions_running", 2)
+whole(1)
+await_metric(where, ps + "sessions_running", 2) # the server has heard of it
+s.s.close()
+await_cuts(2)
+whole(0)
+PY
 server_stop
 rm -r "$IMAGES"; mkdir -p "$IMAGES/base"
 server_start --once -D "$IMAGES/base"

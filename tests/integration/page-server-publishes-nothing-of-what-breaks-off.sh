@@ -41,6 +41,34 @@ assert s.dropped()
 PY
 await 20 nothing_published
 server_stop
+# which touches nothing of what took the place of its directory
+server_start --metrics "unix:$T/m"
+sender << 'PY'
+import signal
+from prometheus import await_metric
+server = os.environ["SERVER"]
+running = "unix:" + os.environ["T"] + "/m", "dray_page_server_sessions_running"
+def children():
+    with open("/proc/%s/task/%s/children" % (server, server)) as f:
+        return set(f.read().split())
+others = children() # who shows the metrics
+s = Sender(os.environ["PORT"])
+s.open(2)
+session, = children() - others
+own, = os.listdir(os.environ["IMAGES"])
+own = os.environ["IMAGES"] + "/" + own
+aside = os.environ["T"] + "/others/.drayage-set-00000000"
+os.makedirs(aside)
+os.rename(own, os.environ["T"] + "/moved")
+os.symlink(os.environ["T"] + "/others", own)
+os.kill(int(session), signal.SIGKILL)
+assert s.dropped()
+await_metric(*running, 0)
+assert os.path.isdir(aside)
+os.unlink(own)
+PY
+nothing_published || fail "left $(find "$IMAGES" -mindepth 1)"
+server_stop
 limit() { # WORDS TIMES OPTION...: a server with that option, to which Python on standard input sends; each of its sessions fails with these words
 	: > "$T/log"
 	server_start "${@:3}"

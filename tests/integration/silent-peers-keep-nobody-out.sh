@@ -11,6 +11,11 @@ where = "unix:" + os.environ["T"] + "/m"
 ps = "dray_page_server_"
 
 
+for _ in range(2): # the number of one who goes is the next one's
+    gone = Sender(os.environ["PORT"])
+    await_metric(where, ps + "sessions_running", 1)
+    gone.s.close()
+    await_metric(where, ps + "sessions_running", 0)
 silent = [Sender(os.environ["PORT"]) for _ in range(3)]
 await_metric(where, ps + "sessions_running", 3)
 other = Sender(os.environ["PORT"]) # the oldest makes room

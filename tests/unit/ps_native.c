@@ -501,8 +501,8 @@ static struct ps_native_answer next_answer(int fd)
 	return a;
 }
 
-/* Of lz4 blocks: what stands behind them in the payload is none of the next commands. */
-static void put_blocks(struct said *s, size_t behind)
+/* Of lz4 blocks, in a payload that is said to be so much longer, or shorter. */
+static void put_blocks(struct said *s, int more)
 {
 	const struct page_run run = { .addr = 0x10000, .pages = 2, .kind = RUN_DATA };
 	struct frame_header h = { .kind = FRAME_PAGES, .flags = FRAME_LZ4, .round = 1, .runs = 1, .data_pages = 2 };
@@ -511,8 +511,8 @@ static void put_blocks(struct said *s, size_t behind)
 
 	fill(raw, 2, false);
 	len = frame_lz4_encode(raw, sizeof(raw), 1, stored);
-	assert_true(len + behind < sizeof(raw));
-	h.payload_len = (uint32_t)(len + behind);
+	assert_true(len + PS_HEADER_MAX < sizeof(raw));
+	h.payload_len = (uint32_t)len + (uint32_t)more;
 	put_hello(s, HELLO_IMAGES);
 	put_command(s, (struct ps_command){ .code = PS_OPEN2, .dst = TASK });
 	put_command(s, (struct ps_command){ .code = PS_FRAME, .flags = PS_PRESENT, .nr = 2, .vaddr = 0x10000, .dst = TASK });
@@ -522,14 +522,17 @@ static void put_blocks(struct said *s, size_t behind)
 	put_command(s, (struct ps_command){ .code = PS_CLOSE });
 }
 
+/* What stands behind its blocks is none of the next commands; nor is what a block would have of them waited for. */
 static void a_frame_is_as_long_as_it_says(void **state)
 {
+	static const int more[] = { 0, PS_HEADER_MAX, -1, -PS_HEADER_MAX };
+
 	(void)state;
-	for (size_t behind = 0; behind <= PS_HEADER_MAX; behind += PS_HEADER_MAX) {
+	for (unsigned i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
 		struct said said = { .len = 0 };
 
-		put_blocks(&said, behind);
-		comes_of(&said, said.len, behind ? "a frame that isn't one" : NULL);
+		put_blocks(&said, more[i]);
+		comes_of(&said, said.len - (more[i] < 0 ? PS_HEADER_MAX + 1 : 0), more[i] ? "a frame that isn't one" : NULL);
 	}
 }
 
