@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log.h - one line per event on stderr: time, level, process name and pid, event, key=value pairs.
+/* log.h - one line per event on stderr: time, level, process name and pid, event, key=value pairs. Where stderr is the journal's (JOURNAL_STREAM,
+ * systemd.exec(5)) the line has its priority in front.
  * Threads: any. errno is preserved. Never called on the page path. Memory contents and secrets are never logged. */
 #ifndef DRAY_BASE_LOG_H
 #define DRAY_BASE_LOG_H
@@ -12,7 +13,8 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* Names this process in its lines ("agent", "session 4f2a"); copied. */
 void log_set_role(const char *role);
-/* fmt: key=value pairs, values with spaces in double quotes: log_event(LOG_INFO, "round-end", "round=%u pages=%zu", ...) */
+/* fmt: key=value pairs, values with spaces in double quotes: log_event(LOG_INFO, "round-end", "round=%u pages=%zu", ...). A double quote inside a
+ * value becomes a single one, so values end where fmt says. */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

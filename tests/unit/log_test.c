@@ -6,8 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -42,6 +44,44 @@ static void an_event_is_one_line(void **state)
 	assert_int_equal(hear(line, sizeof(line)), 0);
 }
 
+/* A value's own quotes would end it, and what stands behind them would pass for a field. */
+static void a_quoted_value_ends_where_the_format_says(void **state)
+{
+	char line[2000];
+
+	(void)state;
+	log_event(LOG_INFO, "event", "reason=\"%s\" name=\"%s\"", "it said \"no\" tls=\"none\"", "\"");
+	hear(line, sizeof(line));
+	assert_non_null(strstr(line, " event reason=\"it said 'no' tls='none'\" name=\"'\"\n"));
+	log_event(LOG_INFO, "event", "reason=\"%s\" n=%d", "\001 name=\001root", 7); /* whatever stands for a quote meanwhile */
+	hear(line, sizeof(line));
+	assert_null(strstr(line, "name=\""));
+}
+
+/* JOURNAL_STREAM says which descriptor is the journal's, whoever has inherited it. */
+static void the_journal_hears_how_bad_it_is(void **state)
+{
+	char line[2000], stream[64];
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	log_event(LOG_ERROR, "event", "n=%d", 1);
+	hear(line, sizeof(line));
+	assert_int_equal(strncmp(line, "<3>20", 5), 0);
+	log_event(LOG_INFO, "event", "n=%d", 1);
+	hear(line, sizeof(line));
+	assert_int_equal(strncmp(line, "<6>20", 5), 0);
+	snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino + 1);
+	setenv("JOURNAL_STREAM", stream, 1);
+	log_event(LOG_ERROR, "event", "n=%d", 1);
+	hear(line, sizeof(line));
+	assert_int_equal(strncmp(line, "20", 2), 0);
+	unsetenv("JOURNAL_STREAM");
+}
+
 static void what_is_too_long_is_cut(void **state)
 {
 	char words[5000], line[5000];
@@ -53,7 +93,7 @@ static void what_is_too_long_is_cut(void **state)
 	log_event(LOG_ERROR, "session-failed", "reason=\"%s\"", words);
 	len = hear(line, sizeof(line));
 	assert_true(len > 1000 && len < 2000);
-	assert_ptr_equal(strchr(line, '\n'), line + len - 1);
+	assert_ptr_equal(strstr(line, "\"\n"), line + len - 2);
 	assert_int_equal(hear(line, sizeof(line)), 0);
 }
 
@@ -100,6 +140,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HEARD(an_event_is_one_line),
+		HEARD(a_quoted_value_ends_where_the_format_says),
+		HEARD(the_journal_hears_how_bad_it_is),
 		HEARD(what_is_too_long_is_cut),
 		HEARD(what_nobody_wants_is_not_said),
 		HEARD(errno_stays),
