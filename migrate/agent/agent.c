@@ -98,6 +98,19 @@ static void start_draining(struct agent *a)
 	log_event(LOG_INFO, "draining", "migrations=%u", agent_children_left(a));
 }
 
+/* Each connection reads them anew: whoever replaced them learns here whether they are good, and not from the next source that is kept out. */
+static void look_at_credentials(const struct agent *a)
+{
+	struct err e;
+
+	if (!a->tls)
+		return;
+	if (tls_check_files(&a->config->tls, &e) < 0)
+		log_event(LOG_ERROR, "credentials-bad", "reason=\"%s\"", e.text);
+	else
+		log_event(LOG_INFO, "credentials-good", "from=\"the next connection on\"");
+}
+
 static void on_signal(struct agent *a)
 {
 	struct signalfd_siginfo si;
@@ -105,6 +118,8 @@ static void on_signal(struct agent *a)
 	while (read(a->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		if (si.ssi_signo == SIGCHLD)
 			agent_reap(a);
+		else if (si.ssi_signo == SIGHUP)
+			look_at_credentials(a);
 		else
 			start_draining(a);
 	}

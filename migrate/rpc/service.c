@@ -26,6 +26,25 @@ enum { EVENTS = 64, SPARE_FDS = 32 };
 
 /* --- the loop ------------------------------------------------------------------------------------------------------------------- */
 
+static int redirect_log(const char *path, struct err *e)
+{
+	cleanup_fd int fd = -1;
+
+	if (!path)
+		return 0;
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd < 0 || dup2(fd, STDERR_FILENO) < 0 ? err_sys(e, "--log-file %s", path) : 0;
+}
+
+/* The file may have been moved away, for another one to begin. */
+static void begin_log_anew(const struct service *s)
+{
+	struct err e;
+
+	if (redirect_log(s->config->log_file, &e) != 0)
+		log_event(LOG_ERROR, "log-file", "error=\"%s\"", e.text);
+}
+
 static void on_signal(struct service *s)
 {
 	struct signalfd_siginfo si;
@@ -33,6 +52,8 @@ static void on_signal(struct service *s)
 	while (read(s->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		if (si.ssi_signo == SIGCHLD)
 			service_reap(s);
+		else if (si.ssi_signo == SIGHUP)
+			begin_log_anew(s);
 		else
 			s->stop = true;
 	}
@@ -158,16 +179,6 @@ static struct service *service_open(const struct service_config *c, struct err *
 failed:
 	service_close(s);
 	return NULL;
-}
-
-static int redirect_log(const char *path, struct err *e)
-{
-	cleanup_fd int fd = -1;
-
-	if (!path)
-		return 0;
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return fd < 0 || dup2(fd, STDERR_FILENO) < 0 ? err_sys(e, "--log-file %s", path) : 0;
 }
 
 static int go_to_work(struct service *s, int pidfile, struct err *e)

@@ -8,7 +8,7 @@
 
 /* Puts /dev/null where a standard descriptor is closed: what is opened later must not take its place. First thing in main. */
 void daemon_fill_standard(void);
-/* SIGTERM, SIGINT and SIGCHLD as a descriptor (signalfd, non-blocking), the caller's; blocked from here on, in children too. -1. */
+/* SIGTERM, SIGINT, SIGHUP and SIGCHLD as a descriptor (signalfd, non-blocking), the caller's; blocked from here on, in children too. -1. */
 int daemon_signals(struct err *e);
 /* Makes the pid file, mode 0600, which must not exist (ERR_CONFLICT). A descriptor for pidfile_write; the caller's. */
 int pidfile_create(const char *path, struct err *e);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # `dray service`: mode and group of its socket, pid file, background, readiness, a socket that is passed; what is in its way is named and left
-# alone; after SIGTERM nothing of it is left.
+# alone; at SIGHUP a log file that was moved away begins anew; after SIGTERM nothing of it is left.
 set -eu
 . "$(dirname "$0")/../lib/rpc.sh"
 cd "$T"
@@ -20,6 +20,16 @@ answers rpc.sock
 refused 'in use' --address rpc.sock
 refused 'pid file.*there already' --address other.sock --pidfile pid
 [ ! -e other.sock ] || fail "a socket of a service that did not start"
+answers rpc.sock
+mv service.log old.log
+kill -HUP "$service"
+client <<'EOF_CLIENT'
+import time
+end = time.monotonic() + TIMEOUT
+while not os.path.exists("service.log"):
+    check(time.monotonic() < end, "no new log")
+    time.sleep(0.01)
+EOF_CLIENT
 answers rpc.sock
 service_stop
 [ ! -e rpc.sock ] && [ ! -e pid ] || fail "left behind: $(ls)"
