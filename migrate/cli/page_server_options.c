@@ -66,6 +66,8 @@ static const struct opt options[] = {
 	  .help = "End a session from which nothing came for so long. 0 means no limit." },
 	{ .name = "drain-timeout", .type = OPT_MS, .offset = FIELD(drain_timeout_ms), .argument = "MS", .max = 3600000, .preset = "30s",
 	  .help = "How long SIGTERM waits for sessions under way before it ends them. 0 waits as long as they take." },
+	{ .name = "check", .type = OPT_FLAG, .offset = FIELD(check),
+	  .help = "Say whether the images directory and the credentials are there and good, by the exit status, and end without serving." },
 	{ .name = "daemon", .short_name = 'd', .type = OPT_FLAG, .offset = FIELD(daemonize),
 	  .help = "Go on in the background when ready to serve. The log is kept where standard error is a file." },
 	{ .name = "pidfile", .type = OPT_STRING, .offset = FIELD(pidfile), .argument = "FILE",

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pageserver/stock/reload.h"
 #include "pageserver/stock/lazy_images.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
@@ -37,7 +38,9 @@ struct server {
 	struct exporter exporter;
 	struct session_dir dir; /* the only one, where there is only one */
 	struct ps_stop stop;    /* of that session */
-	bool draining, resting;
+	bool draining, resting, asking; /* asking: whether the program that is installed now could go on */
+	struct reload before; /* what the program before it left, which this one goes on from */
+	bool goes_on;
 	uint64_t drain_deadline_us; /* 0: none */
 	bool pidfile_made;
 };
@@ -92,6 +95,50 @@ static void start_draining(struct server *s)
 	sessions_leave_alone(&s->sessions);
 }
 
+/* --- another program in its place ------------------------------------------------------------------------------------------------ */
+
+static void say_reload_failed(const char *why)
+{
+	log_event(LOG_ERROR, "reload-failed", "reason=\"%s\"", why);
+	notify_manager("READY=1");
+}
+
+static void start_reload(struct server *s)
+{
+	char reloading[64];
+	struct err e;
+
+	if (s->draining || s->asking)
+		return;
+	snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_us());
+	notify_manager(reloading);
+	s->sessions.helper = reload_ask(&e);
+	s->asking = s->sessions.helper > 0;
+	if (!s->asking) {
+		s->sessions.helper = 0;
+		say_reload_failed(e.text);
+	}
+}
+
+/* What listens for who looks at the metrics is a child that would have the program before it; the gate is that, and ends when the last session that
+ * has begun with it does. */
+static void reload(struct server *s)
+{
+	struct err e;
+
+	s->asking = false;
+	if (s->sessions.helper_status != 0 || s->draining) {
+		say_reload_failed(s->draining ? "it is to end" : "the program that is installed now could not serve with these options");
+		return;
+	}
+	log_event(LOG_INFO, "reload", "sessions=%zu", s->sessions.running);
+	exporter_stop(&s->exporter);
+	reload_go(&s->sessions, &e);
+	say_reload_failed(e.text);
+	if (s->metrics && exporter_start(&s->exporter, s->options->metrics, s->options->insecure, s->metrics, &e) < 0)
+		log_event(LOG_ERROR, "exporter-failed", "reason=\"%s\"", e.text);
+}
+
 static void on_signal(struct server *s)
 {
 	struct signalfd_siginfo si;
@@ -99,9 +146,13 @@ static void on_signal(struct server *s)
 	while (read(s->sessions.signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		if (si.ssi_signo == SIGCHLD)
 			sessions_reap(&s->sessions);
+		else if (si.ssi_signo == SIGHUP)
+			start_reload(s);
 		else
 			start_draining(s);
 	}
+	if (s->asking && !s->sessions.helper)
+		reload(s);
 }
 
 static int patience_ms(const struct server *s)
@@ -222,7 +273,7 @@ static int choose_directory(struct server *s, struct err *e)
 	if (snprintf(s->sessions.template, PATH_MAX, "%s%s", given, plain && !only ? "/%n" : "") >= PATH_MAX)
 		return err_set(e, ERR_USAGE, ENAMETOOLONG, "%.64s...", given);
 	if (!plain)
-		return session_template_check(given, e);
+		return session_template_check(given, e) < 0 || session_base_check(given, e) < 0 ? -1 : 0;
 	snprintf(s->dir.path, sizeof(s->dir.path), "%s", given);
 	s->dir.fd = open(given, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dir.fd < 0)
@@ -235,10 +286,11 @@ static int choose_directory(struct server *s, struct err *e)
 	return lazy_images_check(s->dir.fd, e) < 0 ? err_wrap(e, "%s", given) : 0;
 }
 
-static int listen_where_allowed(const struct page_server_options *o, struct err *e)
+static int listen_where_allowed(const struct server *s, struct err *e)
 {
+	const struct page_server_options *o = s->options;
 	bool safe = o->insecure || tls_configured(&o->tls);
-	int passed = daemon_passed_socket(AF_UNSPEC, SOCK_STREAM, e);
+	int passed = s->goes_on ? s->before.listener : daemon_passed_socket(AF_UNSPEC, SOCK_STREAM, e);
 	cleanup_fd int fd = passed ? passed : page_server_listen(o->address, (uint16_t)o->port, e);
 	char name[SOCK_NAME_MAX];
 
@@ -263,6 +315,14 @@ static void announce(const struct server *s)
 	log_event(LOG_INFO, "listening", "address=%s tls=%d dir=\"%s\"", name, tls_configured(&s->options->tls), s->sessions.template);
 }
 
+/* Before a session can begin. Not earlier: it keeps standard error, and whoever started a daemon may wait for the end of that. */
+static int start_gate(struct server *s, struct err *e)
+{
+	const struct tls_config *c = &s->options->tls;
+
+	return tls_configured(c) && !(s->sessions.tls = tls_gate_start(c, e)) ? -1 : 0;
+}
+
 static int get_ready(struct server *s, struct err *e)
 {
 	const struct page_server_options *o = s->options;
@@ -275,8 +335,7 @@ static int get_ready(struct server *s, struct err *e)
 	if (o->daemonize && daemon_detach(e) < 0)
 		return -1;
 	metrics_adopt(s->metrics);
-	/* Not before: it keeps standard error, and whoever started a daemon may wait for the end of that. */
-	if (tls_configured(&o->tls) && !(s->sessions.tls = tls_gate_start(&o->tls, e)))
+	if (start_gate(s, e) < 0)
 		return -1;
 	if (pidfile >= 0 && pidfile_write(pidfile, e) < 0)
 		return err_wrap(e, "%s", o->pidfile);
@@ -286,27 +345,63 @@ static int get_ready(struct server *s, struct err *e)
 	return 0;
 }
 
+/* The pid file, the place in the background and whoever waited for it to be ready are those of the program before. */
+static int go_on(struct server *s, struct err *e)
+{
+	s->pidfile_made = s->options->pidfile != NULL;
+	if (start_gate(s, e) < 0)
+		return -1;
+	reload_sessions(&s->before, &s->sessions);
+	metrics_set(s->metrics, METRIC_PS_RUNNING, s->sessions.running);
+	notify_manager("READY=1");
+	return 0;
+}
+
+/* The counters of the program before, unless it counted otherwise. They bear their descriptor's number. */
+static struct metrics *take_metrics(struct server *s)
+{
+	struct metrics *m = s->before.metrics < 0 ? NULL : metrics_attach(fcntl(s->before.metrics, F_DUPFD_CLOEXEC, 0));
+
+	if (m)
+		return m;
+	if (s->before.metrics >= 0)
+		close(steal_fd(&s->before.metrics));
+	return NULL;
+}
+
+/* Who goes on has sessions, which are worth more than being watched. */
 static int begin_metrics(struct server *s, struct err *e)
 {
 	const struct page_server_options *o = s->options;
 
 	if (!o->metrics)
 		return 0;
-	s->metrics = s->sessions.metrics = metrics_create(DAEMON_PAGE_SERVER, e);
+	s->metrics = take_metrics(s);
+	if (!s->metrics)
+		s->metrics = metrics_create(DAEMON_PAGE_SERVER, e);
+	s->sessions.metrics = s->metrics;
 	s->sessions.exporter = &s->exporter;
-	return s->metrics ? exporter_start(&s->exporter, o->metrics, o->insecure, s->metrics, e) : -1;
+	if (!s->metrics)
+		return -1;
+	if (exporter_start(&s->exporter, o->metrics, o->insecure, s->metrics, e) == 0)
+		return 0;
+	if (s->goes_on)
+		log_event(LOG_ERROR, "exporter-failed", "reason=\"%s\"", e->text);
+	return s->goes_on ? 0 : -1;
 }
 
 static int serve(struct server *s, struct err *e)
 {
 	if (tls_configured(&s->options->tls) && tls_check_files(&s->options->tls, e) < 0)
 		return -1;
-	s->sessions.listener = listen_where_allowed(s->options, e);
+	if (s->options->check)
+		return 0;
+	s->sessions.listener = listen_where_allowed(s, e);
 	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0)
 		return -1;
 	/* Whoever reads that it is ready may ask it to end at once. */
 	s->sessions.signals = daemon_signals(e);
-	if (s->sessions.signals < 0 || (!s->options->once && sessions_begin(&s->sessions, e) < 0) || get_ready(s, e) < 0)
+	if (s->sessions.signals < 0 || (!s->options->once && sessions_begin(&s->sessions, e) < 0) || (s->goes_on ? go_on(s, e) : get_ready(s, e)) < 0)
 		return -1;
 	if (s->options->once)
 		return serve_once(s, e);
@@ -336,7 +431,9 @@ int page_server_run(const struct page_server_options *o, struct err *e)
 	int rc;
 
 	log_set_role("page-server");
-	rc = choose_directory(&s, e) < 0 ? -1 : serve(&s, e);
+	rc = o->once ? 0 : reload_take(&s.before, e);
+	s.goes_on = rc > 0;
+	rc = rc < 0 || choose_directory(&s, e) < 0 ? -1 : serve(&s, e);
 	server_finish(&s);
 	return rc;
 }

@@ -32,6 +32,7 @@ struct page_server_options {
 	uint64_t resume_timeout_ms; /* how long a native session waits for a connection that was cut to come again; 0: some time */
 	uint64_t max_handshakes; /* of senders at once that have said nothing yet; 0: any number */
 	uint64_t drain_timeout_ms; /* of sessions under way when it is told to stop; 0: as long as they take */
+	bool check;             /* says whether it could serve, and ends: the directory and the credentials are there and good */
 	bool daemonize;         /* goes on in the background when it listens; the caller's process ends then */
 	const char *pidfile;    /* NULL: none; removed at the end */
 	const char *metrics;    /* where they are served, as exporter_start takes it; NULL: nowhere */
@@ -39,7 +40,8 @@ struct page_server_options {
 	enum log_level log_level;
 };
 
-/* Serves until SIGTERM or SIGINT; with `once`: one session. Prints "listening on ADDRESS:PORT" when ready and tells the service manager. */
+/* Serves until SIGTERM or SIGINT; with `once`: one session. Prints "listening on ADDRESS:PORT" when ready and tells the service manager. At SIGHUP, unless
+ * `once`, it goes on as the program that is installed by then (reload.h). */
 /* A socket that the service manager passed is listened on in place of address and port. */
 int page_server_run(const struct page_server_options *o, struct err *e);
 

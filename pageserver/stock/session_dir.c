@@ -87,6 +87,28 @@ static int enter(int parent, const char *name, bool anew)
 	return fd < 0 ? -errno : fd;
 }
 
+/* base: of the path, so many bytes of it. */
+static void base_of(const char *path, size_t base_len, char base[PATH_MAX])
+{
+	if (base_len)
+		snprintf(base, PATH_MAX, "%.*s", (int)base_len, path);
+	else
+		strcpy(base, path[0] == '/' ? "/" : ".");
+}
+
+int session_base_check(const char *template, struct err *e)
+{
+	char base[PATH_MAX];
+	struct stat st;
+
+	base_of(template, base_length(template), base);
+	if (stat(base, &st) < 0)
+		return err_sys(e, "the directory %s", base);
+	if (!S_ISDIR(st.st_mode))
+		return err_set(e, ERR_SYSTEM, ENOTDIR, "the directory %s", base);
+	return faccessat(AT_FDCWD, base, W_OK | X_OK, AT_EACCESS) < 0 ? err_sys(e, "write into the directory %s", base) : 0;
+}
+
 /* A descriptor of the last component, which was not there before; -EEXIST, -errno. */
 static int make_path(const char *path, size_t base_len)
 {
@@ -96,9 +118,9 @@ static int make_path(const char *path, size_t base_len)
 
 	while (len > 0 && path[base_len + len - 1] == '/')
 		len--;
-	snprintf(base, sizeof(base), "%.*s", (int)base_len, path);
+	base_of(path, base_len, base);
 	snprintf(rest, sizeof(rest), "%.*s", (int)len, path + base_len);
-	fd = open(base_len ? base : path[0] == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	while (fd >= 0 && (name = strsep(&at, "/")))

@@ -31,6 +31,8 @@ struct session_dir {
 
 /* Whether sessions can be told apart by it: known letters, %n among them. */
 int session_template_check(const char *template, struct err *e);
+/* Whether the part before the first letter is a directory in which others can be made. */
+int session_base_check(const char *template, struct err *e);
 /* Pure. */
 int session_path(const char *template, const struct session_name *n, char path[PATH_MAX], struct err *e);
 /* Makes a directory that was not there before, counting n->number on as long as there is one. */

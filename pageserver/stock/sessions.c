@@ -17,6 +17,7 @@
 #include "pageserver/stock/line.h"
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/ps_session.h"
+#include "pageserver/stock/sessions_priv.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
@@ -25,18 +26,7 @@
 enum { KEPT_OUT = 0x40u, JOINS = 0x20u };
 _Static_assert((int)ERR_KINDS <= (int)JOINS, "kinds of errors beside them");
 
-struct ps_session {
-	pid_t pid; /* 0: a free place */
-	uint64_t number;
-	char peer[SESSION_PEER_MAX];
-	char *path; /* owned */
-	int line;   /* from its process (line.h); -1: closed */
-	bool begun, published, numbered, dropped;
-	struct stream_token token; /* of a numbered one */
-	struct session_row *row; /* NULL: none was free */
-};
-
-static int grow(struct sessions *s)
+int sessions_grow(struct sessions *s)
 {
 	size_t more = s->places ? s->places * 2 : 16;
 	struct pollfd *polled = reallocarray(s->polled, SESSIONS_OTHERS + more, sizeof(*polled));
@@ -56,16 +46,16 @@ static int grow(struct sessions *s)
 
 int sessions_begin(struct sessions *s, struct err *e)
 {
-	return grow(s) < 0 ? err_sys(e, "memory for sessions") : 0;
+	return sessions_grow(s) < 0 ? err_sys(e, "memory for sessions") : 0;
 }
 
-static struct ps_session *free_place(struct sessions *s)
+struct ps_session *sessions_free_place(struct sessions *s)
 {
 	size_t i = 0;
 
 	while (i < s->places && s->session[i].pid)
 		i++;
-	return i < s->places || grow(s) == 0 ? &s->session[i] : NULL;
+	return i < s->places || sessions_grow(s) == 0 ? &s->session[i] : NULL;
 }
 
 /* What a session has nothing to do with. */
@@ -80,6 +70,7 @@ static void close_in_child(const struct sessions *s)
 	for (size_t i = 0; i < s->places; i++)
 		if (s->session[i].pid && s->session[i].line >= 0)
 			close(s->session[i].line);
+	signal(SIGHUP, SIG_IGN); /* the server's business, though a service manager may say it to all */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -176,7 +167,7 @@ int sessions_start(struct sessions *s, int fd, struct err *e)
 {
 	struct session_name n = { .number = s->number + 1, .start = time(NULL) };
 	struct session_dir d = { .fd = -1 };
-	struct ps_session *place = free_place(s);
+	struct ps_session *place = sessions_free_place(s);
 	int rc;
 
 	if (!place)
@@ -425,10 +416,15 @@ void sessions_reap(struct sessions *s)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		for (size_t i = 0; i < s->places; i++)
 			if (s->session[i].pid == pid)
 				session_ended(s, &s->session[i], status);
+		if (pid == s->helper) {
+			s->helper = 0;
+			s->helper_status = status;
+		}
+	}
 }
 
 void sessions_end(struct sessions *s)

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "pageserver/stock/chain.h"
 #include "pageserver/stock/page_server.h"
@@ -32,6 +33,8 @@ struct sessions {
 	size_t places, running, silent;            /* silent: of those that run, whose sender has not said what it wants */
 	struct pollfd *polled;                     /* those of the caller, then a line to each session */
 	struct chains chains;
+	pid_t helper;                              /* the caller's own child, waited for along with them; 0: none, or it has ended */
+	int helper_status;                         /* then, as waitpid has it */
 };
 
 /* Before anything else. */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The installed systemd units work with all that they take away: a systemd of the test's own, in namespaces, starts them. The page server has no
-# capability and no root, and publishes durably, dedups, answers metrics and is started by its socket, and has root's keys for TLS by what the documentation says; the
+# capability and no root, and publishes durably, dedups, answers metrics, is started by its socket, reloads, and has root's keys for TLS by what the documentation says; the
 # agent takes a process in that outlives its restart.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -149,7 +149,13 @@ s.pages(0x1000, page(9))
 assert s.close() == 0
 PY
 /usr/bin/python3 /tmp/tls.py || said "nothing was taken by TLS"
-grep -q 'session-published .*name="host-a"' /io/log || said "it was not host-a"
+main=$(systemctl show -P MainPID dray-page-server.service)
+systemctl reload dray-page-server.service || said "it does not reload"
+until grep -q ' reloaded ' /io/log; do [ "$(systemctl is-active dray-page-server.service)" != failed ] && sleep 0.02 || said "it ended"; done
+until [ "$(systemctl is-active dray-page-server.service)" = active ]; do sleep 0.02; done
+[ "$(systemctl show -P MainPID dray-page-server.service)" = "$main" ] || said "it is another process"
+/usr/bin/python3 /tmp/tls.py || said "nothing was taken by TLS behind the reload"
+[ "$(grep -c 'session-published .*name="host-a"' /io/log)" = 2 ] || said "it was not host-a"
 systemctl stop dray-page-server.service
 
 printf '[Service]\nExecStart=\nExecStart=/usr/local/bin/dray page-server -D /var/lib/drayage-images/%%%%t-%%%%n --durable\n' > /run/more.conf
