@@ -465,7 +465,7 @@ static void prepare(struct receiver *r, const struct receive_case *c, const char
 	if (c->memory)
 		r->memory = map_fresh(r->size);
 	if (c->huge)
-		huge_room_begin(&r->room, r->file, 0);
+		huge_room_begin(&r->room, 0);
 	if (io_uring_queue_init(8, &r->ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) < 0)
 		bench_die("io_uring"); /* Linux 6.1 has these */
 	if (c->pipe && (pipe2(r->pipe, O_CLOEXEC) < 0 || fcntl(r->pipe[1], F_SETPIPE_SZ, (int)c->pipe) < 0))
@@ -549,7 +549,7 @@ static bool has_huge(const char *dir)
 	uint64_t len;
 	bool has;
 
-	huge_room_begin(&room, fd, HUGE);
+	huge_room_begin(&room, HUGE);
 	huge_room_make(&room, fd, HUGE + RANGE);
 	has = huge_room_at(&room, HUGE, &len) != NULL;
 	huge_room_finish(&room);

@@ -68,10 +68,10 @@ static bool may_grow(void)
 	return getrlimit(RLIMIT_FSIZE, &l) == 0 && l.rlim_cur == RLIM_INFINITY;
 }
 
-void huge_room_begin(struct huge_room *r, int fd, uint64_t offset)
+void huge_room_begin(struct huge_room *r, uint64_t offset)
 {
-	r->wanted = is_tmpfs(fd) && may_grow() && reserve(r);
-	r->extended = false;
+	r->wanted = true;
+	r->known = r->extended = false;
 	r->end = offset < HUGE ? HUGE : up(offset);
 }
 
@@ -102,6 +102,15 @@ static int make_huge(uint8_t *at, int fd, uint64_t start, uint64_t len)
 	return madvise(at, len, MADV_COLLAPSE) < 0 ? -errno : 0;
 }
 
+/* Asked when the first are wanted: most files stay small, and somebody may wait for the next. */
+static bool may_have(struct huge_room *r, int fd)
+{
+	if (!r->known)
+		r->wanted = is_tmpfs(fd) && may_grow() && reserve(r);
+	r->known = true;
+	return r->wanted;
+}
+
 /* Whether more of it may be asked for. */
 static bool extend(struct huge_room *r, int fd, uint64_t len)
 {
@@ -119,7 +128,7 @@ void huge_room_make(struct huge_room *r, int fd, uint64_t end)
 	uint64_t len = r->end < HUGE_ROOM_AHEAD ? r->end : HUGE_ROOM_AHEAD;
 
 	len = len ? len : HUGE;
-	if (r->wanted && end > r->end)
+	if (r->wanted && end > r->end && may_have(r, fd))
 		r->wanted = has_room(fd, len) && extend(r, fd, len);
 }
 
@@ -137,7 +146,7 @@ int huge_room_end(struct huge_room *r, int fd, uint64_t size)
 {
 	int rc = r->extended && ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 
-	if (r->window)
+	if (r->extended)
 		reserve(r);
 	r->wanted = r->extended = false;
 	return rc;

@@ -19,11 +19,12 @@ struct huge_room {
 	uint64_t end;    /* of the file, once it is longer than what was written */
 	uint64_t mapped; /* bytes before `end`, all of them huge pages */
 	bool wanted;     /* for this file */
+	bool known;      /* that it can have them */
 	bool extended;   /* by us: it is to be cut */
 };
 
-/* fd: open for reading and writing; its next byte goes to `offset`. */
-void huge_room_begin(struct huge_room *r, int fd, uint64_t offset);
+/* A file, open for reading and writing wherever it is passed, whose next byte goes to `offset`. */
+void huge_room_begin(struct huge_room *r, uint64_t offset);
 /* Before `len` bytes are written to `offset`, and perhaps more: many are known to make the file none of the small ones. */
 void huge_room_expect(struct huge_room *r, uint64_t offset, uint64_t len);
 /* Before bytes up to `end` are written, 2 MiB at once at most. */

@@ -33,7 +33,7 @@ int pages_writer_open(struct pages_writer *w, int dirfd, uint32_t pages_id, bool
 	w->used = 0;
 	if (w->fd < 0)
 		return err_sys(e, "create %s", name);
-	huge_room_begin(&w->room, w->fd, offset);
+	huge_room_begin(&w->room, offset);
 	return 0;
 }
 
