@@ -92,6 +92,25 @@ static void files_are_synced_before_they_have_their_names(void **state)
 	assert_string_equal(happened, "ssssmmmmD"); /* pages file and page map of each */
 }
 
+/* What is folded is written anew: files, names aside, and the link to the parent that goes; then they get their names. */
+static void folded_files_are_synced_too(void **state)
+{
+	struct image_set_options o = { .dirfd = set[1], .first_pages_id = 1, .parent = "../0", .durable = true, .flat = true };
+	struct err e = { 0 };
+	struct page_sink *s;
+
+	(void)state;
+	write_set(false);
+	memset(happened, 0, sizeof(happened));
+	s = image_set_create(&o, &e);
+	assert_non_null(s);
+	set_open(s, PAGEMAP_TASK, 41);
+	set_put(s, 0, "A");
+	set_hole(s, 1, 1);
+	set_finish(s);
+	assert_string_equal(happened, "ss" "ssmmDD" "mmD");
+}
+
 static void nothing_is_synced_unasked(void **state)
 {
 	(void)state;
@@ -171,6 +190,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		NOTED(files_are_synced_before_they_have_their_names),
+		NOTED(folded_files_are_synced_too),
 		NOTED(nothing_is_synced_unasked),
 		NOTED(a_status_means_that_all_is_on_the_disk),
 		NOTED(a_session_syncs_nothing_unasked),

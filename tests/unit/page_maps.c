@@ -610,6 +610,45 @@ static void auto_dedup_waits_for_publication(void **state)
 	}
 }
 
+/* Its ids are its own: what a task of the same number has in the set before fills no hole of it, and nothing of that is freed. */
+static void shared_memory_builds_on_shared_memory(void **state)
+{
+	struct image_set_options o = { .dirfd = set[1], .first_pages_id = 1, .parent = "../0", .auto_dedup = true, .check_holes = true };
+	struct page_sink *s = set_begin(set[0], NULL);
+	bool seen = can_punch(set[0]), parent;
+	struct pagemap_reader *r;
+	struct err e = { 0 };
+	struct stat st;
+
+	(void)state;
+	set_open(s, PAGEMAP_TASK, 7);
+	set_put(s, 0, "t.uv");
+	set_open(s, PAGEMAP_SHMEM, 7);
+	set_put(s, 0, "abcd");
+	set_open(s, PAGEMAP_SHMEM, 8);
+	set_put(s, 0, "e");
+	set_finish(s);
+	s = image_set_create(&o, &e);
+	assert_int_equal(s->ops->has_parent(s, PAGEMAP_SHMEM, 8, &parent, &e), 0);
+	assert_true(parent);
+	assert_int_equal(s->ops->has_parent(s, PAGEMAP_TASK, 8, &parent, &e), 0);
+	assert_false(parent);
+	assert_true(set_open(s, PAGEMAP_SHMEM, 7));
+	set_hole(s, 0, 2);
+	set_put(s, 2, "CD");
+	assert_true(set_open(s, PAGEMAP_SHMEM, 8));
+	set_hole(s, 0, 1);
+	set_finish(s);
+	r = pagemap_open(set[1], PAGEMAP_SHMEM, 7, &e);
+	assert_non_null(r);
+	expect_letters(r, "abCD.");
+	pagemap_close(r);
+	expect_set(set[0], 7, "t.uv");
+	assert_int_equal(fstatat(set[0], "pages-2.img", &st, 0), 0);
+	assert_true(!seen || st.st_blocks / 8 == 2);
+	assert_int_equal(blocks(set[0]), 4);
+}
+
 /* ---- pages that come through a pipe ---- */
 
 struct filler { int to; size_t pages; const char *behind; pthread_t thread; int rc; };
@@ -706,6 +745,7 @@ int main(void)
 		IN_SETS(a_killed_writers_files_are_swept),
 		IN_SETS(dedup_frees_what_is_written_again),
 		IN_SETS(auto_dedup_waits_for_publication),
+		IN_SETS(shared_memory_builds_on_shared_memory),
 		IN_SETS(pages_are_pulled),
 		IN_SETS(a_source_that_ends_early_breaks_the_set),
 	};
