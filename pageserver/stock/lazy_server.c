@@ -165,7 +165,11 @@ static int answer(struct client *c, const struct ps_command *get, struct err *e)
 				(unsigned long long)get->vaddr, (unsigned long long)get->dst);
 	c->out->requests++;
 	c->out->pages += reply.nr;
-	return send_pages(c, &reply, e);
+	if (send_pages(c, &reply, e) < 0)
+		return -1;
+	if (c->rules->progress)
+		c->rules->progress(c->rules->arg, c->out);
+	return 0;
 }
 
 static int serve(struct client *c, struct err *e)

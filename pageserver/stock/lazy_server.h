@@ -29,11 +29,14 @@ struct lazy_pages {
 	int (*end)(void *arg, struct err *e);
 };
 
+struct lazy_report;
 struct lazy_rules {
 	bool inherited;        /* the socket goes on to serve somebody else: not a byte behind CLOSE is read. Without TLS */
 	struct tls_gate *tls;  /* borrowed; NULL: the client must speak plain text */
 	const char *tls_name;  /* that its certificate must bear; NULL: any that the authority signed */
 	uint64_t idle_ms, time_ms; /* nothing came for so long; of the whole session. 0: no limit */
+	void (*progress)(void *arg, const struct lazy_report *r); /* after each answer; NULL: nobody looks */
+	void *arg;
 };
 
 struct lazy_report {

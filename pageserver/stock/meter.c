@@ -23,6 +23,14 @@ void ps_meter_progress(struct ps_meter *m, const struct page_server_report *r)
 	atomic_store_explicit(&m->row->pages, r->pages, memory_order_release);
 }
 
+void ps_meter_served(struct ps_meter *m, uint64_t pages)
+{
+	if (!m || !m->row)
+		return;
+	atomic_store_explicit(&m->row->bytes, pages_to_bytes(pages), memory_order_relaxed);
+	atomic_store_explicit(&m->row->pages, pages, memory_order_release);
+}
+
 void ps_meter_begun(struct ps_meter *m)
 {
 	if (!m)

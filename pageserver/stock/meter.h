@@ -20,6 +20,8 @@ struct ps_meter {
 /* Adds what r has more than was told before. */
 void ps_meter_progress(struct ps_meter *m, const struct page_server_report *r);
 void ps_meter_begun(struct ps_meter *m); /* a session, and not somebody who says nothing */
+/* Of who is given pages: so many so far. */
+void ps_meter_served(struct ps_meter *m, uint64_t pages);
 void ps_meter_phase(struct ps_meter *m, enum session_phase phase);
 void ps_meter_answered(struct ps_meter *m, uint64_t us);
 void ps_meter_limit(struct ps_meter *m, enum metric_limit limit);

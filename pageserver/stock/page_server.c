@@ -204,7 +204,8 @@ static int run_the_one(struct server *s, int fd, const struct session_name *n, s
 
 	metrics_set(s->metrics, METRIC_PS_RUNNING, 1);
 	meter.row = metrics_row_begin(s->metrics, n->number, n->peer, s->dir.path);
-	how = stock_session_run(&s->sessions, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e);
+	how = s->options->lazy_pages ? lazy_session_run(&s->sessions, fd, &meter, e) :
+				       stock_session_run(&s->sessions, fd, &s->dir, s->options->prev_images_dir, -1, &meter, e);
 	if (how != STOCK_PUBLISHED)
 		ps_stop_explain(&s->stop, e);
 	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, !meter.begun);
@@ -213,7 +214,7 @@ static int run_the_one(struct server *s, int fd, const struct session_name *n, s
 	return how == STOCK_PUBLISHED ? 0 : -1;
 }
 
-static int receive_once(struct server *s, int fd, struct err *e)
+static int serve_sender(struct server *s, int fd, struct err *e)
 {
 	struct session_name n = { .number = 1, .start = time(NULL) };
 	char peer[SESSION_PEER_MAX];
@@ -228,16 +229,6 @@ static int receive_once(struct server *s, int fd, struct err *e)
 	}
 	rc = run_the_one(s, fd, &n, e);
 	session_dir_close(&s->dir, made && rc < 0);
-	return rc;
-}
-
-static int serve_lazy_once(struct server *s, int fd, struct err *e)
-{
-	bool let_in;
-	int rc = lazy_session_run(&s->sessions, fd, &let_in, e);
-
-	if (rc < 0)
-		ps_stop_explain(&s->stop, e);
 	return rc;
 }
 
@@ -257,7 +248,7 @@ static int serve_once(struct server *s, struct err *e)
 
 	if (fd < 0 || ps_stop_begin(&s->stop, s->sessions.signals, fd, s->options->drain_timeout_ms, e) < 0)
 		return -1;
-	rc = s->options->lazy_pages ? serve_lazy_once(s, fd, e) : receive_once(s, fd, e);
+	rc = serve_sender(s, fd, e);
 	ps_stop_end(&s->stop);
 	return rc;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "pageserver/stock/lazy_images.h"
+#include "pageserver/stock/meter.h"
 #include "pageserver/stock/server.h"
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
@@ -62,19 +63,26 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 	return r.joins ? STOCK_JOINS : STOCK_PUBLISHED;
 }
 
-int lazy_session_run(const struct sessions *s, int fd, bool *let_in, struct err *e)
+static void show_served(void *meter, const struct lazy_report *r)
+{
+	ps_meter_served(meter, r->pages);
+}
+
+enum stock_outcome lazy_session_run(const struct sessions *s, int fd, struct ps_meter *meter, struct err *e)
 {
 	const struct page_server_options *o = s->options;
-	const struct lazy_rules rules = { .tls = s->tls, .tls_name = o->tls_name, .idle_ms = o->idle_timeout_ms, .time_ms = o->session_time_ms };
+	const struct lazy_rules rules = { .tls = s->tls, .tls_name = o->tls_name, .idle_ms = o->idle_timeout_ms, .time_ms = o->session_time_ms,
+					  .progress = show_served, .arg = meter };
 	struct lazy_report r;
 	char peer[SOCK_NAME_MAX];
-	int rc;
 
 	sock_name(fd, true, peer);
 	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" lazy=1", peer, s->template);
-	rc = lazy_images_serve(fd, s->lazy_images, &rules, &r, e);
-	*let_in = r.let_in;
-	return rc < 0 ? err_wrap(e, "client %s", peer) : 0;
+	ps_meter_phase(meter, PHASE_LATE_PAGES);
+	if (lazy_images_serve(fd, s->lazy_images, &rules, &r, e) == 0)
+		return STOCK_PUBLISHED;
+	err_wrap(e, "client %s", peer);
+	return r.let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
 }
 
 void session_peer(int fd, char host[SESSION_PEER_MAX])

@@ -14,8 +14,8 @@ enum stock_outcome { STOCK_PUBLISHED, STOCK_FAILED, STOCK_KEPT_OUT, STOCK_JOINS 
  * may be NULL. Of s the options and the gate. e: set unless published. */
 enum stock_outcome stock_session_run(const struct sessions *s, int fd, const struct session_dir *d, const char *parent, int line,
 				      struct ps_meter *meter, struct err *e);
-/* The same of a lazy-pages client, who is given pages of s->lazy_images. 0, -1; *let_in: it was one. */
-int lazy_session_run(const struct sessions *s, int fd, bool *let_in, struct err *e);
+/* The same of a lazy-pages client, who is given pages of s->lazy_images. STOCK_PUBLISHED: until it said that it has them all. */
+enum stock_outcome lazy_session_run(const struct sessions *s, int fd, struct ps_meter *meter, struct err *e);
 /* The sender's address alone, as it becomes part of a path. */
 enum { SESSION_PEER_MAX = 80 };
 void session_peer(int fd, char host[SESSION_PEER_MAX]);

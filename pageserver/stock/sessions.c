@@ -76,13 +76,11 @@ static void close_in_child(const struct sessions *s)
 }
 
 /* A client asks when a page is missed, which may be never. */
-static enum stock_outcome run_lazy(const struct sessions *s, int fd, int line, struct err *e)
+static enum stock_outcome run_lazy(const struct sessions *s, int fd, int line, struct ps_meter *meter, struct err *e)
 {
-	bool let_in;
-
-	metrics_add(s->metrics, METRIC_PS_ACCEPTED, 0, 1);
+	ps_meter_begun(meter);
 	line_say_word(line, LINE_BEGUN);
-	return lazy_session_run(s, fd, &let_in, e) == 0 ? STOCK_PUBLISHED : let_in ? STOCK_FAILED : STOCK_KEPT_OUT;
+	return lazy_session_run(s, fd, meter, e);
 }
 
 /* How it ended is its exit status: 0, or the kind of its error, with a bit where there was no session at all. */
@@ -96,7 +94,7 @@ static _Noreturn void session_process(const struct sessions *s, int fd, struct s
 	close_in_child(s);
 	snprintf(role, sizeof(role), "session %" PRIu64, s->number);
 	log_set_role(role);
-	how = s->options->lazy_pages ? run_lazy(s, fd, line, &e) : stock_session_run(s, fd, d, parent, line, &meter, &e);
+	how = s->options->lazy_pages ? run_lazy(s, fd, line, &meter, &e) : stock_session_run(s, fd, d, parent, line, &meter, &e);
 	session_dir_close(d, how != STOCK_PUBLISHED);
 	if (how == STOCK_JOINS)
 		_exit(JOINS);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # `dray status` shows a session while it runs, with its peer, pages, bytes, directory and deadline, and not when it has ended; --watch shows the change,
-# --json says the same to programs; where nobody answers the exit code tells.
+# --json says the same to programs; so are clients of --lazy-pages; where nobody answers the exit code tells.
 . "$(dirname "$0")/../lib/page_server.sh"
 mkdir "$T/run"
 server_start --metrics "unix:$T/run/metrics.sock" --session-time 10m
@@ -50,5 +50,26 @@ kill -INT "$watcher"
 rc=0; wait "$watcher" || rc=$?
 [ "$rc" = 0 ] || fail "--watch ended with $rc: $(cat "$T/watch.err")"
 server_stop
+
+IMAGES=$IMAGES/1
+for how in "" --once; do
+	server_start --lazy-pages $how --metrics "unix:$T/run/metrics.sock"
+	sender << 'PY'
+import json
+import subprocess
+import time
+s, end = Sender(os.environ["PORT"]), time.monotonic() + 60
+s.say(GET, nr=2, vaddr=0x1000, dst=3)
+assert s.take(32 + 2 * PAGE)[32:] == page(1) + page(2)
+while True:
+    one, = json.loads(subprocess.run([os.environ["DRAY"], "status", os.environ["T"] + "/run", "--json"], capture_output=True, check=True).stdout)["sessions"]
+    if one["pages"]:
+        break
+    assert time.monotonic() < end, one
+assert one["state"] == "late-pages" and one["pages"] == 2 and one["bytes"] == 2 * PAGE and one["directory"] == os.environ["IMAGES"], one
+assert s.close() == 0
+PY
+	if [ "$how" ]; then wait "$server" || fail "--lazy-pages --once: $?"; server=; else server_stop; fi
+done
 rc=0; "$DRAY" status "$T/run" > "$T/out" 2> "$T/err" || rc=$?
 [ "$rc" = 6 ] && [ "$(grep -o "$T/run" "$T/err" | wc -l)" = 1 ] && grep -q metrics.sock "$T/err" || fail "nobody there: exit $rc, $(cat "$T/err")"
