@@ -54,11 +54,41 @@ static void a_broken_chain_is_not_folded(void **state)
 	expect_set(set[2], 41, "..C4.....JKLx");
 }
 
+static void put_two(int dir, const char *letters)
+{
+	struct page_sink *s = set_begin(dir, NULL);
+
+	set_open(s, PAGEMAP_TASK, 41);
+	set_put(s, 0, letters);
+	set_finish(s);
+}
+
+/* As when the set is read; and it stays, for whoever put it there. */
+static void a_parent_that_is_there_goes_before_one_that_is_named(void **state)
+{
+	struct image_set_options o = { .dirfd = set[2], .first_pages_id = 1, .parent = "../1", .flat = true };
+	struct err e = { 0 };
+	struct page_sink *s;
+
+	(void)state;
+	put_two(set[0], "ab");
+	put_two(set[1], "xy");
+	assert_int_equal(symlinkat("../0", set[2], "parent"), 0);
+	s = image_set_create(&o, &e);
+	assert_non_null(s);
+	assert_true(set_open(s, PAGEMAP_TASK, 41));
+	set_hole(s, 0, 2);
+	set_finish(s);
+	expect_set(set[2], 41, "ab");
+	assert_int_equal(files_in(set[2]), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_SETS(a_chain_is_folded_where_it_is),
 		IN_SETS(a_broken_chain_is_not_folded),
+		IN_SETS(a_parent_that_is_there_goes_before_one_that_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
