@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -115,17 +114,6 @@ static int open_listener(struct service *s, struct err *e)
 	return 0;
 }
 
-/* As many descriptors as clients may come; what the system does not allow shows when they come. */
-static void raise_fd_limit(uint64_t clients)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= clients + SPARE_FDS)
-		return;
-	r.rlim_cur = clients + SPARE_FDS < r.rlim_max ? clients + SPARE_FDS : r.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &r);
-}
-
 static void remove_socket(const struct service *s)
 {
 	struct stat st;
@@ -166,7 +154,7 @@ static struct service *service_open(const struct service_config *c, struct err *
 	LIST_INIT(&s->all);
 	if (engine_choose(c->engine, c->criu, &s->engine, e) != 0)
 		goto failed;
-	raise_fd_limit(c->max_clients);
+	daemon_allow_descriptors(c->max_clients + SPARE_FDS);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (s->epoll < 0) {
 		err_sys(e, "epoll");

@@ -390,6 +390,8 @@ static int serve(struct server *s, struct err *e)
 	s->sessions.listener = listen_where_allowed(s, e);
 	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0)
 		return -1;
+	if (!s->options->once)
+		daemon_allow_descriptors(UINT64_MAX); /* one or more a session */
 	/* Whoever reads that it is ready may ask it to end at once. */
 	s->sessions.signals = daemon_signals(e);
 	if (s->sessions.signals < 0 || (!s->options->once && sessions_begin(&s->sessions, e) < 0) || (s->goes_on ? go_on(s, e) : get_ready(s, e)) < 0)

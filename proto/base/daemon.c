@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,6 +31,16 @@ int daemon_signals(struct err *e)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return fd < 0 ? err_sys(e, "signalfd") : fd;
+}
+
+void daemon_allow_descriptors(uint64_t n)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= n)
+		return;
+	r.rlim_cur = n < r.rlim_max ? n : r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
 }
 
 void daemon_fill_standard(void)

@@ -4,12 +4,16 @@
 #ifndef DRAY_BASE_DAEMON_H
 #define DRAY_BASE_DAEMON_H
 
+#include <stdint.h>
+
 #include "proto/base/err.h"
 
 /* Puts /dev/null where a standard descriptor is closed: what is opened later must not take its place. First thing in main. */
 void daemon_fill_standard(void);
 /* SIGTERM, SIGINT, SIGHUP and SIGCHLD as a descriptor (signalfd, non-blocking), the caller's; blocked from here on, in children too. -1. */
 int daemon_signals(struct err *e);
+/* So many descriptors, or as many as the system lets us have, in children too: what more are needed shows when they are. */
+void daemon_allow_descriptors(uint64_t n);
 /* Makes the pid file, mode 0600, which must not exist (ERR_CONFLICT). A descriptor for pidfile_write; the caller's. */
 int pidfile_create(const char *path, struct err *e);
 int pidfile_write(int fd, struct err *e); /* our pid, decimal, no line feed */
