@@ -176,6 +176,20 @@ static void a_parent_that_leads_nowhere_is_refused(void **state)
 	assert_int_equal(files_in(set[1]), 0);
 }
 
+/* An old link, and nobody asked for a parent. */
+static void a_link_that_leads_nowhere_is_no_parent(void **state)
+{
+	struct page_sink *s;
+
+	(void)state;
+	assert_int_equal(symlinkat("../nowhere", set[1], "parent"), 0);
+	s = set_begin(set[1], NULL);
+	assert_false(set_open(s, PAGEMAP_TASK, 41));
+	set_put(s, 0, "a");
+	set_finish(s);
+	expect_set(set[1], 41, "a");
+}
+
 static void unfilled_holes_are_refused_by_name(void **state)
 {
 	struct pagemap_reader *r;
@@ -622,11 +636,11 @@ static void shared_memory_builds_on_shared_memory(void **state)
 
 	(void)state;
 	set_open(s, PAGEMAP_TASK, 7);
-	set_put(s, 0, "t.uv");
+	set_put(s, 0, "tsuv");
 	set_open(s, PAGEMAP_SHMEM, 7);
 	set_put(s, 0, "abcd");
 	set_open(s, PAGEMAP_SHMEM, 8);
-	set_put(s, 0, "e");
+	set_put(s, 9, "e");
 	set_finish(s);
 	s = image_set_create(&o, &e);
 	assert_int_equal(s->ops->has_parent(s, PAGEMAP_SHMEM, 8, &parent, &e), 0);
@@ -637,13 +651,13 @@ static void shared_memory_builds_on_shared_memory(void **state)
 	set_hole(s, 0, 2);
 	set_put(s, 2, "CD");
 	assert_true(set_open(s, PAGEMAP_SHMEM, 8));
-	set_hole(s, 0, 1);
+	set_hole(s, 9, 1);
 	set_finish(s);
 	r = pagemap_open(set[1], PAGEMAP_SHMEM, 7, &e);
 	assert_non_null(r);
 	expect_letters(r, "abCD.");
 	pagemap_close(r);
-	expect_set(set[0], 7, "t.uv");
+	expect_set(set[0], 7, "tsuv");
 	assert_int_equal(fstatat(set[0], "pages-2.img", &st, 0), 0);
 	assert_true(!seen || st.st_blocks / 8 == 2);
 	assert_int_equal(blocks(set[0]), 4);
@@ -727,6 +741,7 @@ int main(void)
 		IN_SETS(a_parent_may_be_a_directory),
 		IN_SETS(a_parent_has_what_it_has),
 		IN_SETS(a_parent_that_leads_nowhere_is_refused),
+		IN_SETS(a_link_that_leads_nowhere_is_no_parent),
 		IN_SETS(unfilled_holes_are_refused_by_name),
 		IN_SETS(other_writers_forms_are_read),
 		IN_SETS(lying_page_maps_are_refused),
