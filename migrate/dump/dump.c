@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "migrate/criu/cpuinfo.h"
 #include "migrate/dump/dump_priv.h"
 #include "migrate/dump/dump_set.h"
 #include "migrate/images/tree_images.h"
@@ -118,10 +119,12 @@ static int write_state(struct dump_round *r, const Drayage__TreeState *tree, str
 
 	if (tracks_on(r->q) && dump_round_note_sent(r, e) < 0)
 		return -1;
-	return tree_images_write(r->q->images_dir, tree, &o, e);
+	if (r->q->cpuinfo && cpuinfo_dump(r->files.aside.dir, e) < 0)
+		return -1;
+	return tree_images_write(r->files.aside.dir, tree, &o, e) < 0 ? -1 : dump_files_publish(&r->files, e);
 }
 
-/* Everything while nothing moves. Once the inventory is there the set can be restored: it goes again when the dump fails after that. */
+/* Everything while nothing moves. Once the inventory is there the set can be restored: all of it goes again when the dump fails after that. */
 static int dump_frozen(struct dump_round *r, const struct capture_options *capture, struct err *e)
 {
 	Drayage__TreeState *tree;
@@ -139,11 +142,9 @@ static int dump_frozen(struct dump_round *r, const struct capture_options *captu
 	drayage__tree_state__free_unpacked(tree, NULL);
 	if (rc < 0)
 		return -1;
-	if (ask(r, DUMP_POST_DUMP, e) < 0 || (r->q->lazy && (ask(r, DUMP_LAZY_READY, e) < 0 || dump_serve_lazy(r, e) < 0))) {
-		unlinkat(r->q->images_dir, "inventory.img", 0);
+	if (ask(r, DUMP_POST_DUMP, e) < 0)
 		return -1;
-	}
-	return 0;
+	return r->q->lazy && (ask(r, DUMP_LAZY_READY, e) < 0 || dump_serve_lazy(r, e) < 0) ? -1 : 0;
 }
 
 /* ---- the end ---- */
@@ -200,10 +201,8 @@ static int run(struct dump_round *r, struct err *e)
 		dump_track_based(r);
 	rc = settle(r, e);
 	r->stats.frozen_us = clock_us() - frozen_at;
-	if (rc < 0) {
-		unlinkat(r->q->images_dir, "inventory.img", 0);
+	if (rc < 0)
 		return -1;
-	}
 	dump_write_stats(r->q->work_dir, &r->stats);
 	return 0;
 }

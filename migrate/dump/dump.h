@@ -5,7 +5,7 @@
  * that share nothing (crun runs one process a round) what was tracked is kept by a small process of its own, found by the target's pid and
  * start time; where there is none, or its base is not the parent asked for, contents are compared with the parent's pages: slower, never wrong.
  *
- * Threads: one (it forks a keeper). Fails: err; the target runs on after every failure. */
+ * Threads: one (it forks a keeper). Fails: err; the target runs on after every failure, and the images directory is as it was before. */
 #ifndef DRAY_MIGRATE_DUMP_H
 #define DRAY_MIGRATE_DUMP_H
 
@@ -31,6 +31,7 @@ struct dump_request {
 	bool track_mem;       /* (re)arm the tracker, and in a dump: use the parent */
 	bool auto_dedup;
 	bool tcp_close;
+	bool cpuinfo;         /* dump only: cpuinfo.img too */
 	enum dump_final_state final_state; /* dump only */
 	struct page_sink *sink; /* pages go there (a page server); NULL: into images_dir. Borrowed; finished by the dump */
 	const char *freeze_cgroup; /* freeze by it; NULL: by ptrace */

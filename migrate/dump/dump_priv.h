@@ -5,6 +5,7 @@
 
 #include "migrate/dump/dump.h"
 #include "migrate/dump/dump_copy.h"
+#include "migrate/dump/dump_files.h"
 #include "migrate/dump/dump_parent.h"
 #include "migrate/dump/dump_plan.h"
 #include "migrate/dump/tracker_left.h"
@@ -45,6 +46,7 @@ struct dump_round {
 	struct keeper *keeper;
 	struct page_sink *sink; /* the request's, or own */
 	bool own_sink;
+	struct dump_files files;
 	bool links_parent; /* there was no link to a parent in images_dir, so that one is this round's */
 	struct vma_list vmas;
 	struct collected found;
@@ -56,8 +58,8 @@ struct dump_round {
 };
 
 /* dump_round.c */
-/* All of one: begun, run, ended, the target running on unless run settled otherwise. Where it fails no link to a parent stays in the images directory that
- * another dump into it would take for its own. out: what is known of it, also of one that failed. */
+/* All of one: begun, run, ended, the target running on unless run settled otherwise. Where it fails the images directory is left as it was: no page map, no
+ * file, and no link to a parent that another dump into it would take for its own. out: what is known of it, also of one that failed. */
 int dump_round_run(struct dumper *d, const struct dump_request *q, int (*run)(struct dump_round *r, struct err *e), struct dump_stats *out, struct err *e);
 /* Mappings and changes of the task. last: it is frozen, and this is the final dump. rearm: the next round is tracked from here. */
 int dump_round_collect(struct dump_round *r, bool rearm, bool last, struct err *e);

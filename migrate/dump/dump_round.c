@@ -48,7 +48,7 @@ static int look_at_task(struct dump_task *t, pid_t pid, struct err *e)
 static int open_sink(struct dump_round *r, struct err *e)
 {
 	struct image_set_options o = { .dirfd = r->q->images_dir, .first_pages_id = FIRST_PAGES_ID, .parent = r->q->parent,
-		.auto_dedup = r->q->auto_dedup, .check_holes = true };
+		.auto_dedup = r->q->auto_dedup, .check_holes = true, .revocable = true };
 	struct stat st;
 
 	r->links_parent = r->q->parent && fstatat(o.dirfd, "parent", &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
@@ -62,7 +62,7 @@ static int open_sink(struct dump_round *r, struct err *e)
 
 static int begin(struct dump_round *r, struct dumper *d, const struct dump_request *q, struct err *e)
 {
-	*r = (struct dump_round){ .d = d, .q = q, .parent = DUMP_PARENT_NONE };
+	*r = (struct dump_round){ .d = d, .q = q, .parent = DUMP_PARENT_NONE, .files = DUMP_FILES_NONE };
 	if (look_at_task(&r->task, q->pid, e) < 0)
 		return -1;
 	/* Whom we tracked until now may be asked for again by another caller. */
@@ -74,7 +74,7 @@ static int begin(struct dump_round *r, struct dumper *d, const struct dump_reque
 		d->copier = dump_copier_create(e);
 	if (!d->copier || dump_parent_open(&r->parent, q->images_dir, q->parent, r->task.inside, e) < 0)
 		return -1;
-	return open_sink(r, e);
+	return dump_files_open(&r->files, q->images_dir, e) < 0 ? -1 : open_sink(r, e);
 }
 
 int dump_round_freeze(struct dump_round *r, struct err *e)
@@ -180,9 +180,19 @@ int dump_round_note_sent(const struct dump_round *r, struct err *e)
 	if (tracker_holds(t, &all) < 0)
 		rc = err_set(e, ERR_SYSTEM, ENOMEM, "pages of process %d", r->task.pid);
 	if (rc == 0)
-		rc = dump_sent_write(r->q->images_dir, r->task.inside, &all, e);
+		rc = dump_sent_write(r->files.aside.dir, r->task.inside, &all, e);
 	run_list_finish(&all);
 	return rc;
+}
+
+/* The inventory first. */
+static void take_back(struct dump_round *r)
+{
+	dump_files_take_back(&r->files);
+	if (r->own_sink && r->sink)
+		image_set_revoke(r->sink);
+	if (r->links_parent)
+		unlinkat(r->q->images_dir, "parent", 0);
 }
 
 static void finish(struct dump_round *r, bool failed)
@@ -191,10 +201,11 @@ static void finish(struct dump_round *r, bool failed)
 
 	if (r->keeper)
 		keeper_end(r->keeper, KEEPER_THAW, &ignored);
+	if (failed)
+		take_back(r);
 	if (r->own_sink && r->sink)
 		r->sink->ops->destroy(r->sink);
-	if (failed && r->links_parent)
-		unlinkat(r->q->images_dir, "parent", 0);
+	dump_files_close(&r->files);
 	dump_parent_close(&r->parent);
 	vma_list_finish(&r->vmas);
 	collected_finish(&r->found);

@@ -43,7 +43,8 @@ static int run(struct dump_round *r, struct err *e)
 		return -1;
 	r->stats.memdump_us = clock_us() - began;
 	if (dump_round_note_sent(r, e) < 0 ||
-	    dump_write_pre_dump(r->q->images_dir, r->set_id, r->task.inside, r->task.start_time, r->uptime_us, e) < 0)
+	    dump_write_pre_dump(r->files.aside.dir, r->set_id, r->task.inside, r->task.start_time, r->uptime_us, e) < 0 ||
+	    dump_files_publish(&r->files, e) < 0)
 		return -1;
 	dump_track_based(r);
 	dump_write_stats(r->q->work_dir, &r->stats);

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "migrate/criu/cpuinfo.h"
 #include "migrate/pagesink/ps_sink.h"
 #include "migrate/pagesink/ps_streams.h"
 #include "migrate/rpc/operations.h"
@@ -199,6 +198,7 @@ static struct dump_request request_of(const struct rpc_applied *a, const struct 
 		.track_mem = o->track_mem,
 		.auto_dedup = o->auto_dedup,
 		.tcp_close = o->tcp_close,
+		.cpuinfo = o->has_cpu_cap && o->cpu_cap,
 		.final_state = final_state(o),
 		.sink = x->sink,
 		.freeze_cgroup = o->freeze_cgroup && o->freeze_cgroup[0] ? o->freeze_cgroup : NULL,
@@ -230,11 +230,6 @@ int rpc_do_pre_dump(struct dumper *d, const struct rpc_applied *a, struct err *e
 	return rc;
 }
 
-static bool wants_cpuinfo(const CriuOpts *o)
-{
-	return o->has_cpu_cap && o->cpu_cap;
-}
-
 int rpc_do_dump(struct dumper *d, const struct rpc_applied *a, int requester, const struct rpc_stages *s, struct err *e)
 {
 	struct rpc_stages told = *s;
@@ -244,8 +239,6 @@ int rpc_do_dump(struct dumper *d, const struct rpc_applied *a, int requester, co
 	int rc;
 
 	rc = open_elsewhere(a, &x, e);
-	if (rc == 0 && wants_cpuinfo(a->opts))
-		rc = cpuinfo_dump(a->images_dir, e);
 	if (rc == 0) {
 		q = request_of(a, &x);
 		q.requester_socket = requester;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ struct image_set {
 	int home;
 	char *parent_path;
 	int parent; /* directory of the set before, -1 none */
-	bool auto_dedup, check_holes, durable, flat;
+	bool auto_dedup, check_holes, durable, revocable, flat;
 	bool broken; /* something failed: never to be published */
 	bool whole;  /* it is published */
 	struct aside aside;
@@ -354,11 +355,37 @@ static int set_hole(struct page_sink *sink, uint64_t vaddr, uint64_t nr, uint32_
 
 /* ---- publication ---- */
 
+static struct publish_options publication(struct image_set *s)
+{
+	return (struct publish_options){ .aside = &s->aside, .maps = &s->maps, .parent = s->flat ? NULL : s->parent_path, .durable = s->durable };
+}
+
 static int publish(struct image_set *s, struct err *e)
 {
-	struct publish_options o = { .aside = &s->aside, .maps = &s->maps, .parent = s->flat ? NULL : s->parent_path, .durable = s->durable };
+	struct publish_options o = publication(s);
 
 	return publish_set(&o, e);
+}
+
+/* From here on there is no way back. */
+static void settle(struct image_set *s)
+{
+	struct publish_options o = publication(s);
+
+	publish_settle(&o);
+	aside_close(&s->aside);
+}
+
+void image_set_revoke(struct page_sink *sink)
+{
+	struct image_set *s = set_of(sink);
+	struct publish_options o = publication(s);
+
+	assert(s->revocable);
+	if (!s->whole)
+		return;
+	publish_revoke(&o);
+	s->whole = false;
 }
 
 /* Not before the set is whole, and not while somebody waits for an answer. What can't be punched costs space, nothing else. */
@@ -391,7 +418,8 @@ static int set_finish(struct page_sink *sink, struct err *e)
 	if (end_map(s, e) < 0 || fold(s, e) < 0 || publish(s, e) < 0)
 		return -1;
 	s->whole = true;
-	aside_close(&s->aside);
+	if (!s->revocable)
+		settle(s);
 	return 0;
 }
 
@@ -401,6 +429,8 @@ static void set_destroy(struct page_sink *sink)
 
 	if (!s)
 		return;
+	if (s->whole && s->revocable)
+		settle(s);
 	if (s->whole && s->auto_dedup && !s->flat && s->parent >= 0)
 		punch_parents(s);
 	drop_open(s);
@@ -455,6 +485,7 @@ struct page_sink *image_set_create(const struct image_set_options *o, struct err
 	s->auto_dedup = o->auto_dedup;
 	s->check_holes = o->check_holes;
 	s->durable = o->durable;
+	s->revocable = o->revocable;
 	s->flat = o->flat;
 	s->maps.next_pages_id = o->first_pages_id;
 	s->parent_path = o->parent ? strdup(o->parent) : NULL;

@@ -58,6 +58,7 @@ struct image_set_options {
 	bool auto_dedup;      /* when the finished sink is destroyed: punch out of the parents what is written again */
 	bool check_holes;     /* refuse a hole that the parent does not fill */
 	bool durable;         /* files and directory are on disk when finish returns */
+	bool revocable;       /* image_set_revoke may be called after finish; what it replaced goes when the sink is destroyed, and not before */
 	bool flat;            /* finish folds the parents into the set before it is published; no link is made, auto_dedup means nothing (fold.h) */
 };
 /* A sink that writes into an image directory. Its ranges must ascend within a page map and not overlap; a page map that is opened again
@@ -65,6 +66,8 @@ struct image_set_options {
 struct page_sink *image_set_create(const struct image_set_options *o, struct err *e);
 /* nr pages out of another file, from offset on. */
 int image_set_copy(struct page_sink *s, uint64_t vaddr, uint64_t nr, uint32_t flags, int fd, uint64_t offset, struct err *e);
+/* What finish published goes again, and what that replaced is in its place; auto_dedup punches nothing then. Without a finish that succeeded nothing is done. */
+void image_set_revoke(struct page_sink *s);
 uint64_t image_set_pages_written(const struct page_sink *s);
 
 /* ---- afterwards ---- */

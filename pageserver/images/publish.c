@@ -59,7 +59,7 @@ static void learn_replaced(const struct publish_options *o)
 	}
 }
 
-static void remove_replaced(const struct publish_options *o)
+void publish_settle(const struct publish_options *o)
 {
 	char name[IMAGE_NAME_MAX];
 
@@ -93,9 +93,12 @@ int publish_set(const struct publish_options *o, struct err *e)
 		rc = err_sys(e, "write the image directory to disk");
 		take_back(o, names_count(o->maps));
 	}
-	if (rc == 0)
-		remove_replaced(o);
-	else if (linked)
+	if (rc < 0 && linked)
 		unlinkat(o->aside->home, "parent", 0);
 	return rc;
+}
+
+void publish_revoke(const struct publish_options *o)
+{
+	take_back(o, names_count(o->maps));
 }
