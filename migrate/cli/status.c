@@ -8,6 +8,7 @@
 
 #include "migrate/cli/human.h"
 #include "proto/base/json.h"
+#include "proto/base/plain_text.h"
 
 /* --- reading -------------------------------------------------------------------------------------------------------------------- */
 
@@ -31,8 +32,11 @@ static size_t split(char *line, char *field[FIELDS_MAX])
 {
 	size_t n = 0;
 
-	while (line && n < FIELDS_MAX)
-		field[n++] = strsep(&line, "\t");
+	while (line && n < FIELDS_MAX) {
+		field[n] = strsep(&line, "\t");
+		plain_text(field[n], strlen(field[n])); /* for a terminal, whoever answered */
+		n++;
+	}
 	return line ? 0 : n;
 }
 

@@ -234,8 +234,11 @@ static void give_to_its_session(struct sessions *s, const struct ps_session *fro
 	if (!given)
 		say_unknown(m);
 	metrics_add(s->metrics, METRIC_PS_JOINED, 0, given);
-	log_event(given ? LOG_INFO : LOG_WARN, given ? "connection-joins" : "connection-refused", "peer=%s session=%" PRIu64 "%s", from->peer,
-		  to ? to->number : 0, given ? "" : " reason=\"it is of no session that runs\"");
+	if (given)
+		log_event(LOG_INFO, "connection-joins", "peer=%s session=%" PRIu64, from->peer, to->number);
+	else
+		log_event(LOG_WARN, "connection-refused", "peer=%s session=%" PRIu64 " reason=\"it is of no session that runs\"", from->peer,
+			  to ? to->number : 0);
 }
 
 static void on_word(struct sessions *s, struct ps_session *from, const struct line_message *m)

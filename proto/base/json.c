@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "proto/base/utf8.h"
+
 void json_begin(struct json *j, FILE *out)
 {
 	*j = (struct json){ .out = out };
@@ -21,22 +23,6 @@ int json_end(struct json *j)
 	if (fflush(j->out) != 0 || ferror(j->out))
 		return errno ? -errno : -EIO;
 	return 0;
-}
-
-/* Length of the valid UTF-8 sequence at s, 0 if there is none: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static unsigned utf8_length(const unsigned char *s)
-{
-	unsigned n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 :
-		     s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
-
-	for (unsigned i = 1; i < n; i++) {
-		if ((s[i] & 0xc0) != 0x80) /* stops at the NUL too */
-			return 0;
-	}
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf0 && s[1] < 0x90) ||
-	    (s[0] == 0xf4 && s[1] >= 0x90))
-		return 0;
-	return n;
 }
 
 static void put_ascii(FILE *out, unsigned char c)

@@ -13,8 +13,8 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* Names this process in its lines ("agent", "session 4f2a"); copied. */
 void log_set_role(const char *role);
-/* fmt: key=value pairs, values with spaces in double quotes: log_event(LOG_INFO, "round-end", "round=%u pages=%zu", ...). A double quote inside a
- * value becomes a single one, so values end where fmt says. */
+/* fmt: key=value pairs, each string behind a '=', in double quotes where it may have blanks: log_event(LOG_INFO, "round-end", "round=%u name=\"%s\"", ...).
+ * Whoever's words a string is, it stays one value on one line: log_format.h says which conversions there are, and how it is escaped. */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -290,16 +290,19 @@ static void print_row(const struct session_row *r, uint64_t now, FILE *out)
 {
 	uint64_t start = get(&r->start_us), deadline = get(&r->deadline_us);
 	uint32_t phase = atomic_load(&r->phase);
+	char peer[ROW_PEER_MAX], dir[ROW_DIR_MAX]; /* a session can write into its row, and is not believed either */
 
 	if (phase == PHASE_FREE)
 		return;
-	fprintf(out, "session\t%" PRIu64 "\t%.*s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t", get(&r->number), ROW_PEER_MAX, r->peer,
+	copy_plain(peer, sizeof(peer), r->peer);
+	copy_plain(dir, sizeof(dir), r->dir);
+	fprintf(out, "session\t%" PRIu64 "\t%s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t", get(&r->number), peer,
 		phase_name((enum session_phase)phase), now > start ? now - start : 0, get(&r->pages), get(&r->bytes));
 	if (deadline)
 		fprintf(out, "%" PRIu64, deadline > now ? deadline - now : 0);
 	else
 		putc('-', out);
-	fprintf(out, "\t%.*s\n", ROW_DIR_MAX, r->dir);
+	fprintf(out, "\t%s\n", dir);
 }
 
 void metrics_print_status(struct metrics *m, FILE *out)

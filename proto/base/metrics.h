@@ -84,7 +84,7 @@ void session_row_continue(struct session_row *to, const struct session_row *from
 void session_row_phase(struct session_row *r, enum session_phase phase);
 void metrics_row_end(struct session_row *r);
 
-/* Prometheus text format 0.0.4. */
+/* Prometheus text format 0.0.4. Labels are words of the table's own, never a stranger's: none needs an escape. */
 void metrics_print(struct metrics *m, FILE *out);
 /* What `dray status` reads: lines of fields separated by tabs, "server" first, then a "session" each. */
 void metrics_print_status(struct metrics *m, FILE *out);

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-/* Makes control characters, NUL among them, question marks. UTF-8 beyond ASCII stays as it is. */
+/* Makes control characters, NUL and those of UTF-8 beyond ASCII (U+0080 to U+009F) among them, question marks. All else stays as it is. */
 void plain_text(char *text, size_t len);
 
 #endif

@@ -104,6 +104,73 @@ static void what_is_printed_is_read(void **state)
 	metrics_destroy(m);
 }
 
+static char *shown(const struct status *s, void (*print)(const struct status *s, FILE *out))
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	print(s, out);
+	fclose(out);
+	return text;
+}
+
+/* Neither a session that writes its row itself nor a daemon that is none of ours gets at the reader's terminal. */
+static void a_hostile_name_stays_a_field(void **state)
+{
+	struct metrics *m = create(DAEMON_PAGE_SERVER);
+	struct session_row *row = metrics_row_begin(m, 1, "peer", "dir");
+	char *text, *page, daemon[] = "server\t\033[2J\t1\t2\t3\t4\t5\nsession\t1\t\"a\"\t\033]0;x\a\t1\t2\t3\t-\t\302\2331m\\\n";
+	struct status s;
+	struct err e;
+
+	(void)state;
+	strcpy(row->peer, "a\tb\nsession\t2\033[1m");
+	memset(row->dir, '"', sizeof(row->dir)); /* no end in it */
+	text = text_of(m, metrics_print_status);
+	assert_int_equal(status_parse(text, &s, &e), 0);
+	assert_int_equal(s.sessions, 1);
+	assert_string_equal(s.session[0].peer, "a?b?session?2?[1m");
+	assert_int_equal(strlen(s.session[0].dir), ROW_DIR_MAX - 1);
+	status_finish(&s);
+	free(text);
+	assert_int_equal(status_parse(daemon, &s, &e), 0);
+	page = shown(&s, status_print);
+	assert_null(strpbrk(page, "\033\a"));
+	assert_null(strstr(page, "\302\233"));
+	free(page);
+	page = shown(&s, status_print_json);
+	assert_non_null(strstr(page, "\"peer\":\"\\\"a\\\"\",\"state\":\"?]0;x?\""));
+	assert_non_null(strstr(page, "\"directory\":\"??1m\\\\\""));
+	free(page);
+	status_finish(&s);
+	metrics_destroy(m);
+}
+
+static void no_label_needs_an_escape(void **state)
+{
+	for (int d = DAEMON_PAGE_SERVER; d <= DAEMON_AGENT; d++) {
+		struct metrics *m = create((enum metric_daemon)d);
+		char *text, *line, *at;
+
+		(void)state;
+		metrics_row_begin(m, 1, "\"\n", "\\");
+		at = text = text_of(m, metrics_print);
+		while ((line = strsep(&at, "\n"))) {
+			char *label = strchr(line, '{');
+
+			assert_null(strchr(line, '\\'));
+			if (line[0] == '#' || !label)
+				continue;
+			label = strchr(label, '"') + 1;
+			label += strspn(label, "abcdefghijklmnopqrstuvwxyz0123456789-_+.If");
+			assert_memory_equal(label, "\"} ", 3);
+		}
+		free(text);
+		metrics_destroy(m);
+	}
+}
+
 static void another_text_is_no_status(void **state)
 {
 	static const char *const texts[] = { "", "x", "server\n", "server\tagent\t1\t2\t3\t4\n", "server\tagent\t1\t2\t3\t4\tx\n",
@@ -174,6 +241,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_lost_between_processes),
 		cmocka_unit_test(what_is_printed_is_read),
+		cmocka_unit_test(a_hostile_name_stays_a_field),
+		cmocka_unit_test(no_label_needs_an_escape),
 		cmocka_unit_test(another_text_is_no_status),
 		cmocka_unit_test(rows_run_out_and_come_back),
 		cmocka_unit_test(a_session_goes_on_in_another_daemons_memory),
