@@ -8,6 +8,7 @@
  *                      "1 native session" (as our own sender does it, uncompressed, with checksums), "native into memory" (its receiver without files:
  *                      pages go into memory that is there)
  *   page_server_answer us: "PARENT idle p50", "PARENT idle p99", "OPEN2 ...", "... 8 streaming p50" ... (eight senders of --size bytes each: DIR needs room for all)
+ *                      "PARENT's floor idle p50" ...: answers of a process that has nothing to find out and runs before all others (SCHED_FIFO), in turns with these
  *   page_server_memory KiB: private dirty memory of a session's process, the largest of 64 (--case memory)
  * DIR: a filesystem to receive into (a new directory in /dev/shm). With --port the server is one that runs there already (criu's own, for one
  * session): then "1 session 24" alone makes sense.
@@ -41,6 +42,7 @@
 #include "tests/lib/bench_warm.h"
 
 enum { PAGE = 4096, RANGE_PAGES = 256, DISCARD = 256 * 1024, STREAMING = 8, STREAM_BYTES = 64 << 20, QUESTIONS = 2000, /* at most */
+       PAUSE_US = 1000, /* between two questions of a sender */
        MOST = 64,     /* connections at once */
        WARM = 320 << 20, /* beside what is sent: what lies free meanwhile (bench_warm.h), and buffers */
        CASE_S = 120,  /* a case that takes longer ends the program */
@@ -481,25 +483,44 @@ static bool one_ended(void)
 	return ended;
 }
 
-/* For as long as all stream. */
-static void question(const struct sender *s, uint16_t code, const char *when, bool streaming)
+/* How long answers took. */
+struct answers { uint32_t us[QUESTIONS]; unsigned n; };
+
+static void time_answer(const struct sender *s, uint16_t code, uint64_t id, struct answers *a)
 {
-	static uint32_t us[QUESTIONS];
-	unsigned n = 0;
+	uint64_t start = clock_us();
+
+	ask(s, code, id);
+	a->us[a->n++] = (uint32_t)(clock_us() - start);
+	usleep(PAUSE_US / 2);
+}
+
+static void answer_rows(struct answers *a, const char *what, const char *when)
+{
 	char which[64];
 
-	while (n < QUESTIONS && !(streaming && one_ended())) {
-		uint64_t start = clock_us();
+	qsort(a->us, a->n, sizeof(a->us[0]), by_value);
+	snprintf(which, sizeof(which), "%s %s p50", what, when);
+	bench_json("page_server_answer", which, "us", a->us[a->n / 2], NULL);
+	snprintf(which, sizeof(which), "%s %s p99", what, when);
+	bench_json("page_server_answer", which, "us", a->us[a->n * 99 / 100], NULL);
+}
 
-		ask(s, code, 1000 + n);
-		us[n++] = (uint32_t)(clock_us() - start);
-		usleep(1000);
+/* In turns, for as long as all stream. */
+static void question(const struct sender *server, const struct sender *floor, uint16_t code, bool streaming)
+{
+	static struct answers by_server, by_floor;
+	const char *when = streaming ? "8 streaming" : "idle";
+	char what[32];
+
+	by_server.n = by_floor.n = 0;
+	while (by_server.n < QUESTIONS && !(streaming && one_ended())) {
+		time_answer(server, code, 1000 + by_server.n, &by_server);
+		time_answer(floor, PS_PARENT, 1, &by_floor);
 	}
-	qsort(us, n, sizeof(us[0]), by_value);
-	snprintf(which, sizeof(which), "%s %s p50", ps_name(code), when);
-	bench_json("page_server_answer", which, "us", us[n / 2], NULL);
-	snprintf(which, sizeof(which), "%s %s p99", ps_name(code), when);
-	bench_json("page_server_answer", which, "us", us[n * 99 / 100], NULL);
+	answer_rows(&by_server, ps_name(code), when);
+	snprintf(what, sizeof(what), "%s's floor", ps_name(code));
+	answer_rows(&by_floor, what, when);
 }
 
 /* Who asks is not what is measured: its own wait for a processor does not count. Nobody else may inherit that: a server and senders with it leave no
@@ -530,20 +551,59 @@ static void start_streams(const struct options *o, uint16_t port, const uint8_t 
 	close(begun[0]);
 }
 
+/* The least that an answer can cost here: by somebody who has nothing to find out and runs before all others. */
+static void answer_at_once(void *arg)
+{
+	int fd = accept4(*(int *)arg, NULL, NULL, SOCK_CLOEXEC);
+	uint8_t header[PS_LAYOUT_24];
+
+	before_all(true);
+	while (read_full(fd, header, sizeof(header)) == 0)
+		if (send(fd, &(uint32_t){ 0 }, 4, MSG_NOSIGNAL) < 0)
+			die("floor");
+}
+
+static struct sender asker_open(uint16_t port)
+{
+	struct sender s = sender_open(port, PS_LAYOUT_24);
+
+	setsockopt(s.sock, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+	return s;
+}
+
+static pid_t floor_start(struct sender *s)
+{
+	struct err e = { 0 };
+	int gate[2], fd = page_server_listen("127.0.0.1", 0, &e);
+	pid_t pid;
+
+	if (fd < 0 || pipe2(gate, O_CLOEXEC) < 0)
+		die("listen");
+	pid = runner(gate, answer_at_once, &fd);
+	close(gate[0]);
+	close(gate[1]);
+	*s = asker_open((uint16_t)sock_port(fd));
+	close(fd);
+	return pid;
+}
+
 static void measure_answers(const struct options *o, uint16_t code, bool streaming, const uint8_t *memory)
 {
 	struct bench_server server = server_start(o);
-	pid_t pid[STREAMING], warm = streaming ? bench_warm_start(STREAMING * o->size + WARM) : 0;
-	struct sender s = sender_open(server.port, PS_LAYOUT_24);
+	pid_t pid[STREAMING], warm = streaming ? bench_warm_start(STREAMING * o->size + WARM) : 0, at_once;
+	struct sender s = asker_open(server.port), floor;
 
-	setsockopt(s.sock, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+	at_once = floor_start(&floor);
 	if (streaming)
 		start_streams(o, server.port, memory, pid);
 	before_all(true);
-	question(&s, code, streaming ? "8 streaming" : "idle", streaming);
+	question(&s, &floor, code, streaming);
 	before_all(false);
 	ask(&s, PS_CLOSE, 0);
 	close(s.sock);
+	close(floor.sock);
+	kill(at_once, SIGKILL);
+	waitpid(at_once, NULL, 0);
 	for (unsigned i = 0; streaming && i < STREAMING; i++) {
 		kill(pid[i], SIGKILL);
 		waitpid(pid[i], NULL, 0);
