@@ -7,7 +7,7 @@
  *   signals, timers   pending ones are queued while all are blocked; timers start to run
  *   limits            they would bound the steps above
  *   credentials       thread by thread; capabilities last
- *   rseq              the kernel writes there whenever the thread runs: who watches for the first touch of a page has begun
+ *   rseq, futexes     the kernel writes there whenever the thread runs: who watches for the first touch of a page has begun
  *   registers         the scratch mapping goes, and nothing runs inside any more */
 #include <errno.h>
 #include <linux/prctl.h>
@@ -121,12 +121,14 @@ static int set_after_creds(struct outside *o)
 	return batch_flush(o);
 }
 
-static int set_rseqs(struct outside *o, const struct rebuild_watch *watch)
+static int set_waits(struct outside *o, const struct rebuild_watch *watch)
 {
 	int rc = watch ? watch->fn(watch->arg, o->r, o->e) : 0;
 
-	for (size_t i = 0; i < o->task->n_threads && rc == 0; i++)
+	for (size_t i = 0; i < o->task->n_threads && rc == 0; i++) {
 		rc = outside_rseq(o, i);
+		outside_futexes(o, i);
+	}
 	return rc;
 }
 
@@ -157,7 +159,7 @@ static int do_outside(struct outside *o, const struct rebuild_watch *watch)
 	if (rc == 0)
 		rc = set_after_creds(o);
 	if (rc == 0)
-		rc = set_rseqs(o, watch);
+		rc = set_waits(o, watch);
 	if (rc == 0)
 		rc = remote_scratch_destroy(o->r, o->e);
 	for (size_t i = 0; i < n && rc == 0; i++)

@@ -117,6 +117,8 @@ int outside_advice(struct outside *o);  /* protections, madvise, mlock */
 int outside_threads(struct outside *o); /* makes them */
 int outside_thread(struct outside *o, size_t i); /* all but signals, credentials, its rseq area and registers */
 int outside_rseq(struct outside *o, size_t i);
+/* Touches the lock that the thread waits for by a call that can't wait for its page: where pages come late, it is there when the thread goes on. */
+void outside_futexes(const struct outside *o, size_t i);
 int outside_timers(struct outside *o);
 int outside_signals(struct outside *o); /* pending ones */
 int outside_limits(struct outside *o);

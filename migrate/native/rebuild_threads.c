@@ -2,6 +2,7 @@
 /* Threads: making them with the ids they had, what each has registered, and at the end its registers. */
 #include <elf.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -93,6 +94,51 @@ int outside_rseq(struct outside *o, size_t i)
 	o->thread = i;
 	batch_call(o, REMOTE_CALL(SYS_rseq, q->rseq_abi_pointer, q->rseq_abi_size, 0, q->signature), "thread %u: rseq area", o->task->ps->threads[i]);
 	return batch_flush(o);
+}
+
+/* Calls by which the kernel changes a lock itself, and fails with EFAULT where the page would have to be waited for. */
+static bool changes_futex(uint64_t op)
+{
+	switch (op & ~(uint64_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)) {
+	case FUTEX_REQUEUE:
+	case FUTEX_CMP_REQUEUE:
+	case FUTEX_WAKE_OP:
+	case FUTEX_LOCK_PI:
+	case FUTEX_LOCK_PI2:
+	case FUTEX_UNLOCK_PI:
+	case FUTEX_TRYLOCK_PI:
+	case FUTEX_WAIT_REQUEUE_PI:
+	case FUTEX_CMP_REQUEUE_PI:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The call is made anew when the thread goes on: it was stopped inside, or right before its instruction. */
+static bool is_about_to(const struct outside *o, const struct user_regs_struct *regs, uint64_t nr)
+{
+	static const uint8_t instruction[2] = { 0x0f, 0x05 };
+	uint8_t code[2];
+	struct err ignored = { 0 };
+
+	if ((int64_t)regs->orig_rax >= 0)
+		return regs->orig_rax == nr;
+	return regs->rax == nr && remote_read(o->r->pid, regs->rip, code, sizeof(code), &ignored) == 0 && memcmp(code, instruction, sizeof(code)) == 0;
+}
+
+void outside_futexes(const struct outside *o, size_t i)
+{
+	struct user_regs_struct regs;
+	struct err ignored = { 0 };
+	uint32_t word;
+
+	memcpy(&regs, o->task->threads_ext[i]->gpregs.data, sizeof(regs));
+	if (!is_about_to(o, &regs, SYS_futex) || !changes_futex(regs.rsi))
+		return;
+	/* An address where nothing is, and the second one of a call that has one only, are no affair of ours. */
+	remote_read(o->r->pid, regs.rdi, &word, sizeof(word), &ignored);
+	remote_read(o->r->pid, regs.r8, &word, sizeof(word), &ignored);
 }
 
 static void set_altstack(struct outside *o, size_t i)
