@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "migrate/dump/tracker_left.h"
 #include "migrate/images/tree_images.h"
 #include "migrate/native/capture.h"
 #include "migrate/rpc/apply.h"
@@ -13,7 +14,8 @@ enum { BY_ENGINE = RPC_OP_DUMP | RPC_OP_PRE_DUMP | RPC_OP_RESTORE };
 /* What a dump would stumble over. A dump of the client itself is left to find it out: its connection to us is no obstacle. */
 static bool carries_tree(const struct rpc_applied *a, struct err *why)
 {
-	const struct capture_options o = { .tcp_close = a->opts->tcp_close, .shared_memory_apart = true, .dump = true, .writes_untracked_ok = true };
+	const struct capture_options o = { .tcp_close = a->opts->tcp_close, .shared_memory_apart = true, .dump = true, .writes_untracked_ok = true,
+					   .tracked = tracker_left_for(a->pid) /* by the round before */ };
 	struct obstacles found = { 0 };
 	bool good = a->self || capture_check(a->pid, &o, &found, why) != 0 || found.count == 0;
 

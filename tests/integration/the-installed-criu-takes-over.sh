@@ -49,6 +49,30 @@ dump --external 'mnt[]'
 rm "$T/unwell"
 echo "ok: commands"
 
+# What the round before left in the process, to learn what changes, is no obstacle of the process.
+client <<'EOF_CLIENT'
+import subprocess
+
+
+def criu(*args):
+    r = subprocess.run([os.environ["DRAY"], "criu", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT)
+    check(r.returncode == 0 and not r.stderr, "%s: %d, %s" % (args, r.returncode, r.stderr))
+
+
+null = subprocess.DEVNULL
+sleeper = subprocess.Popen(["sleep", "1000"], stdin=null, stdout=null, stderr=null, start_new_session=True)
+try:
+    for n in "12":
+        os.mkdir(T + "/" + n)
+    criu("pre-dump", "-t", str(sleeper.pid), "-D", T + "/1", "--track-mem")
+    criu("dump", "-t", str(sleeper.pid), "-D", T + "/2", "--prev-images-dir", "../1", "--track-mem")
+finally:
+    sleeper.kill()
+    sleeper.wait()
+EOF_CLIENT
+[ -z "$(asked)" ] || fail "rounds were handed over"
+echo "ok: rounds"
+
 service_start
 client <<'EOF_CLIENT'
 import subprocess
