@@ -8,8 +8,8 @@
 
 void dry_run_print(const struct migrate_config *c, const struct dry_run *d, FILE *out)
 {
-	fprintf(out, "would move: %s (%" PRIu64 "), %zu thread%s, %zu mappings, %s of memory, tracker %s\n", d->comm, c->pid, d->threads,
-		d->threads == 1 ? "" : "s", d->mappings, human_bytes(d->present_bytes).text, d->tracker);
+	fprintf(out, "%s: %s (%" PRIu64 "), %zu thread%s, %zu mappings, %s of memory, tracker %s\n", d->obstacles.count ? "would not move" : "would move",
+		d->comm, c->pid, d->threads, d->threads == 1 ? "" : "s", d->mappings, human_bytes(d->present_bytes).text, d->tracker);
 	if (d->shared_bytes)
 		fprintf(out, "shared memory: %s, part of which may travel again inside the freeze\n", human_bytes(d->shared_bytes).text);
 	fprintf(out, "dirty rate: %s (%" PRIu64 " of %" PRIu64 " sampled pages changed within a second)\n",
@@ -23,7 +23,7 @@ void dry_run_print(const struct migrate_config *c, const struct dry_run *d, FILE
 	for (size_t i = 0; i < d->obstacles.count; i++) {
 		const struct obstacle *o = &d->obstacles.v[i];
 
-		fprintf(out, "would not move: %s%s%s%s\n", o->what, o->way_out[0] ? " (would go with " : "", o->way_out,
+		fprintf(out, "in the way: %s%s%s%s\n", o->what, o->way_out[0] ? " (would go with " : "", o->way_out,
 			o->way_out[0] ? ")" : "");
 	}
 	if (d->obstacles.count == 0)
