@@ -232,17 +232,27 @@ static int apply_directories(const struct rpc_peer *peer, struct rpc_applied *a,
 		log_set_level(rpc_log_level(a->opts->log_level));
 		return 0;
 	}
-	if (open_images(peer, a, e) != 0 || check_parent(a, e) != 0 || open_work(peer, a, e) != 0)
-		return -1;
-	return open_log(a, log_file_of(a->opts, peer->mode), e);
+	/* The log before all that may be refused: clients name it to who asks why. */
+	return open_images(peer, a, e) != 0 || open_work(peer, a, e) != 0 || open_log(a, log_file_of(a->opts, peer->mode), e) != 0 ? -1 : check_parent(a, e);
+}
+
+static int check_options(const struct rpc_peer *peer, struct rpc_applied *a, struct err *e)
+{
+	const char *log = log_file_of(a->opts, peer->mode);
+	struct err second;
+
+	if (rpc_options_check(a->opts, a->op, e) == 0 && rpc_options_check_mode(a->opts, a->op, peer->mode, e) == 0)
+		return 0;
+	if (!log || !strchr(log, '/'))
+		apply_directories(peer, a, &second);
+	return -1;
 }
 
 int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_peer *peer, struct rpc_applied *a, struct err *e)
 {
 	*a = (struct rpc_applied){ .op = op, .images_dir = -1, .work_dir = -1, .ps_fd = -1, .own_stderr = -1,
 				  .own_level = log_get_level() };
-	if (merge_config_file(opts, a, e) != 0 || rpc_options_check(a->opts, op, e) != 0 ||
-	    rpc_options_check_mode(a->opts, op, peer->mode, e) != 0)
+	if (merge_config_file(opts, a, e) != 0 || check_options(peer, a, e) != 0)
 		return -1;
 	if (apply_directories(peer, a, e) != 0 || whose_tree(peer, a, e) != 0)
 		return -1;

@@ -2,9 +2,9 @@
 /* apply.h - from a request's options to open directories and checked values: everything that an operation needs from its client is taken here,
  * before anything is done, and the client need not be there any more afterwards.
  *
- * Order: configuration file over fields; what the rows refuse; the client's rights; images directory (configuration file, images_dir_fd,
- * images_dir); parent; work directory (configuration file, work_dir_fd, else images
- * directory); log file. The first failure stops.
+ * Order: configuration file over fields; what the rows refuse; images directory (configuration file, images_dir_fd, images_dir); work directory
+ * (configuration file, work_dir_fd, else images directory); log file; parent; the client's rights. The first failure stops, but for what the
+ * rows refuse, which comes into the log file too, where there can be one.
  * Threads: one; while a log file is applied, standard error is that file. Fails: err; what the client asked for wrongly is ERR_USAGE. */
 #ifndef DRAY_MIGRATE_RPC_APPLY_H
 #define DRAY_MIGRATE_RPC_APPLY_H

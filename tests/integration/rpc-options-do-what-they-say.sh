@@ -75,6 +75,11 @@ for connect in (service, Client.swrk):
                            ({"work_dir_fd": 999}, "work_dir_fd"), ({"mntns_compat_mode": True}, "mntns_compat_mode")):
             resp = ask(connect, rpc.DUMP, D + "/refused", pid=s.pid, **opts)
             check(not resp.success and resp.cr_errno == 56 and text in resp.cr_errmsg, "%s: %s" % (opts, resp))
+        # why is in the log too: that is what clients name
+        for opts, text in (({"root": "/x"}, "root"), ({"parent_img": "../nowhere"}, "nowhere"), ({"external": ["mnt[]"]}, "external")):
+            work = D + "/why-" + text
+            resp = ask(connect, rpc.DUMP, D + "/refused", pid=s.pid, work_dir_fd=directory(work), **{**opts, "log_file": "why"})
+            check(not resp.success and text in open(work + "/why").read(), "%s: %s" % (opts, resp))
         store = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         ok(ask(connect, rpc.SINGLE_PRE_DUMP, D + "/store", pid=s.pid, pidfd_store_sk=store.fileno()))
         s.is_right()
