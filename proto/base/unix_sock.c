@@ -48,5 +48,7 @@ int unix_bind(const char *path, int type, mode_t mask, struct err *e)
 	before = umask(mask);
 	rc = bind(fd, (const struct sockaddr *)&a, sizeof(a));
 	umask(before);
-	return rc < 0 ? err_sys(e, "bind %s", path) : steal_fd(&fd);
+	if (rc < 0)
+		return errno == ENOENT ? err_sys(e, "the directory of %s", path) : err_sys(e, "bind %s", path);
+	return steal_fd(&fd);
 }

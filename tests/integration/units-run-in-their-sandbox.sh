@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The installed systemd units work with all that they take away: a systemd of the test's own, in namespaces, starts them. The page server has no
 # capability and no root, and publishes durably, dedups, answers metrics, is started by its socket, reloads, and has root's keys for TLS by what the documentation says; the
-# agent takes a process in that outlives its restart.
+# agent takes a process in that outlives its restart; the RPC service answers, by itself and at the manager's socket.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 DRAY=${BUILD:-$root/build}/dray
@@ -36,7 +36,7 @@ end_box() {
 trap end_box EXIT
 trap 'exit 143' TERM INT
 mkdir "$T/io" "$T/box" "$T/units"
-for unit in dray-page-server.service dray-page-server.socket dray-agent.service; do
+for unit in dray-page-server.service dray-page-server.socket dray-agent.service dray-service.service dray-service.socket; do
 	sed 's,@PREFIX@,/usr/local,g' "$root/scripts/$unit.in" > "$T/units/$unit"
 	mkdir "$T/units/$unit.d" # nothing of the host's own is to be started along, and nobody keeps a journal
 	printf '[Unit]\nDefaultDependencies=no\nRefuseManualStop=no\n' > "$T/units/$unit.d/test.conf"
@@ -177,6 +177,17 @@ moved=
 for p in /proc/[0-9]*; do
 	tr '\0' ' ' < "$p/cmdline" 2> /dev/null | grep -q '^/usr/bin/python3 -c import time' && moved=$p
 done
+cat > /tmp/rpc.py << 'PY'
+import socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.settimeout(60)
+s.connect("/run/drayage/rpc.sock")
+s.send(b"\x08\x0a") # VERSION
+assert s.recv(1024)[:4] == b"\x08\x0a\x10\x01"
+PY
+systemctl start dray-service.service && /usr/bin/python3 /tmp/rpc.py && systemctl stop dray-service.service || said "the RPC service did not answer"
+systemctl start dray-service.socket && /usr/bin/python3 /tmp/rpc.py || said "the RPC service did not answer at the manager's socket"
+[ "$(systemctl is-active dray-service.service)" = active ] && [ "$(stat -c %a /run/drayage/rpc.sock)" = 600 ] || said "the RPC service is not the socket's"
 [ -n "$moved" ] && grep -q 'dray-agent.service' "$moved/cgroup" || said "what had moved in did not outlive the agent's restart"
 END
 
