@@ -60,6 +60,8 @@ static const struct opt options[] = {
 	{ .name = "session-pages", .type = OPT_NUMBER, .offset = FIELD(session_pages), .argument = "N", .preset = "0",
 	  .help = "End a session that speaks of more pages than this: with contents, left to the set before, or lazy, and one for each page map. 0 means "
 		  "no limit." },
+	{ .name = "keep-free", .type = OPT_BYTES, .offset = FIELD(keep_free), .argument = "BYTES", .preset = "0",
+	  .help = "End a session that would leave less than this free in the file system that its set goes to. 0 lets it be filled." },
 	{ .name = "session-time", .type = OPT_MS, .offset = FIELD(session_time_ms), .argument = "MS", .preset = "0",
 	  .help = "End a session that takes longer than this; with --once the wait for it counts. 0 means no limit." },
 	{ .name = "idle-timeout", .type = OPT_MS, .offset = FIELD(idle_timeout_ms), .argument = "MS", .preset = "5m",
@@ -83,9 +85,10 @@ static int check(const void *config, struct err *e)
 {
 	const struct page_server_options *o = config;
 
-	if (o->lazy_pages && (o->chain || o->prev_images_dir || o->auto_dedup || o->flat || o->durable || o->session_bytes || o->session_pages))
+	if (o->lazy_pages && (o->chain || o->prev_images_dir || o->auto_dedup || o->flat || o->durable || o->session_bytes || o->session_pages ||
+			      o->keep_free))
 		return err_set(e, ERR_USAGE, 0, "--lazy-pages receives nothing: leave out --chain, --prev-images-dir, --auto-dedup, --flat, --durable, "
-			       "--session-bytes and --session-pages");
+			       "--session-bytes, --session-pages and --keep-free");
 	if (o->chain && o->prev_images_dir)
 		return err_set(e, ERR_USAGE, 0, "--chain and --prev-images-dir exclude each other");
 	if (o->flat && o->auto_dedup)

@@ -28,6 +28,7 @@ struct page_server_options {
 	bool flat;              /* sets are published whole, without parents */
 	uint64_t max_sessions;  /* at once; 0: any number */
 	uint64_t session_bytes, session_pages, session_time_ms, idle_timeout_ms; /* 0: no limit */
+	uint64_t keep_free;     /* bytes that stay free where sets go; 0: none */
 	uint64_t handshake_timeout_ms; /* of a sender that says nothing; 0: as any other silence */
 	uint64_t resume_timeout_ms; /* how long a native session waits for a connection that was cut to come again; 0: some time */
 	uint64_t max_handshakes; /* of senders at once that have said nothing yet; 0: any number */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pageserver/stock/ps_session.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
@@ -43,7 +44,7 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 	struct publication publication = { s, d };
 	struct page_server_config c = { .images_dir = d->fd, .parent = parent, .auto_dedup = o->auto_dedup, .durable = o->durable, .flat = o->flat,
 					.limits = { .bytes = o->session_bytes, .pages = o->session_pages, .time_ms = o->session_time_ms,
-						    .idle_ms = o->idle_timeout_ms, .handshake_ms = o->handshake_timeout_ms },
+						    .keep_free = o->keep_free, .idle_ms = o->idle_timeout_ms, .handshake_ms = o->handshake_timeout_ms },
 					.joins_only = s->joins_only,
 					.grace_ms = o->resume_timeout_ms < UINT_MAX ? (unsigned)o->resume_timeout_ms : UINT_MAX,
 					.tls = s->tls, .tls_name = o->tls_name, .line = line < 0 ? NULL : &line, .meter = meter,
@@ -56,6 +57,8 @@ enum stock_outcome stock_session_run(const struct sessions *s, int fd, const str
 	sock_name(fd, true, peer);
 	log_event(LOG_INFO, "session-begin", "peer=%s dir=\"%s\" parent=\"%s\"", peer, d->path, parent ? parent : "");
 	if (page_server_serve_one(fd, false, &c, &r, e) < 0) {
+		if (e->num == ENOSPC || e->num == EDQUOT)
+			ps_meter_limit(meter, LIMIT_KEEP_FREE);
 		err_wrap(e, "sender %s", peer);
 		log_report(LOG_ERROR, "session-failed", &r, e->text);
 		return r.let_in ? STOCK_FAILED : STOCK_KEPT_OUT;

@@ -54,7 +54,7 @@ typedef int open_fn(struct page_sink *s, enum pagemap_kind kind, uint64_t id, bo
 
 static int open_map(struct receiver *r, open_fn *open, enum ps_kind kind, uint64_t id, bool *parent, struct err *e)
 {
-	if (receiver_speak_of(r, 1, e) < 0 || open(r->sink, (enum pagemap_kind)kind, id, parent, e) < 0)
+	if (receiver_speak_of(r, 1, e) < 0 || receiver_find_room(r, 1, e) < 0 || open(r->sink, (enum pagemap_kind)kind, id, parent, e) < 0)
 		return receiver_in_map(kind, id, e);
 	r->open = true;
 	r->kind = kind;

@@ -38,6 +38,7 @@ struct receiver {
 	uint64_t start_us;
 	uint64_t deadline_us;         /* of the session; 0: none */
 	uint64_t spoken_of; /* pages, as limits.pages counts them */
+	uint64_t room;      /* bytes of pages that may come before the file system is looked at again */
 	bool open; /* this page map: */
 	enum ps_kind kind;
 	uint64_t id;
@@ -69,6 +70,9 @@ int receiver_be_in_map(struct receiver *r, const struct ps_command *c, struct er
 int receiver_speak_of(struct receiver *r, uint64_t pages, struct err *e);
 
 /* ---- pages (receiver_ranges.c) ---- */
+
+/* Whether so many bytes leave free what is to stay so. One look is good for 64 MiB, by which each of those who come at once may go beyond. */
+int receiver_find_room(struct receiver *r, uint64_t bytes, struct err *e);
 
 int receiver_on_range(struct receiver *r, const struct ps_command *c, struct err *e);
 /* Each run of it is a range like any other. */

@@ -2,6 +2,7 @@
 #include "pageserver/stock/receiver_priv.h"
 
 #include <inttypes.h>
+#include <sys/statvfs.h>
 
 #include "pageserver/stock/meter.h"
 #include "pageserver/stock/native.h"
@@ -11,6 +12,7 @@
 
 enum {
 	COPY = 128 * 1024,  /* at a time where there is room for more: a copy holds its processor, for which somebody may wait who was asked */
+	ROOM_MAX = 64 * 1024 * 1024, /* bytes that one look at the file system is good for */
 	DIRECT = 64 * 1024, /* from here on a range costs less by a read of its own than by a copy */
 };
 
@@ -75,6 +77,26 @@ static int64_t skip_pages(struct receiver *r, const struct ps_command *c, struct
 	return (int64_t)skip;
 }
 
+int receiver_find_room(struct receiver *r, uint64_t bytes, struct err *e)
+{
+	uint64_t keep = r->config->limits.keep_free, is_free;
+	struct statvfs fs;
+
+	if (!keep || bytes <= r->room) {
+		r->room -= keep ? bytes : 0;
+		return 0;
+	}
+	if (fstatvfs(r->config->images_dir, &fs) < 0)
+		return err_sys(e, "how much is free where the set goes");
+	is_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (is_free < keep || is_free - keep < bytes) {
+		ps_meter_limit(r->config->meter, LIMIT_KEEP_FREE);
+		return err_set(e, ERR_LIMIT, 0, "%" PRIu64 " bytes are free where the set goes, of which %" PRIu64 " are to stay so (--keep-free)", is_free, keep);
+	}
+	r->room = is_free - keep - bytes < ROOM_MAX ? is_free - keep - bytes : ROOM_MAX;
+	return 0;
+}
+
 static int take_pages(struct receiver *r, const struct ps_command *c, struct err *e)
 {
 	int64_t skipped = r->done.pages > r->seen.pages ? skip_pages(r, c, e) : 0;
@@ -89,6 +111,8 @@ static int take_pages(struct receiver *r, const struct ps_command *c, struct err
 		ps_meter_limit(r->config->meter, LIMIT_SESSION_BYTES);
 		return err_set(e, ERR_LIMIT, 0, "the session's pages exceed the %" PRIu64 " bytes allowed (--session-bytes)", max);
 	}
+	if (receiver_find_room(r, left, e) < 0)
+		return -1;
 	while (left > 0) {
 		ssize_t n = some_pages(r, c, vaddr, left, large, e);
 

@@ -21,6 +21,7 @@ struct page_server_limits {
 	uint64_t pages;     /* that it speaks of: contents, holes, lazy ones, and one for each page map that it goes to */
 	uint64_t time_ms;   /* of the whole session, and for a caller that waits for one: from the listening on */
 	uint64_t idle_ms;   /* nothing came for so long */
+	uint64_t keep_free; /* bytes that stay free in the file system of the images */
 	uint64_t handshake_ms; /* from the connection, or TLS, to the first command or hello */
 };
 

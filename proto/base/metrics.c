@@ -37,7 +37,7 @@ static const char *limit_name(unsigned label)
 	static const char *const names[LIMITS] = {
 		[LIMIT_SESSIONS] = "max-sessions",    [LIMIT_SESSION_BYTES] = "session-bytes", [LIMIT_SESSION_PAGES] = "session-pages",
 		[LIMIT_SESSION_TIME] = "session-time", [LIMIT_IDLE] = "idle-timeout",	       [LIMIT_MEMORY] = "max-memory",
-		[LIMIT_HANDSHAKE] = "handshake-timeout", [LIMIT_HANDSHAKES] = "max-handshakes",
+		[LIMIT_HANDSHAKE] = "handshake-timeout", [LIMIT_HANDSHAKES] = "max-handshakes", [LIMIT_KEEP_FREE] = "keep-free",
 	};
 
 	return names[label];
@@ -64,7 +64,7 @@ static const struct row {
 #define PLAIN NULL, NULL, 0, 1
 	[METRIC_START_TIME] = { GAUGE, BOTH, "dray_start_time_seconds", PLAIN, "When the daemon began, in seconds since 1970" },
 	[METRIC_LIMITS] = { COUNTER, BOTH, "dray_limits_hit_total", "limit", limit_name, 0, LIMITS,
-			    "Connections and sessions that a limit refused or ended, by the option that sets it" },
+			    "Connections and sessions that a limit refused or ended, by the option that sets it; keep-free: that a full disk ended, too" },
 	[METRIC_TLS_FAILURES] = { COUNTER, BOTH, "dray_tls_failures_total", PLAIN, "Connections that did not get through TLS" },
 	[METRIC_PS_ACCEPTED] = { COUNTER, PAGE_SERVER, "dray_page_server_sessions_accepted_total", PLAIN, "Sessions that began" },
 	[METRIC_PS_JOINED] = { COUNTER, PAGE_SERVER, "dray_page_server_connections_joined_total", PLAIN,
