@@ -60,10 +60,10 @@ static void on_late_connection(struct session *s, unsigned index, int fd)
 	s->late_fd[index] = fd;
 }
 
+/* Before the offer there are no streams, and no token. Who comes for one that was not there yet hears so from the husk. */
 static bool may_come_again(const struct session *s, const struct agent_message *m)
 {
-	return s->config->features & HELLO_FEATURE_AGAIN && s->state >= BETWEEN_ROUNDS && s->state <= LAST_PLACED &&
-	       !s->streams_over && m->index < s->streams && s->streams_given == s->streams && stream_token_equal(&m->token, &s->token);
+	return s->config->features & HELLO_FEATURE_AGAIN && !s->streams_over && m->index < s->streams && stream_token_equal(&m->token, &s->token);
 }
 
 /* The place of a cut stream is taken only by who was told the token. The answer to its hello is ours: the husk speaks on it next. */
@@ -99,7 +99,7 @@ static int on_stream(struct session *s, unsigned index, int fd)
 {
 	struct channel_message answer;
 
-	if (s->state == EXPECT_OFFER || s->state > IN_ROUND || s->streams_given == s->streams)
+	if (s->streams_given == s->streams) /* none, before the offer */
 		return 0;
 	if (channel_send(s->husk.channel, CHANNEL_STREAM, index, NULL, 0, fd, &s->err) < 0)
 		return -1;

@@ -3,18 +3,13 @@
 #include "migrate/agent/session_priv.h"
 #include "proto/base/log.h"
 
-/* While the tree is being ended the record says so, in case that we are killed over it. */
+/* Who finds the record, should we be killed over this, does the same: nothing was committed. */
 void session_abort(struct session *s)
 {
 	Drayage__Abort msg = DRAYAGE__ABORT__INIT;
 	struct err ignored;
 
 	log_event(s->err.kind == ERR_CANCELLED ? LOG_INFO : LOG_WARN, "abort", "state=%s error=\"%s\"", session_state_name(s), s->err.text);
-	if (s->record.state == JOURNAL_PREPARED) {
-		s->record.state = JOURNAL_ABORTED;
-		if (journal_write(s->journal, &s->record, &ignored) < 0)
-			log_event(LOG_ERROR, "journal", "error=\"%s\"", ignored.text);
-	}
 	if (s->freezer.kind != FREEZER_NONE && freezer_kill(&s->freezer, &ignored) < 0)
 		log_event(LOG_ERROR, "kill", "error=\"%s\"", ignored.text);
 	husk_kill(&s->husk);

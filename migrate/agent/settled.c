@@ -15,31 +15,30 @@ enum {
 	ASK_MS = 10 * 1000,
 };
 
-/* Brings the tree of a record whose session is dead to what the record says. Holds the record's lock. */
-static void settle(struct journal *j, struct journal_record *r)
+/* Brings the tree of a record whose session is dead to what the record says. Holds the record's lock. -1: a tree that must not run could not be ended, the record
+ * stays, and nobody hears of an outcome. */
+static int settle(struct journal *j, struct journal_record *r)
 {
 	pid_t pid = r->freezer.pid;
 	struct err e;
 
 	/* A tree that ran before it had all its pages, and lost who fed it, is ended by its guard (late_guard.h) and once more here: its original,
-	 * complete, stands frozen at the source. */
-	if (r->state == JOURNAL_PREPARED || (r->state == JOURNAL_COMMITTED && r->late)) {
-		r->state = JOURNAL_ABORTED; /* first the decision, then the deed: a second recovery does it again */
-		if (journal_write(j, r, &e) < 0) {
-			log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
-			return;
-		}
-	}
+	 * complete, stands frozen at the source. Whoever finds the record before that is done decides the same. */
+	if (r->state == JOURNAL_PREPARED || (r->state == JOURNAL_COMMITTED && r->late))
+		r->state = JOURNAL_ABORTED;
 	if (!r->this_boot) /* what it tells of went down with the kernel */
 		r->freezer.kind = FREEZER_NONE;
 	if (r->freezer.kind != FREEZER_NONE && r->state == JOURNAL_COMMITTED && freezer_thaw(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "recover-thaw", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
-	if (r->freezer.kind != FREEZER_NONE && r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE)
+	if (r->freezer.kind != FREEZER_NONE && r->state == JOURNAL_ABORTED && freezer_kill(&r->freezer, &e) < 0 && e.kind != ERR_GONE) {
 		log_event(LOG_ERROR, "recover-kill", "pid=%d error=\"%s\"", (int)r->freezer.pid, e.text);
+		return -1;
+	}
 	freezer_remove(&r->freezer);
 	r->freezer.pid = pid; /* for who asks */
 	if (r->state == JOURNAL_ABORTED)
 		journal_remove(j);
+	return 0;
 }
 
 void settled_end(struct journal *j)
@@ -62,8 +61,7 @@ static bool recover_one(const struct migration_id *id, const struct journal_reco
 	char hex[33];
 	struct err e;
 
-	if (owned)
-		return true;
+	(void)owned; /* then it is locked */
 	j = journal_open(state_dir, id, JOURNAL_DESTINATION, &e);
 	if (!j || journal_read(j, &now, &e) < 0) {
 		journal_close(j);
@@ -120,7 +118,8 @@ static int answer_from_record(struct journal *j, struct journal_record *r, int f
 {
 	int rc;
 
-	settle(j, r);
+	if (settle(j, r) < 0)
+		return err_set(e, ERR_SYSTEM, 0, "the process that must not run here could not be ended");
 	if (r->state != JOURNAL_COMMITTED)
 		return send_outcome(fd, DRAYAGE__OUTCOME__WHAT__ABORTED, 0, e);
 	rc = send_outcome(fd, DRAYAGE__OUTCOME__WHAT__RUNNING_HERE, r->freezer.pid, e);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every control message in every state that a peer can bring a session to: what the table of the protocol has is taken, anything else ends
- * the session with an Abort that names message and state, and the agent serves on. A migration that there is a record of does not begin again. */
+ * the session with an Abort that names message and state, and the agent serves on. Who asks what became of it before it is committed hears that it never will be, and
+ * it ends. Connections that are none of a session's streams change nothing. A migration that there is a record of does not begin again, and what is asked about it is
+ * answered from there: what was not committed, or did not get all its memory, is ended, unless that was before this boot. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,10 +15,13 @@
 #include "migrate/conduct/host_facts.h"
 #include "migrate/conduct/journal.h"
 #include "migrate/conduct/link.h"
+#include "migrate/conduct/settle.h"
 #include "proto/base/die_with.h"
 #include "proto/base/io.h"
+#include "proto/base/proc_stat.h"
 #include "proto/wire/control.h"
 #include "proto/wire/frame.h"
+#include "proto/wire/stream_ack.h"
 
 enum { WAIT_MS = 120000 };
 enum state { EXPECT_OFFER, BETWEEN_ROUNDS, IN_ROUND, LAST_PLACED, STATES };
@@ -131,23 +136,34 @@ static void end_round_on_stream(int fd)
 		die("stream", NULL);
 }
 
-/* Brings a new session to a state; returns its control connection. */
-static int bring_to(enum state state, int *stream)
+static void expect_offer_reply(int fd, struct link_config *c)
 {
-	struct link_config c = { .address = address, .features = HELLO_FEATURES_KNOWN };
+	struct err e;
+	Drayage__OfferReply *m = (Drayage__OfferReply *)control_expect(fd, WAIT_MS, CONTROL_OFFER_REPLY, &e);
+
+	if (!m || !m->has_stream_token || m->stream_token.len != sizeof(c->token.byte))
+		die("a token", m ? NULL : &e);
+	memcpy(c->token.byte, m->stream_token.data, sizeof(c->token.byte));
+	protobuf_c_message_free_unpacked(&m->base, NULL);
+}
+
+/* Brings a new session to a state; returns its control connection. */
+static int bring_to(enum state state, struct link_config *c, int *stream)
+{
 	struct err e;
 	int fd;
 
 	*stream = -1;
-	migration_id_new(&c.id);
-	fd = link_open(&c, HELLO_CONTROL, 0, NULL, &e);
+	*c = (struct link_config){ .address = address, .features = HELLO_FEATURES_KNOWN };
+	migration_id_new(&c->id);
+	fd = link_open(c, HELLO_CONTROL, 0, NULL, &e);
 	if (fd < 0)
 		die("connect", &e);
 	if (state == EXPECT_OFFER)
 		return fd;
 	send_offer(fd);
-	expect(fd, CONTROL_OFFER_REPLY);
-	*stream = link_open(&c, HELLO_STREAM, 0, NULL, &e);
+	expect_offer_reply(fd, c);
+	*stream = link_open(c, HELLO_STREAM, 0, NULL, &e);
 	if (*stream < 0)
 		die("stream", &e);
 	if (state == BETWEEN_ROUNDS)
@@ -222,8 +238,9 @@ static void try_pair(enum state state, enum control_type type)
 {
 	enum control_type answer = CONTROL_ABORT;
 	ProtobufCMessage *m = NULL;
+	struct link_config c;
 	struct err e = { 0 };
-	int stream, fd = bring_to(state, &stream), rc;
+	int stream, fd = bring_to(state, &c, &stream), rc;
 	char words[96];
 
 	if (type == CONTROL_ROUND_END && state == IN_ROUND)
@@ -243,6 +260,247 @@ static void try_pair(enum state state, enum control_type type)
 	close(fd);
 	if (stream >= 0)
 		close(stream);
+}
+
+/* From then on nothing may come of it, whatever the control connection says. */
+static void ask_in(enum state state)
+{
+	enum link_outcome outcome = LINK_UNKNOWN;
+	struct run_list missing = { 0 };
+	enum control_type answer;
+	ProtobufCMessage *m;
+	struct link_config c;
+	struct err e = { 0 };
+	int stream, fd = bring_to(state, &c, &stream);
+	uint32_t pid;
+
+	if (link_query(&c, &outcome, &pid, &missing, &e) < 0 || outcome != LINK_ABORTED)
+		failures += (unsigned)fprintf(stderr, "asked in state %s: %d %s\n", state_names[state], (int)outcome, e.text) > 0;
+	if (control_receive(fd, WAIT_MS, &answer, &m, &e) == 0 || e.kind != ERR_CANCELLED)
+		failures += (unsigned)fprintf(stderr, "asked in state %s, it goes on: %s\n", state_names[state], e.text) > 0;
+	run_list_finish(&missing);
+	close(fd);
+	if (stream >= 0)
+		close(stream);
+}
+
+/* Comes in the place of a stream, or would. */
+static int come_again(const struct link_config *c, uint32_t index, bool may)
+{
+	struct err e = { 0 };
+	int fd = link_open(c, HELLO_AGAIN, index, NULL, &e);
+
+	if (fd >= 0 ? !may : may || e.kind != ERR_CONFLICT)
+		failures += (unsigned)fprintf(stderr, "stream %u again: %s\n", index, fd >= 0 ? "let in" : e.text) > 0;
+	return fd;
+}
+
+static void take_ack(int fd)
+{
+	unsigned char buf[STREAM_ACK_SIZE];
+	uint64_t next = 1;
+
+	if (read_full(fd, buf, sizeof(buf)) < 0 || stream_ack_decode(buf, &next) < 0 || next != 0)
+		failures += (unsigned)fprintf(stderr, "a stream that came again hears of %llu\n", (unsigned long long)next) > 0;
+}
+
+static void hung_up(int fd)
+{
+	char byte;
+
+	if (read(fd, &byte, 1) > 0)
+		failures += (unsigned)fprintf(stderr, "a stream too many is answered\n") > 0;
+	close(fd);
+}
+
+/* Without an offer there is no token; another one, and a stream that was never offered, are refused; one that is there already is hung up on. */
+static void streams_that_are_none(void)
+{
+	struct link_config c, other;
+	struct err e;
+	int stream, again, fd = bring_to(EXPECT_OFFER, &c, &stream);
+
+	come_again(&c, 0, false);
+	send_offer(fd);
+	expect_offer_reply(fd, &c);
+	other = c;
+	other.token.byte[0] ^= 1;
+	stream = link_open(&c, HELLO_STREAM, 0, NULL, &e);
+	if (stream < 0)
+		die("stream", &e);
+	for (uint32_t i = 0; i < 2; i++) {
+		again = link_open(&c, HELLO_STREAM, i, NULL, &e);
+		if (again < 0)
+			die("stream", &e);
+		hung_up(again);
+	}
+	send_round_begin(fd, true);
+	expect(fd, CONTROL_ROUND_READY);
+	come_again(&other, 0, false);
+	come_again(&c, 1, false);
+	again = come_again(&c, 0, true);
+	hung_up(stream);
+	take_ack(again);
+	end_round_on_stream(again);
+	send_round_end(fd);
+	expect(fd, CONTROL_ROUND_DONE);
+	close(again);
+	close(fd);
+}
+
+/* ---- from records ---- */
+
+/* Who answered the question before may have the record in his hands for a moment. */
+static void asked(const char *what, const struct link_config *c, enum link_outcome expected)
+{
+	enum link_outcome outcome = LINK_UNKNOWN;
+	struct err e = { 0 };
+	uint32_t pid;
+
+	if (settle_ask(c, 0, WAIT_MS * 1000ull, &outcome, &pid, &e) < 0 || outcome != expected)
+		failures += (unsigned)fprintf(stderr, "%s: %d and not %d %s\n", what, (int)outcome, (int)expected, e.text) > 0;
+}
+
+static void write_record(const char *dir, const struct migration_id *id, const struct journal_record *r)
+{
+	struct err e = { 0 };
+	struct journal *j = journal_open(dir, id, JOURNAL_DESTINATION, &e);
+
+	if (!j || journal_write(j, r, &e) < 0)
+		die("journal", &e);
+	journal_close(j);
+}
+
+/* What was written says another boot. */
+static void of_another_boot(const char *dir, const struct migration_id *id)
+{
+	char path[128], hex[33], text[4096], *boot;
+	FILE *f;
+
+	migration_id_format(id, hex);
+	snprintf(path, sizeof(path), "%s/%s.destination", dir, hex);
+	f = fopen(path, "r+");
+	if (!f || fread(text, 1, sizeof(text) - 1, f) == 0 || !(boot = strstr(text, "\nboot ")))
+		die(path, NULL);
+	fseek(f, boot - text + 6, SEEK_SET);
+	fputc(boot[6] == 'x' ? 'y' : 'x', f);
+	fclose(f);
+}
+
+static bool has_record(const char *dir, const struct migration_id *id)
+{
+	struct journal_record r;
+	struct err e = { 0 };
+	bool owned;
+
+	return journal_peek(dir, id, JOURNAL_DESTINATION, &r, &owned, &e) == 0 || e.kind != ERR_GONE;
+}
+
+/* A process that stands still, in a record of that state. What becomes of it: a signal that ended it, 0 where it stands still, SIGCONT where it runs. */
+static int becomes(const char *what, const char *dir, struct journal_record r, bool this_boot, enum link_outcome expected)
+{
+	struct link_config c = { .address = address };
+	struct proc_stat stat;
+	int status = 0, fate = 0;
+	pid_t test = getpid(), child = fork();
+
+	if (child == 0) {
+		if (die_with(test, SIGKILL))
+			for (;;)
+				pause();
+		_exit(1);
+	}
+	kill(child, SIGSTOP);
+	if (waitpid(child, &status, WUNTRACED) != child || proc_stat_read(child, child, &stat) < 0)
+		die("a process that stands still", NULL);
+	r.freezer = (struct freezer){ .kind = FREEZER_SIGSTOP, .pid = child, .start_time = stat.start_time };
+	migration_id_new(&c.id);
+	write_record(dir, &c.id, &r);
+	if (!this_boot)
+		of_another_boot(dir, &c.id);
+	asked(what, &c, expected);
+	if (waitpid(child, &status, WNOHANG | WCONTINUED) == child)
+		fate = WIFCONTINUED(status) ? SIGCONT : WTERMSIG(status);
+	if (fate != SIGKILL) {
+		kill(child, SIGKILL);
+		waitpid(child, &status, 0);
+	}
+	if (has_record(dir, &c.id) != (expected == LINK_RUNNING))
+		failures += (unsigned)fprintf(stderr, "%s: a record is %s\n", what, expected == LINK_RUNNING ? "gone" : "left") > 0;
+	asked("once more", &c, expected == LINK_RUNNING ? LINK_RUNNING : LINK_UNKNOWN);
+	if (expected == LINK_RUNNING)
+		link_forget(&c);
+	return fate;
+}
+
+static void check_fate(const char *what, int fate, int expected)
+{
+	if (fate != expected)
+		failures += (unsigned)fprintf(stderr, "%s: the process has got %d and not %d\n", what, fate, expected) > 0;
+}
+
+static void known_by_records(const char *dir)
+{
+	const struct journal_record prepared = { .state = JOURNAL_PREPARED }, committed = { .state = JOURNAL_COMMITTED },
+				    late = { .state = JOURNAL_COMMITTED, .late = true };
+	struct link_config c = { .address = address };
+	char identity[33];
+	struct err e;
+
+	if (journal_identity(dir, identity, &e) < 0)
+		die("identity", &e);
+	migration_id_new(&c.id);
+	asked("of no state directory", &c, LINK_UNKNOWN);
+	c.identity = "00000000000000000000000000000000";
+	asked("of another state directory", &c, LINK_UNKNOWN);
+	c.identity = identity;
+	asked("of this state directory", &c, LINK_ABORTED);
+	check_fate("prepared", becomes("prepared", dir, prepared, true, LINK_ABORTED), SIGKILL);
+	check_fate("without all pages", becomes("without all pages", dir, late, true, LINK_ABORTED), SIGKILL);
+	check_fate("committed", becomes("committed", dir, committed, true, LINK_RUNNING), SIGCONT);
+	check_fate("prepared before", becomes("prepared before", dir, prepared, false, LINK_ABORTED), 0);
+	check_fate("committed before", becomes("committed before", dir, committed, false, LINK_RUNNING), 0);
+}
+
+/* Whose session lives has its record in his hands, and one that can't be read says nothing: the asker is not answered. */
+static void not_known(const char *what, const struct link_config *c)
+{
+	enum link_outcome outcome = LINK_UNKNOWN;
+	struct run_list missing = { 0 };
+	struct err e = { 0 };
+	uint32_t pid;
+
+	if (link_query(c, &outcome, &pid, &missing, &e) == 0)
+		failures += (unsigned)fprintf(stderr, "%s: answered by %d\n", what, (int)outcome) > 0;
+	run_list_finish(&missing);
+}
+
+static void nobody_guesses(const char *dir)
+{
+	const struct journal_record committed = { .state = JOURNAL_COMMITTED };
+	struct link_config c = { .address = address };
+	char identity[33], path[128], hex[33];
+	struct journal *j;
+	struct err e;
+
+	if (journal_identity(dir, identity, &e) < 0)
+		die("identity", &e);
+	c.identity = identity;
+	migration_id_new(&c.id);
+	j = journal_open(dir, &c.id, JOURNAL_DESTINATION, &e);
+	if (!j)
+		die("journal", &e);
+	not_known("a session that lives", &c);
+	journal_close(j);
+	write_record(dir, &c.id, &committed);
+	migration_id_format(&c.id, hex);
+	snprintf(path, sizeof(path), "%s/%s.destination", dir, hex);
+	if (truncate(path, 20) < 0)
+		die(path, NULL);
+	not_known("a damaged record", &c);
+	if (!has_record(dir, &c.id))
+		failures += (unsigned)fprintf(stderr, "a damaged record is gone\n") > 0;
+	unlink(path);
 }
 
 /* Of a process that lives here: a second migration of its id is refused, and does not touch the record. */
@@ -298,7 +556,12 @@ int main(void)
 	for (int s = 0; s < STATES; s++)
 		for (int t = CONTROL_OFFER; t < CONTROL_TYPES; t++)
 			try_pair((enum state)s, (enum control_type)t);
+	for (int s = 0; s < STATES; s++)
+		ask_in((enum state)s);
+	streams_that_are_none();
 	known_migration(dir);
+	known_by_records(dir);
+	nobody_guesses(dir);
 	stop_agent();
 	snprintf(path, sizeof(path), "%s/identity", dir);
 	unlink(path);
