@@ -65,3 +65,36 @@ agent_stop b || fail "the agent did not drain"
 nothing_left a
 nothing_left b
 report "guards killed: every page came"
+
+# The session is killed before it has looked after its guard behind the commit, and nobody else is there to end the process.
+rm -f "$T/go" "$T/ready" "$T/zero"
+DRAY_FAULT=destination.prepared:stop,destination.running:stop agent_start b
+start a subject "$BUILD/tests/programs/forker" "$T" 16 "$CHILDREN"
+await 60 test -e "$T/ready"
+migrate_start --postcopy --tracker none
+await 30 is_stopped_there
+session=$(stopped_on b)
+kill_guard
+guardless() { [ -z "$(called b dray-guard)" ]; }
+await 30 guardless # the session must see that it has ended
+kill -CONT "$session"
+await 30 guard_but "$last"
+await 30 is_stopped_there
+kill -STOP "${pid[agent-b]}"
+touch "$T/go"
+held() { local p; for p in $(called b forker); do ! grep -qs userfault "/proc/$p/wchan" || return 0; done; false; } # it waits for us to hear that it forks
+await 60 held
+kill -KILL "$session"
+await 60 no_copies
+[ ! -e "$T/zero" ] || fail "a child read zeros where a page was missing"
+kill -CONT "${pid[agent-b]}"
+rc=0; finish migrate || rc=$?
+told_right "$rc" a
+await 60 done_on a
+[ ! -e "$T/zero" ] || fail "the original has zeros"
+kill -KILL "${pid[subject]}"
+finish subject || true
+agent_stop b || fail "the agent did not drain"
+nothing_left a
+nothing_left b
+report "the guard killed before the commit, and the session behind it: the copy is ended"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The wire breaks before or behind any message of the control connection, or within the data: exactly one copy runs.
+# The wire breaks before or behind any message of the control connection, or within the data: exactly one copy runs. So it does where the two sides don't mean the same pages: the one
+# that hears of others says so, and the original runs on.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
@@ -35,4 +36,19 @@ done <<-LIST
 	9 commit a b
 	10 running b b
 	16 done b b
+LIST
+while read -r type name words; do
+	start b cutter "$PYTHON" "$LIB/cutter.py" "${host_addr[b]}:7472" "${host_addr[b]}:$PORT" mangle "$type"
+	await 10 is_ready
+	subject_start
+	rc=0; TO=${host_addr[b]}:7472 migrate || rc=$?
+	grep -q '^cut' "$T/cutter.out" || fail "$name was not mangled"
+	told_right "$rc" a
+	said "$words"
+	end cutter
+	settled a
+	report "$name of other pages: runs on a"
+done <<-LIST
+	8 prepared the destination prepared other pages than were sent
+	9 commit the source commits other pages than were placed
 LIST

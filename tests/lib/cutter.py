@@ -4,7 +4,8 @@
 
 LISTEN, TARGET: host:port. TYPE: number of a control message (proto/wire/control.h), or "data" for the first bytes of a data stream, "late" for
 those of pages that come by post-copy, or "hello". WHEN: before (the message is swallowed) or after (it is let through). At that moment every connection is reset in both
-directions; connections that come later are let through, as after an outage. Prints "ready", then "cut" when it has.
+directions; connections that come later are let through, as after an outage. Prints "ready", then "cut" when it has. WHEN may also be mangle: nothing breaks, but one bit of the
+manifest that the message begins with is another.
 
 cutter.py LISTEN TARGET each BYTES[:once|:all] - every connection but the first, the control connection, is reset once it has carried so many bytes
 to the target; with "once" the first to get there only, and every connection that comes later is reset at once; with "all" the first connection too.
@@ -16,6 +17,7 @@ import sys
 import threading
 
 HELLO, ROLE_AT, INDEX_AT, CONTROL, STREAM, LATE = 64, 10, 12, 1, 2, 4
+IN_MANIFEST = 8 + 3  # behind the header, a field's tag and length, and the tag of the first one in it
 
 
 class Wire:
@@ -41,6 +43,10 @@ class Wire:
 
     def send(self, to, data, matches):
         """Passes data on; False when the wire broke here."""
+        if matches and not self.done and self.when == "mangle":
+            self.done = True
+            data = data[:IN_MANIFEST] + bytes([data[IN_MANIFEST] ^ 1]) + data[IN_MANIFEST + 1:]
+            print("cut", flush=True)
         if matches and not self.done and self.when == "before":
             self.cut()
             return False
