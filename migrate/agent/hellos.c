@@ -17,9 +17,9 @@
 #include "proto/wire/frame.h"
 
 enum {
-	HANDSHAKE_MS = 5000,
-	HELLO_MS = 5000, /* for the 64 bytes of a hello */
-	GRACE_MS = 1000, /* for a relay to say that a handshake took too long */
+	HANDSHAKE_MS = 30 * 1000, /* as the other side has, whose processors may have much else to do */
+	HELLO_MS = 20 * 1000,     /* for the 64 bytes of a hello */
+	GRACE_MS = 1000,          /* for a relay to say that a handshake took too long */
 	DEAD_AFTER_MS = 20 * 1000,
 };
 

@@ -15,7 +15,7 @@
 #include "proto/wire/frame.h"
 #include "proto/wire/range_list.h"
 
-enum { CONNECT_MS = 5000, HANDSHAKE_MS = 10000, ANSWER_MS = 10000, DEAD_AFTER_MS = 20000, FORGET_AGAIN_MS = 100, FORGET_PATIENCE_US = 5 * 1000 * 1000 };
+enum { CONNECT_MS = 5000, HANDSHAKE_MS = 30000, ANSWER_MS = 20000, DEAD_AFTER_MS = 20000, FORGET_AGAIN_MS = 100, FORGET_PATIENCE_US = 5 * 1000 * 1000 };
 
 /* The usual time, or less where less is left. */
 static int within(const struct link_config *c, int usual_ms)
