@@ -3,13 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "pageserver/stock/input.h"
+#include "pageserver/stock/tls_accept.h"
 #include "proto/base/io.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_cut.h"
@@ -212,14 +212,10 @@ static int serve_plain(int fd, enum tls_cutting cut, const struct lazy_pages *fr
 
 static int serve_by_tls(int fd, const struct lazy_pages *from, const struct lazy_rules *rules, struct lazy_report *out, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_SERVER, .name = rules->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .kernel = true,
-				       .stock = true, .cut = true };
 	struct tls_link l = TLS_LINK_NONE;
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
+	int rc;
 
-	if (copy < 0)
-		return err_sys(e, "TLS: socket");
-	if (tls_gate_wrap(rules->tls, copy, &wish, &l, e) < 0)
+	if (tls_accept_stock(fd, rules->tls, rules->tls_name, true, &l, e) < 0)
 		return -1;
 	memcpy(out->name, l.peer, sizeof(out->name));
 	rc = serve_plain(l.fd, l.cut, from, rules, out, e);

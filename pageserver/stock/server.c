@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +10,7 @@
 
 #include "pageserver/images/pagemap.h"
 #include "pageserver/stock/receiver.h"
-#include "proto/base/io.h"
+#include "pageserver/stock/tls_accept.h"
 #include "proto/base/sock.h"
 
 enum { FIRST_PAGES_ID = 65537 /* out of the way of what a dump into the same directory numbers from 1 */ };
@@ -44,14 +43,10 @@ static int receive(int fd, bool inherited, const struct page_server_config *c, s
 
 static int receive_by_tls(int fd, const struct page_server_config *c, struct page_server_report *out, struct err *e)
 {
-	const struct tls_wish wish = { .role = TLS_SERVER, .name = c->tls_name, .timeout_ms = TLS_STOCK_HANDSHAKE_MS, .kernel = true,
-				       .stock = true };
 	struct tls_link l = TLS_LINK_NONE;
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0), rc;
+	int rc;
 
-	if (copy < 0)
-		return err_sys(e, "TLS: socket");
-	if (tls_gate_wrap(c->tls, copy, &wish, &l, e) < 0)
+	if (tls_accept_stock(fd, c->tls, c->tls_name, false, &l, e) < 0)
 		return -1;
 	memcpy(out->name, l.peer, sizeof(out->name));
 	out->tls = l.in_kernel ? "kernel" : "relay";
