@@ -20,6 +20,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
+#include "proto/base/proc_stat.h"
 
 /* fork() with a wished PID (0: any) and flags. CLONE_PARENT has its own idea of the signal at its end: that of ours. The C library keeps the thread's id where it asked the kernel to clear it at exit; a fork
  * behind its back must have the kernel store the child's there, or the library would go on with the parent's. */
@@ -196,18 +197,12 @@ int husk_rebuild(const struct husk *h, struct remote *r, const Drayage__TreeStat
 /* What we traced is ours to take note of, thread by thread: until then the process is not over. */
 static void reap_threads(pid_t pid)
 {
-	char path[32];
-	cleanup_dir DIR *dir = NULL;
-	struct dirent *d;
+	cleanup_dir DIR *threads = proc_threads(pid);
+	pid_t tid;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && (d = readdir(dir))) {
-		pid_t tid = (pid_t)atoi(d->d_name);
-
-		while (tid > 0 && tid != pid && waitpid(tid, NULL, __WALL) < 0 && errno == EINTR)
+	while ((tid = proc_next_thread(threads)))
+		while (tid != pid && waitpid(tid, NULL, __WALL) < 0 && errno == EINTR)
 			;
-	}
 }
 
 /* Its end is all that there is to wait for: it is its parent's to reap. */

@@ -47,23 +47,18 @@ static int add_tid(struct target_facts *t, uint32_t number, struct err *e)
 
 static int read_threads(struct target_facts *t, pid_t pid, struct err *e)
 {
-	char path[96];
-	cleanup_dir DIR *d = NULL;
-	struct dirent *entry;
+	cleanup_dir DIR *threads = proc_threads(pid);
+	pid_t tid;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	d = opendir(path);
-	if (!d)
-		return err_sys(e, "%s", path);
+	if (!threads)
+		return err_sys(e, "threads of process %d", (int)pid);
 	if (add_tid(t, t->tree_pid, e) < 0)
 		return -1;
-	while ((entry = readdir(d))) {
+	while ((tid = proc_next_thread(threads))) {
 		uint32_t number;
 		struct err gone;
 
-		if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int)pid)
-			continue;
-		if (own_number(pid, atoi(entry->d_name), &number, &gone) == 0 && add_tid(t, number, e) < 0) /* a thread may end meanwhile */
+		if (tid != pid && own_number(pid, tid, &number, &gone) == 0 && add_tid(t, number, e) < 0) /* a thread may end meanwhile */
 			return -1;
 	}
 	return 0;

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -257,24 +256,18 @@ static int await_from(struct remote *r, size_t from, struct err *e)
 /* One pass over /proc/PID/task; found says how many were new. */
 static int seize_pass(struct remote *r, size_t *found, struct err *e)
 {
-	char path[32];
-	cleanup_dir DIR *dir = NULL;
+	cleanup_dir DIR *threads = proc_threads(r->pid);
 	size_t before = r->threads;
-	struct dirent *d;
+	pid_t tid;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", r->pid);
-	dir = opendir(path);
-	if (!dir)
+	if (!threads)
 		return err_set(e, ERR_GONE, 0, "no process %d", r->pid);
 	*found = 0;
 	if (before == 0 && seize_one(r, r->pid, e) < 0)
 		return -1;
-	while ((d = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(d->d_name, NULL, 10);
-
-		if (tid > 0 && !holds(r, tid) && seize_one(r, tid, e) < 0)
+	while ((tid = proc_next_thread(threads)))
+		if (!holds(r, tid) && seize_one(r, tid, e) < 0)
 			return -1;
-	}
 	*found = r->threads - before;
 	return await_from(r, before, e);
 }

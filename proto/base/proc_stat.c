@@ -37,20 +37,35 @@ int proc_stat_read(pid_t pid, pid_t tid, struct proc_stat *s)
 	return text ? proc_stat_parse(text, s) : -1;
 }
 
-bool proc_any_thread_but(pid_t pid, const char *states)
+DIR *proc_threads(pid_t pid)
 {
 	char path[32];
-	cleanup_dir DIR *dir = NULL;
-	struct dirent *entry;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-		struct proc_stat s;
+	return opendir(path);
+}
 
-		if (tid > 0 && proc_stat_read(pid, tid, &s) == 0 && !strchr(states, s.state))
-			return true;
+pid_t proc_next_thread(DIR *threads)
+{
+	struct dirent *entry;
+
+	while (threads && (entry = readdir(threads))) {
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		if (tid > 0)
+			return tid;
 	}
+	return 0;
+}
+
+bool proc_any_thread_but(pid_t pid, const char *states)
+{
+	cleanup_dir DIR *threads = proc_threads(pid);
+	struct proc_stat s;
+	pid_t tid;
+
+	while ((tid = proc_next_thread(threads)))
+		if (proc_stat_read(pid, tid, &s) == 0 && !strchr(states, s.state))
+			return true;
 	return false;
 }
