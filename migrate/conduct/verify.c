@@ -7,6 +7,7 @@
 
 #include "migrate/remote/remote.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/grow.h"
 #include "proto/base/io.h"
 #include "proto/wire/control.h"
 
@@ -21,15 +22,8 @@ static int add_piece(struct source *s, struct digests *d, uint64_t start, size_t
 {
 	Drayage__RangeDigest *r;
 
-	if (d->count == d->capacity) {
-		size_t cap = d->capacity ? d->capacity * 2 : 1024;
-		Drayage__RangeDigest *more = realloc(d->range, cap * sizeof(*more));
-
-		if (!more)
-			return err_set(s->err, ERR_SYSTEM, ENOMEM, "verify");
-		d->range = more;
-		d->capacity = cap;
-	}
+	if (!array_room(&d->range, d->count, &d->capacity, sizeof(*d->range), 1024))
+		return err_set(s->err, ERR_SYSTEM, ENOMEM, "verify");
 	if (remote_read(s->pid, start, buf, len, s->err) < 0)
 		return -1;
 	r = &d->range[d->count++];

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "proto/base/grow.h"
+
 static int add(struct dump_plan *p, uint64_t addr, uint64_t pages, uint32_t bits)
 {
 	struct dump_item *last = p->count ? &p->item[p->count - 1] : NULL;
@@ -16,15 +18,8 @@ static int add(struct dump_plan *p, uint64_t addr, uint64_t pages, uint32_t bits
 	while (pages) {
 		uint32_t piece = pages > UINT32_MAX ? UINT32_MAX : (uint32_t)pages;
 
-		if (p->count == p->capacity) {
-			size_t capacity = p->capacity ? p->capacity * 2 : 256;
-			struct dump_item *grown = realloc(p->item, capacity * sizeof(*grown));
-
-			if (!grown)
-				return -ENOMEM;
-			p->item = grown;
-			p->capacity = capacity;
-		}
+		if (!array_room(&p->item, p->count, &p->capacity, sizeof(*p->item), 256))
+			return -ENOMEM;
 		p->item[p->count++] = (struct dump_item){ .addr = addr, .pages = piece, .bits = bits };
 		addr += pages_to_bytes(piece);
 		pages -= piece;

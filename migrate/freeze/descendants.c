@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "proto/base/cleanup.h"
+#include "proto/base/grow.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
 
@@ -34,15 +35,8 @@ static bool knows(const struct descendants *d, pid_t pid)
 
 static int add(struct descendants *d, pid_t pid, unsigned long long start_time)
 {
-	if (d->count == d->capacity) {
-		size_t more = d->capacity ? d->capacity * 2 : 16;
-		struct descendant *v = realloc(d->v, more * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		d->v = v;
-		d->capacity = more;
-	}
+	if (!array_room(&d->v, d->count, &d->capacity, sizeof(*d->v), 16))
+		return -ENOMEM;
 	d->v[d->count++] = (struct descendant){ .pid = pid, .start_time = start_time };
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/base/grow.h"
 #include "proto/base/io.h"
 
 enum { MAX_PROC_TEXT = 16 << 20 };
@@ -19,17 +20,10 @@ void capture_obstacle(struct capture *c, const char *way_out, const char *fmt, .
 	struct obstacles *o = c->found;
 	va_list ap;
 
-	if (o->count == o->capacity) {
-		size_t capacity = o->capacity ? o->capacity * 2 : 8;
-		struct obstacle *grown = realloc(o->v, capacity * sizeof(*grown));
-
-		if (!grown) {
-			/* A list that can't grow must not look complete or empty. */
-			err_set(c->e, ERR_SYSTEM, ENOMEM, "list of obstacles");
-			return;
-		}
-		o->v = grown;
-		o->capacity = capacity;
+	if (!array_room(&o->v, o->count, &o->capacity, sizeof(*o->v), 8)) {
+		/* A list that can't grow must not look complete or empty. */
+		err_set(c->e, ERR_SYSTEM, ENOMEM, "list of obstacles");
+		return;
 	}
 	va_start(ap, fmt);
 	vsnprintf(o->v[o->count].what, sizeof(o->v[0].what), fmt, ap);

@@ -15,6 +15,7 @@
 
 #include "migrate/remote/remote_priv.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/grow.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_stat.h"
 #include "proto/base/proc_text.h"
@@ -160,16 +161,9 @@ static int await_interrupt(struct remote_thread *t, int timeout_ms, struct err *
 
 static struct remote_thread *add_thread(struct remote *r, pid_t tid, struct err *e)
 {
-	if (r->threads == r->capacity) {
-		size_t more = r->capacity ? r->capacity * 2 : 8;
-		struct remote_thread *v = realloc(r->thread, more * sizeof(*v));
-
-		if (!v) {
-			err_set(e, ERR_INTERNAL, ENOMEM, "list of threads");
-			return NULL;
-		}
-		r->thread = v;
-		r->capacity = more;
+	if (!array_room(&r->thread, r->threads, &r->capacity, sizeof(*r->thread), 8)) {
+		err_set(e, ERR_INTERNAL, ENOMEM, "list of threads");
+		return NULL;
 	}
 	r->thread[r->threads] = (struct remote_thread){ .tid = tid };
 	return &r->thread[r->threads++];

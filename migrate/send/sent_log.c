@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "proto/base/grow.h"
+
 struct sent_frame {
 	struct sent_counts before;
 	size_t run_at; /* in the list of runs */
@@ -35,15 +37,8 @@ static int append(struct run_list *l, const struct page_run *run, size_t runs)
 
 int sent_log_add(struct sent_log *l, const struct sent_counts *before, const struct page_run *run, size_t runs)
 {
-	if (l->frames == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-		struct sent_frame *more = realloc(l->frame, room * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		l->frame = more;
-		l->room = room;
-	}
+	if (!array_room(&l->frame, l->frames, &l->room, sizeof(*l->frame), 64))
+		return -ENOMEM;
 	l->frame[l->frames] = (struct sent_frame){ .before = *before, .run_at = l->runs.count };
 	if (append(&l->runs, run, runs) < 0)
 		return -ENOMEM;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/grow.h"
+
 /* The bits of word w that lie in [from, to). */
 static uint64_t word_mask(unsigned w, unsigned from, unsigned to)
 {
@@ -75,15 +77,8 @@ static int sent_insert(struct sent_map *m)
 {
 	struct sent_window *made;
 
-	if (m->count == m->capacity) {
-		size_t cap = m->capacity ? m->capacity * 2 : 64;
-		struct sent_window **more = realloc(m->window, cap * sizeof(struct sent_window *));
-
-		if (!more)
-			return -ENOMEM;
-		m->window = more;
-		m->capacity = cap;
-	}
+	if (!array_room(&m->window, m->count, &m->capacity, sizeof(struct sent_window *), 64))
+		return -ENOMEM;
 	made = malloc(sizeof(*made));
 	if (!made)
 		return -ENOMEM;

@@ -17,6 +17,7 @@
 
 #include "pageserver/images/pagemap.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/grow.h"
 #include "proto/image/image.h"
 #include "proto/wire/runs.h"
 
@@ -42,32 +43,17 @@ struct load {
 
 /* ---- from extents to jobs ---- */
 
-static int grow(void *array, size_t n, size_t *room, size_t size)
-{
-	size_t more = *room ? *room * 2 : 64;
-	void *grown;
-
-	if (n < *room)
-		return 0;
-	grown = reallocarray(*(void **)array, more, size);
-	if (!grown)
-		return -ENOMEM;
-	*(void **)array = grown;
-	*room = more;
-	return 0;
-}
-
 static int add_piece(struct load *l, uint64_t addr, uint64_t bytes, int fd, uint64_t offset)
 {
 	struct job *j = l->jobs ? &l->job[l->jobs - 1] : NULL;
 
 	if (!j || j->fd != fd || j->offset + j->bytes != offset || j->bytes == JOB_BYTES || j->pieces == JOB_PIECES) {
-		if (grow(&l->job, l->jobs, &l->job_room, sizeof(*l->job)) < 0)
+		if (!array_room(&l->job, l->jobs, &l->job_room, sizeof(*l->job), 64))
 			return -ENOMEM;
 		j = &l->job[l->jobs++];
 		*j = (struct job){ .fd = fd, .offset = offset, .first = l->pieces };
 	}
-	if (grow(&l->piece, l->pieces, &l->piece_room, sizeof(*l->piece)) < 0)
+	if (!array_room(&l->piece, l->pieces, &l->piece_room, sizeof(*l->piece), 64))
 		return -ENOMEM;
 	l->piece[l->pieces++] = (struct piece){ addr, bytes };
 	j->bytes += bytes;

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "proto/base/grow.h"
+
 /* The flattening: a cursor a level. */
 struct flatten {
 	struct pagemap_flat *out;
@@ -25,15 +27,8 @@ static int emit(struct flatten *f, struct page_extent x)
 		r->v[r->count - 1].nr += x.nr;
 		return 0;
 	}
-	if (r->count == r->capacity) {
-		size_t capacity = r->capacity ? r->capacity * 2 : 64;
-		struct page_extent *more = reallocarray(r->v, capacity, sizeof(*more));
-
-		if (!more)
-			return err_sys(f->e, "memory for %zu ranges", capacity);
-		r->v = more;
-		r->capacity = capacity;
-	}
+	if (!array_room(&r->v, r->count, &r->capacity, sizeof(*r->v), 64))
+		return err_sys(f->e, "memory for more than %zu ranges", r->count);
 	r->v[r->count++] = x;
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include "pageserver/images/pagemap_table.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/grow.h"
 
 /* Wholly what image_name makes of the kind and an id. */
 static bool is_page_map(const char *name, enum pagemap_kind kind, uint64_t *id)
@@ -24,15 +25,8 @@ static bool is_page_map(const char *name, enum pagemap_kind kind, uint64_t *id)
 
 static int add(struct pagemap_list *l, struct pagemap_name name, struct err *e)
 {
-	if (l->count == l->capacity) {
-		size_t capacity = l->capacity ? l->capacity * 2 : 16;
-		struct pagemap_name *more = reallocarray(l->v, capacity, sizeof(*more));
-
-		if (!more)
-			return err_sys(e, "memory for %zu names", capacity);
-		l->v = more;
-		l->capacity = capacity;
-	}
+	if (!array_room(&l->v, l->count, &l->capacity, sizeof(*l->v), 16))
+		return err_sys(e, "memory for more than %zu names", l->count);
 	l->v[l->count++] = name;
 	return 0;
 }

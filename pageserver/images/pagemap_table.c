@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pageserver/images/pagemap_table.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "images.pb-c.h"
+#include "proto/base/grow.h"
 #include "proto/wire/runs.h"
 
 enum { KNOWN_FLAGS = PAGE_IN_PARENT | PAGE_LAZY | PAGE_PRESENT };
@@ -61,18 +61,6 @@ static int check_place(const struct pagemap_table *t, uint64_t vaddr, uint64_t n
 	return 0;
 }
 
-static int grow(struct pagemap_table *t, struct err *e)
-{
-	size_t capacity = t->capacity ? t->capacity * 2 : 64;
-	struct pagemap_range *more = reallocarray(t->v, capacity, sizeof(*more));
-
-	if (!more)
-		return err_sys(e, "memory for %zu ranges", capacity);
-	t->v = more;
-	t->capacity = capacity;
-	return 0;
-}
-
 static int add(struct pagemap_table *t, const PagemapEntry *m, struct err *e)
 {
 	uint64_t nr = m->has_nr_pages ? m->nr_pages : m->compat_nr_pages;
@@ -82,8 +70,8 @@ static int add(struct pagemap_table *t, const PagemapEntry *m, struct err *e)
 		return -1;
 	if (t->last_only)
 		t->count = 0;
-	if (t->count == t->capacity && grow(t, e) < 0)
-		return -1;
+	if (!array_room(&t->v, t->count, &t->capacity, sizeof(*t->v), 64))
+		return err_sys(e, "memory for more than %zu ranges", t->count);
 	t->v[t->count++] = r;
 	if (r.flags & PAGE_PRESENT)
 		t->stored += nr; /* ranges are apart, so all of them together fit into an address space */

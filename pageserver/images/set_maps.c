@@ -8,6 +8,7 @@
 
 #include "images.pb-c.h"
 #include "pageserver/images/pagemap_table.h"
+#include "proto/base/grow.h"
 
 void set_map_name(const struct set_map *m, char name[IMAGE_NAME_MAX])
 {
@@ -84,26 +85,12 @@ int set_map_pages_id(int dirfd, const struct set_map *m, uint32_t *pages_id, str
 	return 0;
 }
 
-static int grow(struct set_maps *t, struct err *e)
-{
-	size_t capacity = t->capacity ? t->capacity * 2 : 16;
-	struct set_map **more = reallocarray(t->v, capacity, sizeof(struct set_map *));
-
-	if (!more)
-		return err_sys(e, "memory for %zu page maps", capacity);
-	t->v = more;
-	t->capacity = capacity;
-	return 0;
-}
-
 struct set_map *set_maps_add(struct set_maps *t, enum pagemap_kind kind, uint64_t id, int home, struct err *e)
 {
 	size_t i = place_of(t, kind, id);
 	struct set_map *m;
 
-	if (t->count == t->capacity && grow(t, e) < 0)
-		return NULL;
-	m = malloc(sizeof(*m));
+	m = array_room(&t->v, t->count, &t->capacity, sizeof(struct set_map *), 16) ? malloc(sizeof(*m)) : NULL;
 	if (!m) {
 		err_sys(e, "memory for a page map");
 		return NULL;

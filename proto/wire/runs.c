@@ -4,17 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "proto/base/grow.h"
+
 static int append(struct run_list *l, uint64_t addr, uint32_t pages, enum run_kind kind)
 {
-	if (l->count == l->capacity) {
-		size_t cap = l->capacity ? l->capacity * 2 : 256;
-		struct page_run *more = realloc(l->run, cap * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		l->run = more;
-		l->capacity = cap;
-	}
+	if (!array_room(&l->run, l->count, &l->capacity, sizeof(*l->run), 256))
+		return -ENOMEM;
 	l->run[l->count++] = (struct page_run){ .addr = addr, .pages = pages, .kind = kind };
 	return 0;
 }
