@@ -13,7 +13,7 @@ fill() { # FROM TO: keys that are written over and over, so that each round has 
 }
 
 echo 20000 > /proc/sys/kernel/ns_last_pid
-setsid redis-server --port 0 --unixsocket "$t/redis.sock" --save '' --appendonly no --dir "$t" --logfile "$t/redis.log" < /dev/null > /dev/null 2>&1 &
+setsid redis-server --port 0 --unixsocket "$t/redis.sock" --save '' --appendonly no --enable-debug-command local --dir "$t" --logfile "$t/redis.log" < /dev/null > /dev/null 2>&1 &
 await sh -c "redis-cli -s $t/redis.sock ping 2> /dev/null | grep -q PONG"
 pid=$(redis info server | tr -d '\r' | sed -n 's/^process_id://p')
 setsid sleep 1000 < /dev/null > /dev/null 2>&1 &
@@ -34,6 +34,7 @@ fill 1000 1500
 send pre-dump r2 "$pid" --track-mem --prev-images-dir ../r1
 fill 3000 3200
 digest=$(redis debug digest)
+[[ $digest =~ ^[0-9a-f]{40}$ ]] || fail "redis has no digest: $digest"
 keys=$(redis dbsize)
 send dump r3 "$pid" --track-mem --prev-images-dir ../r2
 await gone "$pid"

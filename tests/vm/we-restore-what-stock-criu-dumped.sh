@@ -72,13 +72,14 @@ grep -q '"verdict":"right"' "$d/dir/report" || fail "its memory is wrong: $(cat 
 finish "a workload and its parents"
 
 # A redis-server with data, and a parent. Its pages are given back as they are read.
-start redis redis-server --port 7379 --save "" --daemonize no --dir "$t" --logfile /dev/null
+start redis redis-server --port 7379 --save "" --daemonize no --dir "$t" --logfile /dev/null --enable-debug-command local
 await sh -c "redis-cli -p 7379 ping 2> /dev/null | grep -q PONG"
 redis-cli -p 7379 eval 'for i = 1, 4000 do redis.call("set", "key:" .. i, string.rep(tostring(i), 100)) end' 0 > /dev/null
 mkdir "$d/0"
 dumped pre-dump 0 --track-mem
 redis-cli -p 7379 set after pre-dump > /dev/null
 redis-cli -p 7379 debug digest > "$d/before"
+grep -Eqx '[0-9a-f]{40}' "$d/before" || fail "redis has no digest: $(cat "$d/before")"
 dump img --track-mem --prev-images-dir ../0 --tcp-close
 held=$(stat -c %b "$d/0/pages-1.img")
 restore img tcp-close auto-dedup
