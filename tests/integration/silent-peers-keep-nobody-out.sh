@@ -68,3 +68,14 @@ await 20 grep -q 'session-failed .*asked for nothing within 300 ms (--handshake-
 alone() { [ "$(ls "$IMAGES" | wc -l)" = 1 ]; }
 await 20 alone
 server_stop
+
+# While no other session may run, one more connection of a session may come: who is none is waited for for five seconds, whatever the option says.
+server_start --max-sessions 1 --handshake-timeout 1h --idle-timeout 0
+sender << 'PY'
+s = Native(os.environ["PORT"], numbered=True)
+s.open(7)
+assert Sender(os.environ["PORT"]).dropped()
+s.pages(0x1000, page(1))
+assert s.close() == 0
+PY
+server_stop
