@@ -12,14 +12,16 @@
 #include "migrate/rpc/rpc_tls.h"
 #include "pageserver/stock/lazy_images.h"
 #include "pageserver/stock/server.h"
+#include "pageserver/stock/stop.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/daemon.h"
 #include "proto/base/log.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_relay.h"
 
 #define ANY_ADDRESS "0.0.0.0"
 /* A sender that says nothing for so long is gone; criu's own waits for ever. */
-enum { IDLE_MS = 3600 * 1000, FIRST_OWN_FD = 3 };
+enum { IDLE_MS = 3600 * 1000, FIRST_OWN_FD = 3, SIGNALLED_MS = 1 /* to finish in, as criu's: none */ };
 
 static int open_listener(const CriuPageServerInfo *ps, struct err *e)
 {
@@ -50,25 +52,40 @@ static void keep_only(int a, int b)
 }
 
 /* Who sends, or with lazy_pages: who is sent to. */
-static int serve_pages(const struct rpc_applied *opts, int listener, struct tls_gate *tls, struct err *e)
+static int serve_pages(const struct rpc_applied *opts, int fd, bool inherited, struct tls_gate *tls, struct err *e)
 {
 	const char *name = tls ? rpc_tls_name(opts->opts, opts->opts->ps ? opts->opts->ps->address : NULL) : NULL;
 	const struct page_server_config c = { .images_dir = opts->images_dir, .parent = opts->opts->parent_img, .auto_dedup = opts->opts->auto_dedup,
 					      .limits = { .idle_ms = IDLE_MS }, .tls = tls, .tls_name = name };
-	const struct lazy_rules rules = { .inherited = listener < 0, .tls = tls, .tls_name = name, .idle_ms = IDLE_MS };
+	const struct lazy_rules rules = { .inherited = inherited, .tls = tls, .tls_name = name, .idle_ms = IDLE_MS };
 	struct page_server_report report = { 0 };
 	struct lazy_report served;
-	int fd = listener < 0 ? opts->ps_fd : page_server_accept(listener, e), rc;
+	int rc;
 
-	if (listener >= 0)
-		close(listener);
-	if (fd < 0)
-		return -1;
 	if (opts->opts->lazy_pages)
 		return lazy_images_serve(fd, opts->images_dir, &rules, &served, e);
-	rc = page_server_serve_one(fd, listener < 0, &c, &report, e);
+	rc = page_server_serve_one(fd, inherited, &c, &report, e);
 	if (rc == 0)
 		log_event(LOG_INFO, "page-server", "maps=%llu pages=%llu", (unsigned long long)report.maps, (unsigned long long)report.pages);
+	return rc;
+}
+
+/* Whoever ends it by a signal finds nothing left of what was under way. A socket that is inherited is somebody else's to cut. */
+static int serve_who_comes(const struct rpc_applied *opts, int listener, struct tls_gate *tls, struct err *e)
+{
+	int signals = daemon_signals(e), fd, rc;
+	struct ps_stop stop;
+
+	if (signals < 0 || ps_stop_await(signals, listener, 0, e) < 0)
+		return -1;
+	fd = page_server_accept(listener, e);
+	close(listener);
+	if (fd < 0 || ps_stop_begin(&stop, signals, fd, SIGNALLED_MS, e) < 0)
+		return -1;
+	rc = serve_pages(opts, fd, false, tls, e);
+	if (rc != 0)
+		ps_stop_explain(&stop, e);
+	ps_stop_end(&stop);
 	return rc;
 }
 
@@ -85,7 +102,7 @@ static _Noreturn void serve(const struct rpc_applied *opts, int listener)
 	if (tls.on && !(gate = tls_gate_start(&tls, &e)))
 		rc = -1;
 	if (rc == 0)
-		rc = serve_pages(opts, listener, gate, &e);
+		rc = listener < 0 ? serve_pages(opts, opts->ps_fd, true, gate, &e) : serve_who_comes(opts, listener, gate, &e);
 	if (rc != 0)
 		log_event(LOG_ERROR, "page-server", "error=\"%s\"", e.text);
 	tls_gate_stop(gate);

@@ -6,7 +6,7 @@ set -eu
 . "$(dirname "$0")/../lib/rpc.sh"
 service_start
 client <<'EOF_CLIENT'
-import page_sender, select
+import page_sender, select, signal
 PAGES = bytes(range(256)) * 16 * 3
 
 
@@ -66,6 +66,18 @@ for connect in (lambda: Client.service(T + "/rpc.sock"), Client.swrk):
         pid = started(resp)
         socket.create_connection(("127.0.0.1", resp.ps.port)).close()
         check(wait(c, pid) != 0, "a session without an end counts as done")
+    for begun in (False, True):  # one that is told to end, while nobody and while somebody sends
+        with connect() as c:
+            resp = c.ask(rpc.PAGE_SERVER_CHLD, options(kind + "-told"), keep_open=True)
+            pid = started(resp)
+            s = socket.create_connection(("127.0.0.1", resp.ps.port)) if begun else None
+            if begun:
+                s.sendall(page_sender.command(page_sender.OPEN2, 0, 0, 41) + page_sender.command(page_sender.ADD_F | 4 << 16, 2, 0x10000, 41) + bytes(4096))
+                check(s.recv(1) == b"\0", "OPEN2")
+            os.kill(pid, signal.SIGTERM)
+            check(wait(c, pid) != 0, "status")
+            left = [n for n in os.listdir(T + "/" + kind + "-told") if n != "ps.log"]
+            check(left == [], "it left %s" % left)
     with connect() as c:  # by itself; the connection ends without it
         resp = c.ask(rpc.PAGE_SERVER, options(kind + "-daemon", ps={"address": "127.0.0.1", "port": 0}))
         pid = started(resp)
