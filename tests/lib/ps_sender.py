@@ -14,8 +14,12 @@ PAGE = 4096
 
 
 class Sender:
-    def __init__(self, port, layout=32):
-        self.s = socket.create_connection(("127.0.0.1", int(port)), 120)
+    def __init__(self, port, layout=32, host="127.0.0.1"):
+        if host.startswith("/"):
+            self.s = socket.socket(socket.AF_UNIX)
+            self.s.connect(host)
+        else:
+            self.s = socket.create_connection((host, int(port)), 120)
         self.s.settimeout(120)
         self.layout = layout
 
