@@ -11,6 +11,7 @@
 #include "migrate/dump/dump_sent.h"
 #include "migrate/dump/dump_set.h"
 #include "migrate/dump/tracker_holder.h"
+#include "migrate/freeze/cgroup_stop.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_text.h"
@@ -60,10 +61,23 @@ static int open_sink(struct dump_round *r, struct err *e)
 	return r->sink ? 0 : -1;
 }
 
+/* A tracker that needs no stop would never look at it. */
+static int check_freezer(const char *cgroup, struct err *e)
+{
+	struct cgroup_stop s;
+
+	if (!cgroup)
+		return 0;
+	if (cgroup_stop_open(&s, cgroup, e) < 0)
+		return -1;
+	cgroup_stop_close(&s);
+	return 0;
+}
+
 static int begin(struct dump_round *r, struct dumper *d, const struct dump_request *q, struct err *e)
 {
 	*r = (struct dump_round){ .d = d, .q = q, .parent = DUMP_PARENT_NONE, .files = DUMP_FILES_NONE };
-	if (look_at_task(&r->task, q->pid, e) < 0)
+	if (look_at_task(&r->task, q->pid, e) < 0 || check_freezer(q->freeze_cgroup, e) < 0)
 		return -1;
 	/* Whom we tracked until now may be asked for again by another caller. */
 	if (d->tracker && (d->tracked.pid != r->task.pid || d->tracked.start_time != r->task.start_time))

@@ -53,7 +53,7 @@ int cgroup_stop_open(struct cgroup_stop *s, const char *path, struct err *e)
 	s->v2 = faccessat(s->dir, words[1].file, F_OK, 0) == 0;
 	if (!s->v2 && faccessat(s->dir, words[0].file, F_OK, 0) < 0) {
 		cgroup_stop_close(s);
-		return err_set(e, ERR_USAGE, 0, "%s is no control group with a freezer", path);
+		return err_set(e, ERR_USAGE, 0, "%s is no control group with a freezer: name the one that the process is in", path);
 	}
 	state = open_state(s, e);
 	frozen = state < 0 ? -1 : is_frozen(state, s, e);

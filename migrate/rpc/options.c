@@ -65,7 +65,7 @@ const struct rpc_option rpc_options[] = {
 	{ 41, "cgroup_props", "cgroup-props", 0, "STRING", D, RPC_REFUSED, 0, NO_CGROUPS " Leave it out." },
 	{ 42, "cgroup_props_file", "cgroup-props-file", 0, "FILE", D, RPC_REFUSED, 0, NO_CGROUPS " Leave it out." },
 	{ 43, "cgroup_dump_controller", "cgroup-dump-controller", 0, "NAME", D, RPC_REFUSED, 0, NO_CGROUPS " Leave it out." },
-	{ 44, "freeze_cgroup", "freeze-cgroup", 0, "DIR", D | P, RPC_WORKS, 0, "The tree is stopped by this cgroup's freezer." },
+	{ 44, "freeze_cgroup", "freeze-cgroup", 0, "DIR", D | P, RPC_WORKS, 0, "The tree is stopped by this cgroup's freezer. A directory that is no cgroup is refused, also where nothing has to be stopped." },
 	{ 45, "timeout", "timeout", 0, "SECONDS", D | P, RPC_WORKS, 0, "For stopping the tasks. 0 or absent: 10." },
 	{ 46, "tcp_skip_in_flight", "skip-in-flight", 0, NULL, D, RPC_ACCEPTED, 0, "A permission. See tcp_established." },
 	{ 47, "weak_sysctls", "weak-sysctls", 0, NULL, R, RPC_ACCEPTED, 0, "No sysctls are restored." },
