@@ -45,47 +45,6 @@ struct made_command {
 	struct opt *options;
 };
 
-/* Where the command line has other words than the RPC. */
-static const struct { const char *field, *text; } own_texts[] = {
-	{ "images_dir", "Where the images are, or are to be. Default: the directory that the command is run in." },
-	{ "pid", "The root of the tree." },
-	{ "log_file", "A file that gets the log and what action scripts print. Relative to the work directory. Without it: standard error." },
-	{ "log_level", "-v0 and -v1: errors, -v2 (the default): warnings too, -v3: events too, -v4: everything. Each v counts one." },
-	{ "cpu_cap", "What cpuinfo check compares, words with commas between them: fpu, cpu, ins, all, none; one behind a ^ is left out. Without it fpu and "
-		     "ins. With it a dump writes cpuinfo.img and a restore looks at it." },
-	{ "config_file", "A configuration file, in the place of the default ones." },
-	{ "rst_sibling", "The root becomes a child of whoever ran the command. Wants --restore-detached." },
-	{ "inherit_fd", "A descriptor of the command's own that stands in for a file of the images. Any number of them." },
-	{ "tcp_established", "A permission. An established TCP connection is refused by name with it too; --tcp-close lets it go." },
-	{ "tcp_skip_in_flight", "A permission. See --tcp-established." },
-	{ "irmap_scan_paths", "See --force-irmap." },
-	{ "leave_stopped", "The tree stays stopped (SIGSTOP) after the dump. Wins over --leave-running." },
-	{ "lazy_pages", "A dump keeps the pages and serves them to one lazy-pages client, which comes to --address and --port, before it ends. A page server serves "
-			"those of its images to one. A restore runs before they are there: the lazy-pages daemon, ours or criu's, whose socket is in the work "
-			"directory brings them." },
-	{ "tls", "Pages travel by TLS, both sides showing certificates. Refused with --ps-socket." },
-	{ "tls_cacert", "With --tls: certificates, in PEM, of the authorities that sign the peers'. Without it: /etc/pki/CA/cacert.pem; never the system's list." },
-	{ "tls_cacrl", "With --tls: what those have revoked. Without it: /etc/pki/CA/cacrl.pem if it is there." },
-	{ "tls_cert", "With --tls: the certificate to show. Without it: /etc/pki/criu/cert.pem." },
-	{ "tls_key", "With --tls: its key. Without it: /etc/pki/criu/private/key.pem." },
-	{ "tls_no_cn_verify", "With --tls: the certificate need not bear the address: the one connected to, or, where a page server or a dump with --lazy-pages "
-			      "listens, the one listened at, if one is given." },
-	{ "manage_cgroups_mode", "Refused with full and strict; with ignore, none, props, soft or no mode accepted without effect. Cgroups are not carried: what is "
-				 "restored is in the cgroup of who restores it." },
-	{ "mntns_compat_mode", "Refused in a dump; elsewhere accepted without effect. Mount namespaces are not carried: a tree in one of its own is refused "
-			       "by name." },
-	{ "exec_cmd", "Once the tree is restored the command becomes the one that stands behind --, the restored root its child." },
-};
-
-static const char *text_of(const struct rpc_option *o)
-{
-	for (size_t i = 0; i < sizeof(own_texts) / sizeof(own_texts[0]); i++) {
-		if (strcmp(own_texts[i].field, o->name) == 0)
-			return own_texts[i].text;
-	}
-	return o->text;
-}
-
 /* Not before a text that begins with them. */
 static const char *standing_words(enum rpc_standing s, const char *text)
 {
@@ -122,7 +81,7 @@ static bool add_rows(struct made_command *m, unsigned ops)
 
 		/* What every request has (directories, the log) the verbs have too that are none. */
 		if (o->cli && (o->ops & ops || (o->ops & RPC_OPS_ALL) == RPC_OPS_ALL))
-			good = add(m, o->cli, o->cli_short, o->argument, may_lack, standing_of(o, ops), text_of(o));
+			good = add(m, o->cli, o->cli_short, o->argument, may_lack, standing_of(o, ops), rpc_option_text(o, RPC_WORDS_CLI));
 	}
 	for (const struct criu_own_option *o = criu_own_options; good && o->name; o++) {
 		if (o->ops & ops)

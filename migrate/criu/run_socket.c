@@ -60,7 +60,7 @@ static int serve_one(const struct criu_call *c, struct err *e)
 
 int criu_run_page_server(struct criu_call *c, struct err *e)
 {
-	if (rpc_options_check(c->command.opts, RPC_OP_PAGE_SERVER, e) != 0)
+	if (rpc_options_check(c->command.opts, RPC_OP_PAGE_SERVER, RPC_WORDS_CLI, e) != 0)
 		return -1;
 	return c->command.ps_socket >= 0 ? serve_inherited(c, e) : serve_one(c, e);
 }

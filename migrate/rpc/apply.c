@@ -113,6 +113,11 @@ static int open_work(const struct rpc_peer *peer, struct rpc_applied *a, struct 
 	return a->work_dir < 0 ? bad_request(e) : 0;
 }
 
+static enum rpc_words words_of(const struct rpc_peer *peer)
+{
+	return peer->mode == RPC_LOCAL ? RPC_WORDS_CLI : RPC_WORDS_FIELDS;
+}
+
 static int own_descriptor(int fd, const char *what, struct err *e)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -123,34 +128,36 @@ static int own_descriptor(int fd, const char *what, struct err *e)
 	return bad_request(e);
 }
 
-static int take_ps_fd(struct rpc_applied *a, struct err *e)
+static int take_ps_fd(const struct rpc_peer *peer, struct rpc_applied *a, struct err *e)
 {
+	const char *what = words_of(peer) == RPC_WORDS_CLI ? "--ps-socket" : "ps.fd";
 	const CriuPageServerInfo *ps = a->opts->ps;
 	socklen_t len = sizeof(int);
 	int type;
 
 	if (!ps || !ps->has_fd || !(rpc_option_by_number(11)->ops & a->op))
 		return 0;
-	a->ps_fd = own_descriptor(ps->fd, "ps.fd", e);
+	a->ps_fd = own_descriptor(ps->fd, what, e);
 	if (a->ps_fd < 0)
 		return -1;
 	if (getsockopt(a->ps_fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
-		return err_set(e, ERR_USAGE, 0, "ps.fd %d is no stream socket", ps->fd);
+		return err_set(e, ERR_USAGE, 0, "%s %d is no stream socket", what, ps->fd);
 	return 0;
 }
 
-static int take_inherited(struct rpc_applied *a, struct err *e)
+static int take_inherited(const struct rpc_peer *peer, struct rpc_applied *a, struct err *e)
 {
+	const char *what = words_of(peer) == RPC_WORDS_CLI ? "--inherit-fd" : "inherit_fd";
 	const CriuOpts *o = a->opts;
 
 	if (a->op != RPC_OP_RESTORE || o->n_inherit_fd == 0)
 		return 0;
 	a->inherit = calloc(o->n_inherit_fd, sizeof(*a->inherit));
 	if (!a->inherit)
-		return err_set(e, ERR_SYSTEM, ENOMEM, "inherit_fd");
+		return err_set(e, ERR_SYSTEM, ENOMEM, "%s", what);
 	for (; a->inherits < o->n_inherit_fd; a->inherits++) {
 		const InheritFd *f = o->inherit_fd[a->inherits];
-		int fd = own_descriptor(f->fd, "inherit_fd", e);
+		int fd = own_descriptor(f->fd, what, e);
 
 		if (fd < 0)
 			return err_wrap(e, "%s", f->key);
@@ -241,7 +248,7 @@ static int check_options(const struct rpc_peer *peer, struct rpc_applied *a, str
 	const char *log = log_file_of(a->opts, peer->mode);
 	struct err second;
 
-	if (rpc_options_check(a->opts, a->op, e) == 0 && rpc_options_check_mode(a->opts, a->op, peer->mode, e) == 0)
+	if (rpc_options_check(a->opts, a->op, words_of(peer), e) == 0 && rpc_options_check_mode(a->opts, a->op, peer->mode, e) == 0)
 		return 0;
 	if (!log || !strchr(log, '/'))
 		apply_directories(peer, a, &second);
@@ -256,7 +263,7 @@ int rpc_options_apply(const CriuOpts *opts, enum rpc_op op, const struct rpc_pee
 		return -1;
 	if (apply_directories(peer, a, e) != 0 || whose_tree(peer, a, e) != 0)
 		return -1;
-	return take_ps_fd(a, e) != 0 || take_inherited(a, e) != 0 || check_pidfd_store(peer, a, e) != 0 ? -1 : 0;
+	return take_ps_fd(peer, a, e) != 0 || take_inherited(peer, a, e) != 0 || check_pidfd_store(peer, a, e) != 0 ? -1 : 0;
 }
 
 static void drop_fd(int *fd)

@@ -24,7 +24,7 @@ static const struct { const char *name; bool told_only; } stages[] = {
 /* What the client adds with its acknowledgement counts as if it had stood in the request. */
 static int check_ack(const CriuReq *ack, struct err *e)
 {
-	return ack && ack->opts ? rpc_options_check(ack->opts, RPC_OP_DUMP, e) : 0;
+	return ack && ack->opts ? rpc_options_check(ack->opts, RPC_OP_DUMP, RPC_WORDS_FIELDS, e) : 0;
 }
 
 static int reached(void *arg, enum dump_moment when, struct err *e)

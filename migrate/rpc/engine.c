@@ -36,12 +36,13 @@ static bool carries_images(const struct rpc_applied *a, struct err *why)
 	return tree || why->kind != ERR_UNSUPPORTED;
 }
 
-static bool refused_by_its_row(const struct rpc_applied *a, enum rpc_op op, struct err *why)
+static bool refused_by_its_row(const struct rpc_applied *a, enum rpc_op op, enum rpc_words w, struct err *why)
 {
+	char shown[RPC_SHOWN_MAX];
 	const struct rpc_option *o = a->opts ? rpc_options_refused(a->opts, op) : NULL;
 
 	if (o)
-		err_set(why, ERR_UNSUPPORTED, 0, "option %s", o->name);
+		err_set(why, ERR_UNSUPPORTED, 0, "%s", rpc_option_shown(o, w, shown));
 	return o;
 }
 
@@ -57,7 +58,7 @@ static bool native_can(const CriuOpts *opts, enum rpc_op op, const struct rpc_pe
 	if (!all)
 		return true;
 	if (rpc_options_apply(all, op, peer, &a, why) != 0)
-		good = !refused_by_its_row(&a, op, why);
+		good = !refused_by_its_row(&a, op, peer->mode == RPC_LOCAL ? RPC_WORDS_CLI : RPC_WORDS_FIELDS, why);
 	else
 		good = op == RPC_OP_RESTORE ? carries_images(&a, why) : carries_tree(&a, why);
 	rpc_applied_finish(&a);

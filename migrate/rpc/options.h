@@ -73,8 +73,15 @@ bool rpc_option_asks(const struct rpc_option *o, const CriuOpts *opts);
  * e speaks of the value alone: whose it is the caller knows by the name that was typed. */
 int rpc_option_set(const struct rpc_option *o, CriuOpts *opts, const char *value, struct err *e);
 
+/* Whose words errors and explanations are in: fields, or what is typed. */
+enum rpc_words { RPC_WORDS_FIELDS, RPC_WORDS_CLI };
+enum { RPC_SHOWN_MAX = 48 };
+const char *rpc_option_text(const struct rpc_option *o, enum rpc_words w);
+/* "option tcp_close", "--tcp-close". Returns shown. */
+const char *rpc_option_shown(const struct rpc_option *o, enum rpc_words w, char shown[RPC_SHOWN_MAX]);
+
 /* Whether op can do what opts ask for: refused options, values out of bounds, options that exclude each other. op: one bit. */
-int rpc_options_check(const CriuOpts *opts, enum rpc_op op, struct err *e);
+int rpc_options_check(const CriuOpts *opts, enum rpc_op op, enum rpc_words w, struct err *e);
 /* The first one that its row refuses; NULL: none. */
 const struct rpc_option *rpc_options_refused(const CriuOpts *opts, enum rpc_op op);
 

@@ -37,12 +37,12 @@ static void check_options(const CriuReq *req)
 		return;
 	for (unsigned op = 1; op <= RPC_OPS_ALL; op <<= 1) {
 		struct err e = { 0 }, again = { 0 };
-		int rc = rpc_options_check(req->opts, (enum rpc_op)op, &e);
+		int rc = rpc_options_check(req->opts, (enum rpc_op)op, RPC_WORDS_FIELDS, &e);
 
 		if (rc != 0)
 			refuse(req, &e);
 		/* What is wrong stays wrong on top of itself. */
-		assert(rpc_options_check(twice, (enum rpc_op)op, &again) == rc);
+		assert(rpc_options_check(twice, (enum rpc_op)op, RPC_WORDS_FIELDS, &again) == rc);
 	}
 	criu_opts__free_unpacked(twice, NULL);
 }
@@ -79,7 +79,7 @@ static void config_file(const uint8_t *data, size_t size)
 	text[size] = '\0';
 	if (option_file_parse(text, take_line, &c, &e) != 0)
 		assert(e.kind == ERR_USAGE);
-	else if (rpc_options_check(c.opts, RPC_OP_DUMP, &e) != 0)
+	else if (rpc_options_check(c.opts, RPC_OP_DUMP, RPC_WORDS_FIELDS, &e) != 0)
 		assert(err_is_set(&e));
 	free(text);
 	criu_command_finish(&c);

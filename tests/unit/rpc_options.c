@@ -86,12 +86,33 @@ static void what_is_refused_is_refused_by_name_where_it_counts(void **state)
 
 			ask(o, &opts);
 			assert_true(rpc_option_asks(o, &opts));
-			rc = rpc_options_check(&opts, (enum rpc_op)op, &e);
+			rc = rpc_options_check(&opts, (enum rpc_op)op, RPC_WORDS_FIELDS, &e);
 			assert_int_equal(rc, misplaced || nowhere || rpc_option_refused_for(o) & op ? -1 : 0);
 			if (rc != 0) {
 				assert_int_equal(e.kind, ERR_USAGE);
 				assert_non_null(strstr(e.text, o->name));
 			}
+		}
+	}
+}
+
+/* No field's name is told to who typed something. */
+static void what_was_typed_is_refused_as_it_was_typed(void **state)
+{
+	(void)state;
+	for (const struct rpc_option *o = rpc_options; o->name; o++) {
+		for (unsigned op = 1; op <= RPC_OPS_ALL; op <<= 1) {
+			CriuOpts opts = CRIU_OPTS__INIT;
+			struct err e = { 0 };
+			char shown[RPC_SHOWN_MAX];
+
+			ask(o, &opts);
+			if (!o->cli || rpc_options_check(&opts, (enum rpc_op)op, RPC_WORDS_CLI, &e) == 0)
+				continue;
+			assert_int_equal(strncmp(rpc_option_shown(o, RPC_WORDS_CLI, shown), "--", 2), 0);
+			assert_ptr_equal(strstr(e.text, shown), e.text);
+			assert_null(strchr(e.text, '_'));
+			assert_null(strstr(e.text, "option "));
 		}
 	}
 }
@@ -120,11 +141,11 @@ static void soft_cgroups_pass_and_strict_ones_do_not(void **state)
 	(void)state;
 	opts.has_manage_cgroups_mode = true;
 	opts.manage_cgroups_mode = CRIU_CG_MODE__SOFT;
-	assert_int_equal(rpc_options_check(&opts, RPC_OP_DUMP, &e), 0);
+	assert_int_equal(rpc_options_check(&opts, RPC_OP_DUMP, RPC_WORDS_FIELDS, &e), 0);
 	opts.manage_cgroups_mode = CRIU_CG_MODE__FULL;
-	assert_int_equal(rpc_options_check(&opts, RPC_OP_DUMP, &e), -1);
+	assert_int_equal(rpc_options_check(&opts, RPC_OP_DUMP, RPC_WORDS_FIELDS, &e), -1);
 	opts.manage_cgroups_mode = (CriuCgMode)77;
-	assert_int_equal(rpc_options_check(&opts, RPC_OP_PAGE_SERVER, &e), -1);
+	assert_int_equal(rpc_options_check(&opts, RPC_OP_PAGE_SERVER, RPC_WORDS_FIELDS, &e), -1);
 	assert_non_null(strstr(e.text, "77"));
 }
 
@@ -137,10 +158,10 @@ static void a_log_file_is_a_name(void **state)
 	(void)state;
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		opts.log_file = (char *)(uintptr_t)bad[i];
-		assert_int_equal(rpc_options_check(&opts, RPC_OP_CHECK, &e), -1);
+		assert_int_equal(rpc_options_check(&opts, RPC_OP_CHECK, RPC_WORDS_FIELDS, &e), -1);
 	}
 	opts.log_file = (char[]){ "dump.log" };
-	assert_int_equal(rpc_options_check(&opts, RPC_OP_CHECK, &e), 0);
+	assert_int_equal(rpc_options_check(&opts, RPC_OP_CHECK, RPC_WORDS_FIELDS, &e), 0);
 }
 
 static void set(CriuOpts *o, const char *cli, const char *value, int expected)
@@ -187,6 +208,7 @@ int main(void)
 		cmocka_unit_test(every_field_has_a_row_and_every_row_a_field),
 		cmocka_unit_test(every_row_says_what_it_does),
 		cmocka_unit_test(what_is_refused_is_refused_by_name_where_it_counts),
+		cmocka_unit_test(what_was_typed_is_refused_as_it_was_typed),
 		cmocka_unit_test(defaults_ask_for_nothing),
 		cmocka_unit_test(soft_cgroups_pass_and_strict_ones_do_not),
 		cmocka_unit_test(a_log_file_is_a_name),
