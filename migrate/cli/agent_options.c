@@ -41,6 +41,8 @@ static int check(const void *config, struct err *e)
 	char host[SOCK_HOST_MAX];
 	uint16_t port;
 
+	if (tls_options_check(&c->tls, e) < 0)
+		return -1;
 	if (c->metrics && exporter_check(c->metrics, e) < 0)
 		return err_wrap(e, "--metrics");
 	return sock_parse(c->listen, DRAY_PORT, host, &port, e) != 0 ? err_wrap(e, "--listen") : 0;

@@ -104,6 +104,8 @@ static int check(const void *config, struct err *e)
 		return err_wrap(e, "HOST[:PORT]");
 	if (port == 0 || !host[0])
 		return err_set(e, ERR_USAGE, 0, "HOST[:PORT]: '%.80s' names no host and port to connect to", c->destination);
+	if (tls_options_check(&c->tls, e) < 0)
+		return -1;
 	if (c->verify && (c->postcopy || c->on_stall == STALL_POSTCOPY))
 		return err_set(e, ERR_USAGE, 0, "--verify compares memory inside the freeze: with post-copy it is not all there then");
 	if (c->extract == EXTRACT_SPLICE && c->compress == COMPRESS_LZ4)

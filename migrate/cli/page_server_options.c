@@ -98,6 +98,8 @@ static int check(const void *config, struct err *e)
 			       "or name no set and let each round follow the one before (--chain)");
 	if (o->chain && o->once)
 		return err_set(e, ERR_USAGE, 0, "--chain and --once exclude each other: name the set before by --prev-images-dir");
+	if (tls_options_check(&o->tls, e) < 0)
+		return -1;
 	if (o->metrics && exporter_check(o->metrics, e) < 0)
 		return err_wrap(e, "--metrics");
 	if (o->lazy_pages)

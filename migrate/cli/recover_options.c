@@ -34,6 +34,8 @@ static int check(const void *config, struct err *e)
 
 	if (c->id && !migration_id_parse(c->id, &id))
 		return err_set(e, ERR_USAGE, 0, "ID: '%.40s' is not 32 hex digits", c->id);
+	if (tls_options_check(&c->tls, e) < 0)
+		return -1;
 	if (c->list + c->thaw + c->kill > 1)
 		return err_set(e, ERR_USAGE, 0, "--list, --thaw and --kill exclude each other");
 	if ((c->thaw || c->kill) && !c->id)

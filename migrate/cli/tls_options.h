@@ -23,6 +23,9 @@
 #define TLS_NO_CHECK_OPTION(config, field, text)                                                                                     \
 	{ .name = "tls-no-cn-verify", .type = OPT_FLAG, .offset = offsetof(config, field.no_name_check), .help = text }
 
+/* Whether they go together; for the verb's own check. ERR_USAGE, the options named. */
+int tls_options_check(const struct tls_config *c, struct err *e);
+
 /* For verbs that connect to a host by its name. */
 #define TLS_CLIENT_OPTIONS(config, field)                                                                                            \
 	TLS_FILE_OPTIONS(config, field),                                                                                             \

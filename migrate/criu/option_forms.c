@@ -9,7 +9,7 @@
 
 #include "migrate/cli/opt.h"
 #include "migrate/criu/cpu_facts.h"
-#include "proto/base/cleanup.h"
+#include "proto/base/comma_list.h"
 
 enum { EMPTY_NET_NS = 0x40000000, MAX_LEVEL = 4 };
 
@@ -51,32 +51,28 @@ static const struct { const char *name; unsigned bits; } cpu_caps[] = {
 	{ "none", 0 }, { "fpu", CPU_CAP_FPU }, { "cpu", CPU_CAP_CPU }, { "ins", CPU_CAP_INS }, { "all", CPU_CAP_FPU | CPU_CAP_CPU | CPU_CAP_INS },
 };
 
-static int add_cpu_cap(const char *word, unsigned *caps, struct err *e)
+static int add_cpu_cap(const char *word, size_t len, unsigned *caps, struct err *e)
 {
-	bool without = *word == '^';
+	bool without = len && *word == '^';
 
 	for (size_t i = 0; i < sizeof(cpu_caps) / sizeof(cpu_caps[0]); i++) {
-		if (strcmp(word + without, cpu_caps[i].name) != 0)
+		if (len - without != strlen(cpu_caps[i].name) || memcmp(word + without, cpu_caps[i].name, len - without) != 0)
 			continue;
 		*caps = without ? *caps & ~cpu_caps[i].bits : cpu_caps[i].bits ? *caps | cpu_caps[i].bits : 0;
 		return 0;
 	}
-	return err_set(e, ERR_USAGE, 0, "'%.40s' is none of none, fpu, cpu, ins, all, nor one of these behind a ^", word);
+	return err_set(e, ERR_USAGE, 0, "'%.*s' is none of none, fpu, cpu, ins, all, nor one of these behind a ^", len < 40 ? (int)len : 40, word);
 }
 
 /* Naming any makes the image written and looked at. */
 static int form_cpu_cap(CriuOpts *opts, const char *value, struct err *e)
 {
-	cleanup_free char *copy = strdup(value ? value : "all");
-	char *rest = copy;
-	unsigned caps = 0;
+	const char *rest = value ? value : "all", *word;
+	unsigned caps = rest[strspn(rest, " \t")] == '^' ? CPU_CAP_DEFAULT : 0;
+	size_t len;
 
-	if (!copy)
-		return no_memory(e);
-	if (*copy == '^')
-		caps = CPU_CAP_DEFAULT;
-	for (char *word; (word = strsep(&rest, ","));) {
-		if (add_cpu_cap(word, &caps, e) != 0)
+	while (comma_list_next(&rest, &word, &len)) {
+		if (add_cpu_cap(word, len, &caps, e) != 0)
 			return -1;
 	}
 	opts->cpu_cap = caps ? caps | CPU_CAP_IMAGE : 0;

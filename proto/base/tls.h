@@ -29,7 +29,7 @@ enum { TLS_NAME_MAX = 128 };
 struct tls_config { /* as options give it; NULL: the default file */
 	bool on;
 	const char *cacert, *cacrl, *cert, *key;
-	const char *allow; /* "NAME,NAME": DNS names, IP addresses or common names, compared whole */
+	const char *allow; /* "NAME, NAME": DNS names, IP addresses or common names, compared whole (comma_list.h) */
 	bool no_name_check;
 };
 /* Asked for, by --tls or by naming a file. */
@@ -43,6 +43,8 @@ struct tls_context *tls_context_create(const struct tls_config *c, bool stock, b
 void tls_context_destroy(struct tls_context *x); /* accepts NULL */
 /* Handshakes are given up (ERR_CANCELLED) once the other end of this socket is closed: nobody waits for them any more. Borrowed. */
 void tls_context_watch(struct tls_context *x, int user);
+/* Whether allow is a list that somebody can be let in by. */
+int tls_check_names(const char *list, struct err *e);
 /* Whether the files are there and good. */
 int tls_check_files(const struct tls_config *c, struct err *e);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/base/comma_list.h"
 #include "proto/base/sock.h"
 #include "proto/base/tls_priv.h"
 
@@ -19,19 +20,34 @@ static bool bears(X509 *cert, const char *name, unsigned flags)
 static bool bears_one_of(X509 *cert, const char *list)
 {
 	char name[SOCK_HOST_MAX];
+	const char *word;
+	size_t len;
 
-	while (*list) {
-		size_t len = strcspn(list, ",");
-
-		if (len > 0 && len < sizeof(name)) {
-			memcpy(name, list, len);
-			name[len] = '\0';
-			if (bears(cert, name, X509_CHECK_FLAG_NO_WILDCARDS))
-				return true;
-		}
-		list += len + (list[len] == ',');
+	while (comma_list_next(&list, &word, &len)) {
+		if (len == 0 || len >= sizeof(name))
+			continue;
+		memcpy(name, word, len);
+		name[len] = '\0';
+		if (bears(cert, name, X509_CHECK_FLAG_NO_WILDCARDS))
+			return true;
 	}
 	return false;
+}
+
+int tls_check_names(const char *list, struct err *e)
+{
+	const char *word, *rest = list;
+	size_t len;
+
+	while (comma_list_next(&rest, &word, &len)) {
+		if (len == 0)
+			return err_set(e, ERR_USAGE, 0, "'%.80s' has a comma too many: no name is between, before or behind it", list);
+		if (len >= SOCK_HOST_MAX)
+			return err_set(e, ERR_USAGE, 0, "'%.40s...' is longer than a name can be (%d bytes)", word, SOCK_HOST_MAX - 1);
+		if (word[0] == '.' || memchr(word, '*', len))
+			return err_set(e, ERR_USAGE, 0, "'%.*s' is no whole name: nobody is let in by a domain or a wildcard", (int)len, word);
+	}
+	return 0;
 }
 
 bool tls_name_wanted(const struct tls_session *s, X509 *cert)

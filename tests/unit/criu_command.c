@@ -96,7 +96,7 @@ static void capabilities_are_words(void **state)
 {
 	static const struct { const char *line; unsigned caps; } cases[] = {
 		{ "dump --cpu-cap", 15 }, { "dump --cpu-cap=none", 0 }, { "dump --cpu-cap=fpu", 9 }, { "dump --cpu-cap=cpu,ins", 14 },
-		{ "dump --cpu-cap=all,^cpu", 13 }, { "dump --cpu-cap=^fpu", 12 },
+		{ "dump --cpu-cap=all,^cpu", 13 }, { "dump --cpu-cap=\tfpu,\tins\t", 13 }, { "dump --cpu-cap=^fpu", 12 },
 	};
 
 	(void)state;
@@ -108,6 +108,8 @@ static void capabilities_are_words(void **state)
 		criu_command_finish(&c);
 	}
 	refused("dump --cpu-cap=xyz", "--cpu-cap: 'xyz'");
+	refused("dump --cpu-cap=fpu,xyz,ins", "--cpu-cap: 'xyz'");
+	refused("dump --cpu-cap=fpu,", "--cpu-cap: ''");
 }
 
 static void flags_have_a_no_form(void **state)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <openssl/x509v3.h>
 
+#include "migrate/cli/tls_options.h"
 #include "proto/base/tls_priv.h"
 
 struct bytes {
@@ -42,6 +43,10 @@ static const struct bearer {
 	{ .alternative = { { GEN_DNS, BYTES("host-e") }, { GEN_DNS, BYTES("HOST-A") } }, .allow = "host-a", .wanted = true, .shown = "host-e" },
 	{ .alternative = { { GEN_DNS, BYTES("host-a") } }, .allow = "host-c,host-a,", .wanted = true, .shown = "host-a" },
 	{ .alternative = { { GEN_DNS, BYTES("host-a") } }, .allow = ",host-a", .wanted = true, .shown = "host-a" },
+	{ .alternative = { { GEN_DNS, BYTES("host-a") } }, .allow = "host-c, host-a", .wanted = true, .shown = "host-a" },
+	{ .alternative = { { GEN_DNS, BYTES("host-a") } }, .allow = " host-a\t , host-c", .wanted = true, .shown = "host-a" },
+	{ .alternative = { { GEN_DNS, BYTES("host-a") } }, .allow = "host- a,host-a host-c", .shown = "host-a" },
+	{ .common = BYTES("Host A"), .allow = "host-c, Host A ", .wanted = true, .shown = "Host?A" },
 	{ .alternative = { { GEN_DNS, BYTES("host-a") } }, .allow = "host-aa,host-,ost-a,host-c", .shown = "host-a" },
 	{ .alternative = { { GEN_DNS, BYTES("host-a.example.org") } }, .allow = "host-a", .shown = "host-a.example.org" },
 	{ .alternative = { { GEN_DNS, BYTES("host-a.example.org") } }, .allow = ".example.org", .shown = "host-a.example.org" },
@@ -126,6 +131,37 @@ static void names_are_what_they_are_whoever_wrote_them(void **state)
 	}
 }
 
+static void options_that_let_nobody_in_are_refused(void **state)
+{
+	static const struct { const char *list, *words; } bad[] = {
+		{ "", "a comma too many" }, { " ", "a comma too many" }, { ",", "a comma too many" }, { "host-a,", "a comma too many" }, { "a,,b", "a comma too many" },
+		{ "host-a, .example.org", "'.example.org' is no whole name" }, { "*.example.org , host-a", "'*.example.org' is no whole name" },
+	};
+	const struct tls_config no_tls = { .allow = "host-a" }, unchecked = { .no_name_check = true }, both = { .on = true, .allow = "host-a", .no_name_check = true },
+				good = { .key = "file", .allow = "host-a, 10.0.0.1 ,Host A" }, named = { .on = true, .allow = "a," };
+	char long_name[400];
+	struct err e = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(tls_check_names(bad[i].list, &e), -1);
+		assert_int_equal(e.kind, ERR_USAGE);
+		assert_non_null(strstr(e.text, bad[i].words));
+	}
+	memset(long_name, 'a', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = '\0';
+	assert_int_equal(tls_check_names(long_name, &e), -1);
+	assert_int_equal(tls_options_check(&good, &e), 0);
+	assert_int_equal(tls_options_check(&no_tls, &e), -1);
+	assert_non_null(strstr(e.text, "--tls-allow has no effect without TLS"));
+	assert_int_equal(tls_options_check(&unchecked, &e), -1);
+	assert_non_null(strstr(e.text, "--tls-no-cn-verify has no effect"));
+	assert_int_equal(tls_options_check(&both, &e), -1);
+	assert_non_null(strstr(e.text, "exclude each other"));
+	assert_int_equal(tls_options_check(&named, &e), -1);
+	assert_int_equal(strncmp(e.text, "--tls-allow: 'a,'", 17), 0);
+}
+
 static void a_long_name_is_cut(void **state)
 {
 	char name[3 * TLS_NAME_MAX], shown[TLS_NAME_MAX];
@@ -149,6 +185,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_what_they_are_whoever_wrote_them),
+		cmocka_unit_test(options_that_let_nobody_in_are_refused),
 		cmocka_unit_test(a_long_name_is_cut),
 	};
 
