@@ -47,7 +47,7 @@ static const struct opt options[] = {
 	{ .name = "durable", .type = OPT_FLAG, .offset = FIELD(durable),
 	  .help = "Have everything on the disk before a sender is told that its session succeeded." },
 	{ .name = "max-sessions", .type = OPT_NUMBER, .offset = FIELD(max_sessions), .argument = "N", .preset = "0",
-	  .help = "Refuse senders while so many are served. 0 means any number." },
+	  .help = "Refuse senders while so many are served. One that was told of its set and whose last word is still awaited does not count. 0 means any number." },
 	{ .name = "max-handshakes", .type = OPT_NUMBER, .offset = FIELD(max_handshakes), .argument = "N", .preset = "256",
 	  .help = "While so many have connected and said nothing yet, drop the oldest of them for each that connects. 0 means any number." },
 	{ .name = "handshake-timeout", .type = OPT_MS, .offset = FIELD(handshake_timeout_ms), .argument = "MS", .preset = "2m",

@@ -51,7 +51,7 @@ static int admit(struct server *s, int fd, struct err *e)
 {
 	uint64_t max = s->options->max_sessions;
 
-	s->sessions.joins_only = max && s->sessions.running >= max;
+	s->sessions.joins_only = max && sessions_taken(&s->sessions, max) >= max;
 	if (s->sessions.joins_only && !sessions_want_more(&s->sessions)) {
 		metrics_add(s->metrics, METRIC_LIMITS, LIMIT_SESSIONS, 1);
 		return err_set(e, ERR_LIMIT, 0, "%" PRIu64 " sessions are running (--max-sessions)", max);

@@ -306,6 +306,15 @@ void sessions_drop_oldest_silent(struct sessions *s)
 	kill(oldest->pid, SIGTERM);
 }
 
+size_t sessions_taken(const struct sessions *s, uint64_t max)
+{
+	size_t done = 0;
+
+	for (size_t i = 0; i < s->places; i++)
+		done += s->session[i].pid && s->session[i].published && s->session[i].numbered;
+	return s->running - (done < max ? done : (size_t)max);
+}
+
 bool sessions_want_more(const struct sessions *s)
 {
 	for (size_t i = 0; i < s->places; i++)

@@ -47,6 +47,9 @@ int sessions_start(struct sessions *s, int fd, struct err *e);
 void sessions_reap(struct sessions *s);
 /* Whoever came first of those that have said nothing: kept, they would keep out who has something to say, and nobody has to show a certificate to be one. */
 void sessions_drop_oldest_silent(struct sessions *s);
+/* How many of max places are taken. A set that is published whose sender, cut off, may come again to hear of it (which takes until its resume time is over, if the
+ * last word was lost) takes none: as many of these as there are places beside the others. */
+size_t sessions_taken(const struct sessions *s, uint64_t max);
 /* Whether a connection may be one more of a session that runs. */
 bool sessions_want_more(const struct sessions *s);
 /* No connections will come any more: who waits for one waits no longer. */
