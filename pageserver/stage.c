@@ -97,7 +97,8 @@ static void *map_anonymous(void *at, size_t len, const struct segment *s)
 
 static void *map_file(void *at, size_t len, const struct segment *s, struct staged_file *f, struct err *e)
 {
-	int prot = PROT_READ | PROT_WRITE, flags = MAP_FIXED_NOREPLACE | (s->kind == SEGMENT_FILE_PRIVATE ? MAP_PRIVATE : MAP_SHARED);
+	int prot = PROT_READ | PROT_WRITE, flags = MAP_FIXED_NOREPLACE | (s->kind == SEGMENT_FILE_PRIVATE ? MAP_PRIVATE : MAP_SHARED) |
+		    (s->noreserve ? MAP_NORESERVE : 0);
 
 	if (s->kind == SEGMENT_FILE_SHARED) {
 		/* Read-only here even where the source may write: contents are the file's, and no page is placed. */

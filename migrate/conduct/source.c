@@ -33,7 +33,7 @@ static int refuse_obstacles(struct source *s)
 	int rc;
 
 	tracker_left_drop(s->pid); /* pre-dumps that no dump followed; we track by ourselves */
-	rc = capture_check(s->pid, &opt, &o, s->err);
+	rc = capture_check_seen(s->pid, &opt, &o, &s->flags_seen, s->err);
 	if (rc == 0 && o.count > 0)
 		rc = obstacles_refuse(&o, NULL, s->err);
 	obstacles_finish(&o);
@@ -403,6 +403,7 @@ static void finish(struct source *s)
 		close(s->control);
 	late_source_destroy(s->late);
 	run_list_finish(&s->late_runs);
+	vma_list_finish(&s->flags_seen);
 	vma_list_finish(&s->late_seen);
 	tls_gate_stop(s->link.tls);
 	layout_finish(&s->layout);

@@ -64,6 +64,7 @@ struct source {
 	struct journal_record record;
 	struct layout layout;
 	struct vma_list vmas;
+	struct vma_list flags_seen; /* mappings with their flags, as they were when somebody had the time to look */
 	struct collected collected;
 	struct late_source *late; /* post-copy: from right before the freeze on; else NULL */
 	bool late_wanted;         /* the freeze is to be followed by post-copy */

@@ -390,6 +390,21 @@ const struct vma *vma_list_find(const struct vma_list *l, uint64_t addr)
 	return low < l->count && l->vma[low].start <= addr ? &l->vma[low] : NULL;
 }
 
+static bool same_object(const struct vma *a, const struct vma *b)
+{
+	return a->shared == b->shared && a->inode == b->inode && a->dev_major == b->dev_major && a->dev_minor == b->dev_minor;
+}
+
+const struct vma *vma_list_seen_as(const struct vma_list *seen, const struct vma *v, size_t *at)
+{
+	while (*at < seen->count && seen->vma[*at].end <= v->start)
+		++*at;
+	for (size_t i = *at; i < seen->count && seen->vma[i].start < v->end; i++)
+		if (same_object(v, &seen->vma[i]))
+			return &seen->vma[i];
+	return NULL;
+}
+
 void vma_list_finish(struct vma_list *l)
 {
 	free(l->vma);

@@ -61,6 +61,9 @@ int vma_list_parse(struct vma_list *l, const char *text, size_t len, enum vma_re
 /* Marks [start, end), page aligned, splitting mappings that the kernel merged with it. 0 or -ENOMEM. Pointers into l->vma end here. */
 int vma_list_mark_scratch(struct vma_list *l, uint64_t start, uint64_t end);
 const struct vma *vma_list_find(const struct vma_list *l, uint64_t addr); /* NULL when in a hole */
+/* What v was when seen was read: a mapping of the same object, or anonymous as v, that overlaps it: the same, or one that it grew from. NULL: there was none. *at: 0 at
+ * first; v is to ascend. */
+const struct vma *vma_list_seen_as(const struct vma_list *seen, const struct vma *v, size_t *at);
 void vma_list_finish(struct vma_list *l);
 
 /* Memory that travels as pages: anonymous, written pages of private files, shared memory. Not the mover's own. */

@@ -66,6 +66,11 @@ static int check_all(struct capture *c)
 
 int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
 {
+	return capture_check_seen(pid, opt, out, NULL, e);
+}
+
+int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct vma_list *seen, struct err *e)
+{
 	struct capture c = { .pid = pid, .procfd = -1, .pidfd = -1, .diag = -1, .opt = opt, .found = out, .e = e };
 	int rc;
 
@@ -76,6 +81,10 @@ int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles
 	/* It runs, so it may end under our eyes, wherever we look. */
 	if (rc < 0 && e->kind != ERR_GONE && c.pidfd >= 0 && capture_is_ending(&c))
 		err_set(e, ERR_GONE, 0, "process %d is gone", pid);
+	if (seen) {
+		*seen = c.vmas;
+		c.vmas = (struct vma_list){ 0 };
+	}
 	capture_close(&c);
 	return rc;
 }

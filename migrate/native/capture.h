@@ -13,6 +13,9 @@
 #include "proto/base/err.h"
 #include "state.pb-c.h"
 
+/* Resident memory in 4 KiB pages up to which reading the flags of mappings costs little: some 3 ms. */
+#define CAPTURE_WALK_SHORT (64ull << 20)
+
 struct capture_options {
 	bool tcp_close;   /* established TCP connections are let go: the descriptor stays, unconnected */
 	bool writes_untracked_ok; /* tracker none: O_DIRECT and the like need no refusal */
@@ -24,6 +27,8 @@ struct capture_options {
 
 /* Looks at the running process; stops nothing. 0 even when obstacles were found; -1 when it could not look. */
 int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e);
+/* The same, which also gives the mappings, read with VMA_READ_SMAPS, where it came to look at them. seen: zeroed; the caller's. */
+int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct vma_list *seen, struct err *e);
 
 /* The frozen process (all threads held in r, scratch made). Objects that can't be carried are an error naming them. */
 Drayage__TreeState *capture_tree(struct remote *r, const struct capture_options *opt, struct err *e);

@@ -14,9 +14,6 @@
 #include "proto/image/vma_status.h"
 #include "proto/base/proc_text.h"
 
-/* Resident memory in 4 KiB pages up to which reading flags costs little: some 3 ms. */
-#define WALK_SHORT (64ull << 20)
-
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 8
 #endif
@@ -252,34 +249,23 @@ static bool first_of_object(const struct capture *c, size_t index)
 /* Of huge pages no discount: tracking splits those that are written to, so what was seen as huge before the rounds is small ones by now. */
 static bool walk_is_short(const struct capture *c)
 {
-	return text_number(c->status, "VmRSS", 10, 0) * 1024 < WALK_SHORT;
+	return text_number(c->status, "VmRSS", 10, 0) * 1024 < CAPTURE_WALK_SHORT;
 }
 
-static bool same_kind(const struct vma *a, const struct vma *b)
-{
-	return a->shared == b->shared && a->inode == b->inode && a->dev_major == b->dev_major && a->dev_minor == b->dev_minor;
-}
-
-/* Both lists ascend. What overlaps and is of the same kind was the same mapping, or one that it grew from. Returns the bytes locked. */
+/* Returns the bytes locked. */
 static uint64_t take_seen_flags(struct capture *c)
 {
-	const struct vma_list *seen = c->seen;
 	uint64_t locked = 0;
-	size_t k = 0;
+	size_t at = 0;
 
 	for (size_t i = 0; i < c->vmas.count; i++) {
 		struct vma *v = &c->vmas.vma[i];
+		const struct vma *was = vma_list_seen_as(c->seen, v, &at);
 
-		while (k < seen->count && seen->vma[k].end <= v->start)
-			k++;
-		for (size_t m = k; m < seen->count && seen->vma[m].start < v->end; m++) {
-			if (!same_kind(v, &seen->vma[m]))
-				continue;
-			v->vm_flags = seen->vma[m].vm_flags;
-			v->grows_down = seen->vma[m].grows_down;
-			if (seen->vma[m].kind == VMA_OTHER)
-				v->kind = VMA_OTHER;
-			break;
+		if (was) {
+			v->vm_flags = was->vm_flags;
+			v->grows_down = was->grows_down;
+			v->kind = was->kind == VMA_OTHER ? VMA_OTHER : v->kind;
 		}
 		if (v->vm_flags & VMF_LOCKED)
 			locked += v->end - v->start;

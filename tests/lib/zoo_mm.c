@@ -195,10 +195,73 @@ static bool growing_later_check(void)
 	return grows_on(&growing_later);
 }
 
+/* Of each kind one without a reserve, and one beside it that has one; what the kernel makes of the flag is the host's affair (vm.overcommit_memory). */
+static struct unreserved { char *at; size_t len; bool is; } unreserved[8];
+static size_t unreserveds;
+
+static char *add_unreserved(size_t len, int prot, int flags, int fd)
+{
+	char *p = map(len, prot, flags, fd);
+
+	unreserved[unreserveds++] = (struct unreserved){ p, len, strstr(vm_flags(p), " nr") != NULL };
+	return p;
+}
+static void unreserved_make(void)
+{
+	int fd = open(zoo_path("unreserved"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	char *p;
+
+	zoo_need(fd >= 0 && ftruncate(fd, 2 * PIECE) == 0, "mapped file");
+	for (int plain = 0; plain < 2; plain++) {
+		int flags = plain ? 0 : MAP_NORESERVE;
+
+		fill(add_unreserved(2 * PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1), PIECE, 11);
+		p = add_unreserved(1 << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1); /* as runtimes reserve their heaps */
+		zoo_need(mprotect(p, PIECE, PROT_READ | PROT_WRITE) == 0, "mprotect");
+		fill(p, PIECE, 11);
+		fill(add_unreserved(2 * PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags, fd), PIECE, 11);
+		fill(add_unreserved(2 * PIECE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | flags, -1), PIECE, 11);
+	}
+	close(fd);
+}
+static bool unreserved_check(void)
+{
+	for (size_t i = 0; i < unreserveds; i++) {
+		const struct unreserved *u = &unreserved[i];
+
+		if (!filled(u->at, PIECE, 11))
+			return false;
+		for (size_t at = 0; at < u->len; at += u->len / 2) /* the reservation has two mappings */
+			if ((strstr(vm_flags(u->at + at), " nr") != NULL) != u->is)
+				return zoo_wrong("mapping %zu at %zu: flags \"%.80s\", and %s MAP_NORESERVE before", i, at, vm_flags(u->at + at), u->is ? "it had" : "it had no");
+	}
+	return true;
+}
+
+/* Made when it is looked at first, while its process is being moved. */
+static char *unreserved_later;
+static void unreserved_later_make(void)
+{
+}
+static bool unreserved_later_check(void)
+{
+	static bool is;
+
+	if (!unreserved_later) {
+		unreserved_later = map(1 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+		is = strstr(vm_flags(unreserved_later), " nr") != NULL;
+	}
+	if ((strstr(vm_flags(unreserved_later), " nr") != NULL) != is)
+		return zoo_wrong("flags of a later mapping: \"%.80s\"", vm_flags(unreserved_later));
+	return true;
+}
+
 const struct zoo_kind zoo_mm_kinds[] = {
 	{ "memory", NULL, NULL, memory_make, memory_check },
 	{ "mapped-files", NULL, NULL, files_make, files_check },
 	{ "advice", NULL, NULL, advice_make, advice_check },
+	{ "unreserved", NULL, NULL, unreserved_make, unreserved_check },
+	{ "unreserved-later", NULL, NULL, unreserved_later_make, unreserved_later_check },
 	{ "growing", NULL, NULL, growing_make, growing_check },
 	{ "growing-later", NULL, NULL, growing_later_make, growing_later_check },
 	{ 0 },
