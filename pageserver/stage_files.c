@@ -142,7 +142,7 @@ static int make_memory(const Drayage__MappedFile *m, struct err *e)
 	return anonymous ? make_shared_anonymous(size, e) : make_memfd(m, e);
 }
 
-/* A segment of shared anonymous memory never changes its size; a memfd does. */
+/* A memfd changes its size. A segment of shared anonymous memory does not, but more of it may be known than before. */
 static int update(struct staged_file *f, const Drayage__MappedFile *m, struct err *e)
 {
 	bool shmem = m->has_shmem && m->shmem;
@@ -151,10 +151,8 @@ static int update(struct staged_file *f, const Drayage__MappedFile *m, struct er
 		return err_set(e, ERR_PROTOCOL, 0, "mapped file %u is %s and shall be %s", m->id, f->path, m->path);
 	if (!shmem)
 		return check_same(f->fd, m, e);
-	if (strcmp(m->path, "/dev/zero") == 0)
-		return 0;
 	if (m->size >= 1ull << 47 || ftruncate(f->fd, (off_t)m->size) < 0)
-		return err_sys(e, "memfd \"%s\" of %llu bytes", m->path, (unsigned long long)m->size);
+		return err_sys(e, "shared memory \"%s\" of %llu bytes", m->path, (unsigned long long)m->size);
 	return 0;
 }
 

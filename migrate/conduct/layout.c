@@ -3,17 +3,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "migrate/native/capture.h"
 #include "proto/base/build_id.h"
 #include "proto/base/cleanup.h"
 
 #define HUGE_SIZE (2ul << 20)
+enum { LOOKS = 100 };
 
 /* The arrays of pointers that protobuf-c wants, grown one by one. */
 static void *append_to(void ***list, size_t *n, size_t size)
@@ -94,31 +97,107 @@ static struct layout_file *add_file(struct layout *l, const struct vma *v)
 	return f;
 }
 
-/* The file behind a mapping, through the mapping itself: its path may lead elsewhere by now. */
-static void map_file(char link[96], pid_t pid, const struct vma *v)
+static bool is_same_file(const struct vma *a, const struct vma *b)
 {
-	snprintf(link, 96, "/proc/%d/map_files/%lx-%lx", (int)pid, (unsigned long)v->start, (unsigned long)v->end);
+	return a->inode == b->inode && a->dev_major == b->dev_major && a->dev_minor == b->dev_minor && strcmp(a->path, b->path) == 0;
 }
 
-/* In bytes; of one that vanished meanwhile 0: the next layout is without it. */
-static uint64_t file_size(pid_t pid, const struct vma *v)
+/* The process runs: by now another file may lie between the same two addresses. A name says which one of those on disk it is, for what maps calls their
+ * inodes is not what stat does on every file system; memory has no name of its own. */
+static bool is_behind(const char *link, int fd, const struct vma *v)
 {
-	char link[96];
+	size_t len = strlen(v->path);
+	char target[PATH_MAX + 16];
 	struct stat st;
+	ssize_t n;
 
-	map_file(link, pid, v);
-	return stat(link, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+	if (v->kind == VMA_SHMEM)
+		return fstat(fd, &st) == 0 && st.st_ino == v->inode;
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n < 0)
+		return false;
+	target[n] = '\0';
+	return strncmp(target, v->path, len) == 0 && (!target[len] || strcmp(target + len, " (deleted)") == 0);
 }
 
-/* A program that differs at the destination would be another program behind the same addresses. */
-static int tell_build_id(pid_t pid, const struct vma *v, Drayage__MappedFile *m)
+/* The file behind a mapping, through the mapping itself: its path may lead elsewhere by now. */
+static int open_mapped(pid_t pid, const struct vma *v)
 {
-	uint8_t id[BUILD_ID_MAX];
 	char link[96];
 	cleanup_fd int fd = -1;
 
-	map_file(link, pid, v);
-	fd = open(link, O_RDONLY | O_CLOEXEC);
+	snprintf(link, sizeof(link), "/proc/%d/map_files/%lx-%lx", (int)pid, (unsigned long)v->start, (unsigned long)v->end);
+	fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return fd >= 0 && is_behind(link, fd, v) ? steal_fd(&fd) : -1;
+}
+
+/* Looks for it anew. *there: it is mapped; its addresses may have changed again before it could be opened. */
+static int look_for_mapped(pid_t pid, const struct vma *v, bool *there)
+{
+	struct vma_list now = { 0 };
+	struct err ignored = { 0 };
+	int fd = -1;
+
+	*there = false;
+	if (vma_list_read(&now, pid, VMA_READ_MAPS, &ignored) < 0)
+		return -1;
+	for (size_t i = 0; i < now.count && fd < 0; i++) {
+		if (!is_same_file(&now.vma[i], v))
+			continue;
+		*there = true;
+		fd = open_mapped(pid, &now.vma[i]);
+	}
+	vma_list_finish(&now);
+	return fd;
+}
+
+/* A mapping that was split, joined or moved since the list was read has other addresses. */
+static int open_mapped_elsewhere(pid_t pid, const struct vma *v)
+{
+	bool there = true;
+	int fd = -1;
+
+	for (int i = 0; i < LOOKS && there && fd < 0; i++)
+		fd = look_for_mapped(pid, v, &there);
+	return fd;
+}
+
+static int open_path(pid_t pid, const struct vma *v)
+{
+	char path[PATH_MAX + 32];
+	int n = snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid, v->path);
+
+	return v->kind != VMA_SHMEM && n < (int)sizeof(path) ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
+}
+
+/* -1: it is mapped no more, and what lay there memory or without a name. */
+static int open_file(pid_t pid, const struct vma *v)
+{
+	int fd = open_mapped(pid, v);
+
+	if (fd < 0)
+		fd = open_mapped_elsewhere(pid, v);
+	return fd < 0 ? open_path(pid, v) : fd;
+}
+
+/* In bytes. What is mapped no more the next layout is without; for this round, memory is as large as its mapping needs it. */
+static uint64_t size_of(const struct layout_file *f, int fd, const struct vma *v)
+{
+	uint64_t needed = v->pgoff + (v->end - v->start);
+	struct stat st;
+
+	if (fd >= 0)
+		return fstat(fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+	if (v->kind != VMA_SHMEM)
+		return 0;
+	return f->told_size != UINT64_MAX && f->told_size > needed ? f->told_size : needed;
+}
+
+/* A program that differs at the destination would be another program behind the same addresses. */
+static int tell_build_id(int fd, Drayage__MappedFile *m)
+{
+	uint8_t id[BUILD_ID_MAX];
+
 	m->build_id.len = fd >= 0 ? build_id_read(fd, id) : 0;
 	if (m->build_id.len == 0)
 		return 0;
@@ -131,15 +210,10 @@ static int tell_build_id(pid_t pid, const struct vma *v, Drayage__MappedFile *m)
 }
 
 /* One that may not be sealed any further is made so, any other so that it can get the seals that it has. */
-static void tell_memfd(pid_t pid, const struct vma *v, Drayage__MappedFile *m)
+static void tell_memfd(int fd, Drayage__MappedFile *m)
 {
-	char link[96];
-	cleanup_fd int fd = -1;
-
 	if (strncmp(m->path, "/memfd:", 7) != 0)
 		return;
-	map_file(link, pid, v);
-	fd = open(link, O_RDONLY | O_CLOEXEC);
 	m->has_memfd_flags = 1;
 	m->memfd_flags = fd >= 0 && fcntl(fd, F_GET_SEALS) == F_SEAL_SEAL ? 0 : MFD_ALLOW_SEALING;
 }
@@ -149,6 +223,7 @@ static int tell_file(struct layout *l, pid_t pid, const struct vma *v, uint64_t 
 {
 	struct layout_file *f = find_file(l, v);
 	Drayage__MappedFile *m;
+	cleanup_fd int fd = -1;
 	uint64_t size;
 
 	if (!f && !(f = add_file(l, v)))
@@ -156,7 +231,8 @@ static int tell_file(struct layout *l, pid_t pid, const struct vma *v, uint64_t 
 	*id = f->id;
 	if (f->told_size != UINT64_MAX && v->kind != VMA_SHMEM)
 		return 0;
-	size = file_size(pid, v);
+	fd = open_file(pid, v);
+	size = size_of(f, fd, v);
 	if (size == f->told_size)
 		return 0;
 	m = append_to((void ***)&l->message.files, &l->message.n_files, sizeof(*m));
@@ -168,10 +244,10 @@ static int tell_file(struct layout *l, pid_t pid, const struct vma *v, uint64_t 
 	m->size = f->told_size = size;
 	m->has_shmem = 1;
 	m->shmem = v->kind == VMA_SHMEM;
-	if (!m->path || (!m->shmem && tell_build_id(pid, v, m) < 0))
+	if (!m->path || (!m->shmem && tell_build_id(fd, m) < 0))
 		return out_of_memory(e);
 	if (m->shmem)
-		tell_memfd(pid, v, m);
+		tell_memfd(fd, m);
 	return 0;
 }
 

@@ -352,10 +352,14 @@ static void mappings_of_one_segment_share_and_keep_its_name(void **state)
 	assert_true(place_file_fd(p, 2) >= 0);
 	assert_int_equal(place_file_fd(p, 3), -1);
 
-	round_init(&r); /* a memory file that grew */
+	round_init(&r); /* a memory file that grew, a segment of which more is known now */
+	add_file(&r, 1, "/dev/zero", 8 * PAGE, true);
 	add_file(&r, 2, "named", 8 * PAGE, true);
+	add_vma(&r, BASE, 8 * PAGE, SHARED_ANON, 1, 0);
 	add_vma(&r, BASE + 32 * PAGE, 8 * PAGE, SHARED_ANON, 2, 0);
 	apply(p, &r);
+	at(p, BASE + 7 * PAGE, 1)[0] = 1;
+	assert_int_equal(at(p, BASE + 3 * PAGE, 1)[5], 42);
 	at(p, BASE + 39 * PAGE, 1)[0] = 1;
 	assert_int_equal(at(p, BASE + 32 * PAGE, 4)[3 * PAGE], 43);
 	place_destroy(p);
