@@ -125,8 +125,9 @@ static bool come_again(struct stream *s)
 	struct stream_recv *r = s->owner;
 	int fd;
 
-	log_event(LOG_WARN, "stream-cut", "stream=%u frame=%llu", s->index, (unsigned long long)s->recv.sequence);
 	pthread_mutex_lock(&r->lock);
+	if (!r->ending) /* else it is we who ended it */
+		log_event(LOG_WARN, "stream-cut", "stream=%u frame=%llu", s->index, (unsigned long long)s->recv.sequence);
 	while (s->next_fd < 0 && !r->ending)
 		pthread_cond_wait(&r->changed, &r->lock);
 	fd = s->next_fd;
