@@ -5,7 +5,7 @@
  *
  *   check                          features                       version
  *   pre-dump PID DIR [PARENT]      dump PID DIR [PARENT] [refuse=STAGE]
- *   iters PID DIR ROUNDS           into DIR/0 ... DIR/ROUNDS, the last of them the dump
+ *   iters PID DIR ROUNDS [PORT]    into DIR/0 ... DIR/ROUNDS, the last of them the dump; the pages to the page server at this port of 127.0.0.1
  *   restore DIR                    restore-child DIR              they print the PID; the child is ended and waited for
  *   self DIR FILE                  dumps itself and goes on: writes what the call said to FILE, then waits until it is ended
  * Prints what the call returned; notifications to standard error. Exit 0: as documented for success. */
@@ -128,6 +128,12 @@ static int act_iters(char **a)
 	rounds_dir = a[1];
 	rounds = atoi(a[2]);
 	criu_set_track_mem(true);
+	if (a[3]) {
+		int rc = criu_set_page_server_address_port("127.0.0.1", atoi(a[3]));
+
+		if (rc != 0 && rc != -ENOMEM) /* which releases say when all is well */
+			return said("page server", rc);
+	}
 	into_round(0);
 	return said("iters", criu_dump_iters(more));
 }

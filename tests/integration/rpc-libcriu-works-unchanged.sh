@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Debian's libcriu, as it is, through a service's socket and by starting `criu swrk` itself: check, version, features, pre-dumps on top of each
-# other, rounds on one connection, dump with notifications, restore, restore as a child, and a process that has itself dumped.
+# other, rounds on one connection, here and to our page server, dump with notifications, restore, restore as a child, and a process that has itself dumped.
 set -eu
 . "$(dirname "$0")/../lib/rpc.sh"
 [ -x "$BUILD/subjects/libcriu_client" ] || { echo "clients are not built"; exit 77; }
 service_start
 ln -s "$DRAY" "$T/criu"
 client <<'EOF_CLIENT'
+import shutil
 import subprocess
 from rpc_subject import *
 
@@ -73,6 +74,29 @@ for kind, server in (("service", T + "/rpc.sock"), ("swrk", T + "/criu"), ("swrk
         check(parent_of(s.pid) == parent.pid, "its parent is %d" % parent_of(s.pid))
         parent.communicate("seen\n", timeout=TIMEOUT)
         check(parent.returncode == 0, "it could not wait for it")
+
+    sets = D + "/sets"
+    os.mkdir(sets)
+    server = subprocess.Popen([os.environ["DRAY"], "page-server", "-D", sets, "--chain"], stdout=subprocess.PIPE, stderr=open(D + "/server.log", "w"), text=True)
+    try:
+        port = server.stdout.readline().rpartition(":")[2].strip()
+        with Subject(D + "/subject", rate="0.05") as s:
+            away = D + "/away"
+            for n in range(3):
+                os.close(directory("%s/%d" % (away, n)))
+            lib.run("iters", s.pid, away, 2, port)
+            s.is_gone()
+            check([n for n in os.listdir(away + "/2") if n.startswith("pages-")] == [], "pages here")
+            size = [sum(os.path.getsize(e) for e in os.scandir("%s/%d" % (sets, n)) if e.name.startswith("pages-")) for n in (1, 2, 3)]
+            check(max(size[1:]) < size[0] / 2, "all pages again: %s" % size)
+            for name in os.listdir(away + "/2"):
+                if name.endswith(".img"):
+                    shutil.copy("%s/2/%s" % (away, name), sets + "/3/")
+            lib.run("restore", sets + "/3")
+            s.is_right()
+    finally:
+        server.terminate()
+        server.wait()
 
     null = subprocess.DEVNULL
     told = D + "/told"
