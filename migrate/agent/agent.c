@@ -105,6 +105,7 @@ static void look_at_credentials(const struct agent *a)
 
 	if (!a->tls)
 		return;
+	tls_tell_end(&a->config->tls, a->metrics);
 	if (tls_check_files(&a->config->tls, &e) < 0)
 		log_event(LOG_ERROR, "credentials-bad", "reason=\"%s\"", e.text);
 	else
@@ -240,6 +241,7 @@ int agent_run(const struct agent_config *config, struct err *e)
 	a->exporter = EXPORTER_NONE;
 	if (open_door(a, e) < 0 || begin_metrics(a, e) < 0)
 		goto out;
+	tls_tell_end(&config->tls, a->metrics);
 	a->hellos = hellos_create(a->tls, a->metrics, on_hello, a);
 	if (!a->hellos || !agent_free_child(a)) {
 		err_set(e, ERR_SYSTEM, ENOMEM, "agent");

@@ -390,6 +390,7 @@ static int serve(struct server *s, struct err *e)
 	s->sessions.listener = listen_where_allowed(s, e);
 	if (s->sessions.listener < 0 || begin_metrics(s, e) < 0)
 		return -1;
+	tls_tell_end(&s->options->tls, s->metrics);
 	if (!s->options->once)
 		daemon_allow_descriptors(UINT64_MAX); /* one or more a session */
 	/* Whoever reads that it is ready may ask it to end at once. */

@@ -66,6 +66,8 @@ static const struct row {
 	[METRIC_LIMITS] = { COUNTER, BOTH, "dray_limits_hit_total", "limit", limit_name, 0, LIMITS,
 			    "Connections and sessions that a limit refused or ended, by the option that sets it; keep-free: that a full disk ended, too" },
 	[METRIC_TLS_FAILURES] = { COUNTER, BOTH, "dray_tls_failures_total", PLAIN, "Connections that did not get through TLS" },
+	[METRIC_TLS_END] = { GAUGE, BOTH, "dray_tls_certificate_end_seconds", PLAIN,
+			     "When this host's certificate runs out, in seconds since 1970, as of the daemon's start or the last SIGHUP; 0: it has none" },
 	[METRIC_PS_ACCEPTED] = { COUNTER, PAGE_SERVER, "dray_page_server_sessions_accepted_total", PLAIN, "Sessions that began" },
 	[METRIC_PS_JOINED] = { COUNTER, PAGE_SERVER, "dray_page_server_connections_joined_total", PLAIN,
 			       "Connections that were further ones of sessions under way, or took the place of one that was cut" },

@@ -20,6 +20,7 @@ enum metric {
 	METRIC_START_TIME,
 	METRIC_LIMITS,       /* label: enum metric_limit */
 	METRIC_TLS_FAILURES,
+	METRIC_TLS_END,
 	METRIC_PS_ACCEPTED,
 	METRIC_PS_JOINED,
 	METRIC_PS_REFUSED,   /* label: enum err_kind */

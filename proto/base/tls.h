@@ -47,6 +47,9 @@ void tls_context_watch(struct tls_context *x, int user);
 int tls_check_names(const char *list, struct err *e);
 /* Whether the files are there and good. */
 int tls_check_files(const struct tls_config *c, struct err *e);
+struct metrics;
+/* When the certificate of this host runs out: to who looks at m (may be NULL), and to the log when that is soon. */
+void tls_tell_end(const struct tls_config *c, struct metrics *m);
 
 struct tls_session;
 /* The handshake, within timeout_ms. name: of the host that was connected to; NULL as a server. */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Credentials that are replaced under a running page server or agent count from the next connection on, without a restart; a session under way goes on, over a reload too. At SIGHUP
-# the log says whether they are good; bad ones end nothing.
+# the log says whether they are good, and when they ran out, which the metrics do, too; bad ones end nothing.
 . "$(dirname "$0")/../lib/page_server.sh"
 . "$(dirname "$0")/../lib/tls.sh"
 LIB=$root/tests/lib
@@ -22,8 +22,18 @@ shown() {
 	grep -q "^subject=CN *= *$1\$" "$T/shown" || fail "it does not show $1: $(cat "$T/shown")"
 }
 
+# runs_out SOCKET DAYS: the certificate in so many days, says the metric
+runs_out() {
+	METRICS=unix:$1 DAYS=$2 sender << 'PY'
+import time
+from prometheus import metrics
+left = metrics(os.environ["METRICS"])["dray_tls_certificate_end_seconds"] - time.time()
+assert abs(left / 86400 - int(os.environ["DAYS"])) < 1, left
+PY
+}
 renew host-a
-server_start $now
+server_start $now --metrics "unix:$T/m"
+runs_out "$T/m" 30
 shown host-a
 mkfifo "$T/go"
 sender << 'PY' &
@@ -59,7 +69,7 @@ server_stop
 
 : > "$T/out"
 : > "$T/log"
-"$DRAY" agent --listen 127.0.0.1:0 --state-dir "$T/state" $now > "$T/out" 2>> "$T/log" < /dev/null &
+"$DRAY" agent --listen 127.0.0.1:0 --state-dir "$T/state" $now --metrics "unix:$T/a" > "$T/out" 2>> "$T/log" < /dev/null &
 server=$!
 await 20 grep -q listening "$T/out"
 port=$(sed 's/.*://' "$T/out")
@@ -68,6 +78,13 @@ renew host-b
 shown host-b
 kill -HUP "$server"
 await 20 logged credentials-good 1
+runs_out "$T/a" 30
+! logged certificate-ran-out 1 || fail "a good certificate is said to have run out"
+renew expired
+kill -HUP "$server"
+await 20 logged certificate-ran-out 1
+await 20 logged credentials-good 2
+runs_out "$T/a" "$((($(date -d "$(openssl x509 -in "$T/certs/expired.pem" -noout -enddate | sed 's/.*=//')" +%s) - $(date +%s)) / 86400))"
 echo bad > "$T/now/cert.pem"
 kill -HUP "$server"
 await 20 logged credentials-bad 1
