@@ -23,7 +23,7 @@ lint-functions: ## functions above 100 lines are listed
 lint-docs: ## files, headings, options and targets that documents and comments name are there
 	$(Q)$(call need,python3); scripts/lint-docs
 lint-shell:
-	$(Q)$(call need,shellcheck); grep -lE '^#!/bin/(ba)?sh' $(SHELLS) | xargs shellcheck -S warning -x -P tests/lib -e SC1010,SC1090,SC1091,SC2046
+	$(Q)$(call need,shellcheck); grep -lE '^#!/bin/(ba)?sh' $(SHELLS) | xargs -P "$$(nproc)" -n 16 shellcheck -S warning -x -P tests/lib -e SC1010,SC1090,SC1091,SC2046
 lint-man:
 	$(Q)$(call need,mandoc); mandoc -Tlint -Wwarning docs/man/*.[1-8]
 lint-units: $(BUILD)/dray ## systemd units
