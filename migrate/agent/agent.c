@@ -13,6 +13,7 @@
 
 #include "migrate/agent/agent_priv.h"
 #include "migrate/agent/settled.h"
+#include "migrate/conduct/journal.h"
 #include "migrate/conduct/settle.h"
 #include "proto/base/daemon.h"
 #include "proto/base/exporter.h"
@@ -231,6 +232,7 @@ static int begin_metrics(struct agent *a, struct err *e)
 int agent_run(const struct agent_config *config, struct err *e)
 {
 	struct agent *a = calloc(1, sizeof(*a));
+	char identity[33]; /* made now: a directory that can't be had must not show when somebody comes */
 	int rc = -1;
 
 	if (!a)
@@ -248,7 +250,7 @@ int agent_run(const struct agent_config *config, struct err *e)
 		goto out;
 	}
 	a->signals = daemon_signals(e);
-	if (a->signals < 0 || settled_recover(config->state_dir, e) < 0)
+	if (a->signals < 0 || journal_identity(config->state_dir, identity, e) < 0 || settled_recover(config->state_dir, e) < 0)
 		goto out;
 	settle_leftovers(config->state_dir);
 	a->look_us = clock_us();

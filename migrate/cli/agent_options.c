@@ -3,6 +3,7 @@
 
 #include "migrate/cli/tls_options.h"
 #include "migrate/conduct/config.h"
+#include "migrate/rpc/rpc_listen.h"
 #include "proto/base/exporter.h"
 #include "proto/base/sock.h"
 
@@ -40,9 +41,14 @@ static int check(const void *config, struct err *e)
 	const struct agent_config *c = config;
 	char host[SOCK_HOST_MAX];
 	uint16_t port;
+	mode_t mode;
 
 	if (tls_options_check(&c->tls, e) < 0)
 		return -1;
+	if (rpc_mode_parse(c->rpc_mode, &mode, e) != 0)
+		return err_wrap(e, "--rpc-mode");
+	if (c->rpc_group && !c->rpc)
+		return err_set(e, ERR_USAGE, 0, "--rpc-group has no effect without --rpc PATH");
 	if (c->metrics && exporter_check(c->metrics, e) < 0)
 		return err_wrap(e, "--metrics");
 	return sock_parse(c->listen, DRAY_PORT, host, &port, e) != 0 ? err_wrap(e, "--listen") : 0;

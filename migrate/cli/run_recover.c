@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "migrate/cli/run.h"
 #include "migrate/conduct/config.h"
@@ -78,6 +79,8 @@ int run_recover(const void *config, struct err *e)
 	int rc;
 
 	log_set_level(c->log_level);
+	if (strcmp(c->state_dir, DRAY_STATE_DIR) != 0 && access(c->state_dir, F_OK) < 0) /* the usual one is made when the first record is */
+		return err_sys(e, "--state-dir %s", c->state_dir);
 	w.job = (struct settle_job){ .state_dir = c->state_dir, .force = c->thaw ? SETTLE_THAW : c->kill ? SETTLE_KILL : SETTLE_ASK };
 	if (tls_configured(&c->tls) && !(w.job.tls = tls_gate_start(&c->tls, e)))
 		return -1;

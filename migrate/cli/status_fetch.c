@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "migrate/cli/status.h"
 #include "proto/base/cleanup.h"
@@ -30,13 +31,19 @@ static int connect_unix(const char *path, struct err *e)
 static int connect_there(const char *where, struct err *e)
 {
 	bool prefixed = strncmp(where, "unix:", 5) == 0;
-	char inside[4096];
+	char inside[4096], host[SOCK_HOST_MAX];
 	struct stat st;
+	uint16_t port;
 
 	if (prefixed)
 		return connect_unix(where + 5, e);
-	if (!strchr(where, '/'))
+	if (!strchr(where, '/') && access(where, F_OK) < 0) {
+		if (sock_parse(where, 0, host, &port, e) < 0)
+			return -1;
+		if (port == 0)
+			return err_set(e, ERR_USAGE, 0, "%.80s is neither the path of a socket or a directory that is there, nor ADDRESS:PORT", where);
 		return sock_connect(where, 0, PATIENCE_MS, e);
+	}
 	if (stat(where, &st) < 0 || !S_ISDIR(st.st_mode))
 		return connect_unix(where, e);
 	if (snprintf(inside, sizeof(inside), "%s/metrics.sock", where) >= (int)sizeof(inside))

@@ -152,7 +152,7 @@ static int restore(struct criu_call *c, pid_t *root, struct err *e)
 	if (request(c, CRIU_REQ_TYPE__RESTORE, &a, e) != 0) {
 		if (path)
 			unlinkat(c->work, path, 0);
-		return -1;
+		return err_wrap(e, "%s", c->command.opts->images_dir ? c->command.opts->images_dir : "the current directory");
 	}
 	*root = a.pid;
 	if (path && dprintf(pidfile, "%d", (int)a.pid) < 0)

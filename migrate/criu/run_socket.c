@@ -62,6 +62,8 @@ int criu_run_page_server(struct criu_call *c, struct err *e)
 {
 	if (rpc_options_check(c->command.opts, RPC_OP_PAGE_SERVER, RPC_WORDS_CLI, e) != 0)
 		return -1;
+	if (c->command.port > UINT16_MAX)
+		return err_set(e, ERR_USAGE, 0, "--port: %d is none", c->command.port);
 	return c->command.ps_socket >= 0 ? serve_inherited(c, e) : serve_one(c, e);
 }
 

@@ -24,21 +24,6 @@ static const char *given(const char *text, const char *variable)
 	return text && text[0] ? text : NULL;
 }
 
-int engine_choose(const char *name, const char *criu, struct engine_choice *c, struct err *e)
-{
-	*c = (struct engine_choice){ .engine = ENGINE_AUTO, .criu = given(criu, "DRAY_CRIU") };
-	name = given(name, "DRAY_ENGINE");
-	if (!name)
-		return 0;
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(names[i], name) == 0) {
-			c->engine = (enum engine)i;
-			return 0;
-		}
-	}
-	return err_set(e, ERR_USAGE, 0, "engine '%.40s' is none of auto, native, criu", name);
-}
-
 static bool is_another_program(const char *path)
 {
 	struct stat it, own;
@@ -64,6 +49,31 @@ bool stock_criu_find(const struct engine_choice *c, char path[PATH_MAX])
 	if (c->criu)
 		return snprintf(path, PATH_MAX, "%s", c->criu) < PATH_MAX && is_another_program(path);
 	return find_in(getenv("PATH"), path) || find_in(SYSTEM_PATH, path);
+}
+
+static int engine_by_name(const char *name, struct engine_choice *c, struct err *e)
+{
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(names[i], name) == 0) {
+			c->engine = (enum engine)i;
+			return 0;
+		}
+	}
+	return err_set(e, ERR_USAGE, 0, "engine '%.40s' is none of auto, native, criu", name);
+}
+
+/* What was named has to be there, whether it will be wanted or not; what DRAY_CRIU says may be for other hosts. */
+int engine_choose(const char *name, const char *criu, struct engine_choice *c, struct err *e)
+{
+	char path[PATH_MAX];
+
+	*c = (struct engine_choice){ .engine = ENGINE_AUTO, .criu = given(criu, "DRAY_CRIU") };
+	name = given(name, "DRAY_ENGINE");
+	if (name && engine_by_name(name, c, e) < 0)
+		return -1;
+	if (criu && criu[0] && !stock_criu_find(c, path))
+		return err_set(e, ERR_USAGE, 0, "--criu %s: no other program than this one can be run there", criu);
+	return 0;
 }
 
 static void quiet(void)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate/rpc/rpc_worker.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,7 +127,7 @@ int rpc_swrk_run(const struct rpc_worker_config *c, struct err *e)
 	int type = 0;
 
 	if (getsockopt(c->sock, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
-		return err_sys(e, "descriptor %d", c->sock);
+		return err_set(e, ERR_USAGE, errno, "descriptor %d", c->sock);
 	if (type != SOCK_SEQPACKET)
 		return err_set(e, ERR_USAGE, 0, "descriptor %d is no SOCK_SEQPACKET socket", c->sock);
 	fcntl(c->sock, F_SETFD, FD_CLOEXEC);

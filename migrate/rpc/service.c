@@ -195,6 +195,8 @@ int service_run(const struct service_config *c, struct err *e)
 
 	log_set_role("service");
 	log_set_level(c->log_level);
+	if (c->status_fd && daemon_check_ready_fd(atoi(c->status_fd), e) != 0)
+		return -1;
 	if (redirect_log(c->log_file, e) != 0)
 		return -1;
 	s = service_open(c, e);

@@ -317,9 +317,11 @@ static int start_gate(struct server *s, struct err *e)
 static int get_ready(struct server *s, struct err *e)
 {
 	const struct page_server_options *o = s->options;
-	cleanup_fd int pidfile = o->pidfile ? pidfile_create(o->pidfile, e) : -1;
+	cleanup_fd int pidfile = -1;
 
-	if (o->pidfile && pidfile < 0)
+	if (o->status_fd && daemon_check_ready_fd((int)o->status_fd, e) < 0)
+		return -1;
+	if (o->pidfile && (pidfile = pidfile_create(o->pidfile, e)) < 0)
 		return -1;
 	s->pidfile_made = o->pidfile != NULL;
 	announce(s);

@@ -97,6 +97,11 @@ int daemon_detach(struct err *e)
 	return 0;
 }
 
+int daemon_check_ready_fd(int fd, struct err *e)
+{
+	return fcntl(fd, F_GETFD) < 0 ? err_set(e, ERR_USAGE, errno, "--status-fd %d", fd) : 0;
+}
+
 int daemon_say_ready(int fd, struct err *e)
 {
 	int rc = write_full(fd, "", 1);

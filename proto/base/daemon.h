@@ -20,6 +20,8 @@ int pidfile_write(int fd, struct err *e); /* our pid, decimal, no line feed */
 /* Goes on in the background: a child in a session of its own, standard input and output on /dev/null, and standard error too unless it was
  * redirected to a file; the directory stays. The caller's process ends with status 0. */
 int daemon_detach(struct err *e);
+/* Whether daemon_say_ready can be done, before anybody is told otherwise. */
+int daemon_check_ready_fd(int fd, struct err *e);
 /* Writes one NUL byte to fd and closes it. */
 int daemon_say_ready(int fd, struct err *e);
 /* The socket that a service manager passed (LISTEN_PID, LISTEN_FDS: sd_listen_fds(3)), close-on-exec set; 0: none was. More than one, or one

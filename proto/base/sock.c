@@ -209,6 +209,8 @@ int sock_listen(const char *address, uint16_t default_port, struct err *e)
 	struct addrinfo *list = resolve(address, default_port, AI_PASSIVE, e);
 	int fd = -EADDRNOTAVAIL;
 
+	if (!list && e->kind == ERR_PEER) /* no other host is to blame */
+		e->kind = ERR_USAGE;
 	if (!list)
 		return -1;
 	for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
