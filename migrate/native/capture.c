@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "migrate/native/capture_priv.h"
 #include "proto/base/io.h"
 #include "proto/base/proc_text.h"
+
+enum { LOOKS = 5, BETWEEN_LOOKS_NS = 2000000 };
 
 static int capture_open(struct capture *c)
 {
@@ -64,7 +67,7 @@ static int check_all(struct capture *c)
 	return err_is_set(c->e) ? -1 : 0;
 }
 
-int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
+static int look(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
 {
 	return capture_check_seen(pid, opt, out, NULL, e);
 }
@@ -86,6 +89,23 @@ int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obst
 		c.vmas = (struct vma_list){ 0 };
 	}
 	capture_close(&c);
+	return rc;
+}
+
+/* A process that runs closes and maps while it is looked at, and what was half looked at may seem to be in the way: a socket that is closed by now,
+ * a pipe whose other end has just gone. What stands in the way stands there in each look. */
+int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
+{
+	int rc = look(pid, opt, out, e);
+
+	for (int i = 1; i < LOOKS && rc == 0 && out->count > 0; i++) {
+		struct obstacles again = { 0 };
+
+		nanosleep(&(struct timespec){ .tv_nsec = BETWEEN_LOOKS_NS }, NULL);
+		rc = look(pid, opt, &again, e);
+		obstacles_keep(out, &again);
+		obstacles_finish(&again);
+	}
 	return rc;
 }
 

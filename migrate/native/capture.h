@@ -25,7 +25,7 @@ struct capture_options {
 	uint32_t service_socket;  /* inode of a unix socket of the target's that is its connection to us (it asked for this itself); 0: none */
 };
 
-/* Looks at the running process; stops nothing. 0 even when obstacles were found; -1 when it could not look. */
+/* Looks at the running process, some times where anything seems to be in the way; stops nothing. 0 even when obstacles were found; -1 when it could not look. */
 int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e);
 /* The same, which also gives the mappings, read with VMA_READ_SMAPS, where it came to look at them. seen: zeroed; the caller's. */
 int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct vma_list *seen, struct err *e);

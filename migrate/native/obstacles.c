@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/log.h"
 
@@ -13,6 +14,24 @@ void obstacles_finish(struct obstacles *o)
 {
 	free(o->v);
 	*o = (struct obstacles){ 0 };
+}
+
+static bool has(const struct obstacles *o, const char *what)
+{
+	for (size_t i = 0; i < o->count; i++)
+		if (strcmp(o->v[i].what, what) == 0)
+			return true;
+	return false;
+}
+
+void obstacles_keep(struct obstacles *o, const struct obstacles *again)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < o->count; i++)
+		if (has(again, o->v[i].what))
+			o->v[kept++] = o->v[i];
+	o->count = kept;
 }
 
 /* The first has room in any case. False: this one has none. */

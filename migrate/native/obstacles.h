@@ -12,6 +12,8 @@
 struct obstacle { char what[320]; char way_out[96]; };
 struct obstacles { struct obstacle *v; size_t count, capacity; };
 void obstacles_finish(struct obstacles *o);
+/* Drops from o what again, a later look at the same process, does not have in the same words. */
+void obstacles_keep(struct obstacles *o, const struct obstacles *again);
 
 /* Sets e to an error that names them all, each with its way out, as far as a line has room; the others are counted in it and named in the log.
  * otherwise: what may be done about those that have no way out; NULL: nothing. Returns -1. */

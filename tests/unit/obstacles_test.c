@@ -28,6 +28,21 @@ static void all_are_named_with_their_ways_out(void **state)
 	assert_string_equal(e.text, "task 4: mnt namespace; task 4 fd 7: TCP connection (would go with --tcp-close)");
 }
 
+static void what_one_look_alone_has_seen_is_dropped(void **state)
+{
+	struct obstacle v[] = { { "task 4 fd 6: socket of family 0", "" }, { "task 4 fd 7: AF_NETLINK socket", "" }, { "task 4 fd 8: a pipe", "" } };
+	struct obstacle w[] = { { "task 4 fd 9: a pipe", "" }, { "task 4 fd 7: AF_NETLINK socket", "" } };
+	struct obstacles o = { .v = v, .count = 3 };
+	const struct obstacles again = { .v = w, .count = 2 };
+
+	(void)state;
+	obstacles_keep(&o, &again);
+	assert_int_equal(o.count, 1);
+	assert_string_equal(o.v[0].what, "task 4 fd 7: AF_NETLINK socket");
+	obstacles_keep(&o, &(struct obstacles){ 0 });
+	assert_int_equal(o.count, 0);
+}
+
 static void who_has_ways_out_needs_no_other(void **state)
 {
 	struct obstacle v[] = { { "task 4 fd 7: TCP connection", "--tcp-close" } };
@@ -64,6 +79,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(all_are_named_with_their_ways_out),
+		cmocka_unit_test(what_one_look_alone_has_seen_is_dropped),
 		cmocka_unit_test(who_has_ways_out_needs_no_other),
 		cmocka_unit_test(what_has_no_room_is_counted),
 	};
