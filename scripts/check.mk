@@ -15,6 +15,9 @@ run-check-integration: test-programs
 # The VM takes longest and goes first.
 run-check: test-programs
 	$(Q)BUILD=$(abspath $(BUILD)) SAN=$(SAN) scripts/run-tests $(sort $(wildcard tests/vm/*.sh)) $(UNIT) $(filter $(BUILD)/tests/integration/%,$(INTEG_C)) $(sort $(wildcard tests/integration/*.sh))
+soak: deps-quiet test-programs ## a process that does everything at random moves to and fro: SOAK_SECONDS=N (300), SEED=N, HURT=1 (root)
+	$(Q)BUILD=$(abspath $(BUILD)) HURT=$(HURT) tests/soak/run $(or $(SOAK_SECONDS),300) $(SEED)
+.PHONY: soak
 clean: ## remove what was built
 	$(Q)rm -rf $(BUILD)
 help: ## this list
