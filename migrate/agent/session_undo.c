@@ -21,6 +21,7 @@ void session_abort(struct session *s)
 	control_send(s->control, CONTROL_ABORT, &msg.base, &ignored);
 }
 
+/* The record says of it what it said: who is asked, or comes next, ends what is left and answers that it does not run here. */
 void session_give_up_late(struct session *s)
 {
 	struct err e;
@@ -29,9 +30,6 @@ void session_give_up_late(struct session *s)
 	late_session_leave(s->late);
 	if (freezer_kill(&s->freezer, &e) < 0 && e.kind != ERR_GONE)
 		log_event(LOG_ERROR, "kill", "error=\"%s\"", e.text);
-	s->record.state = JOURNAL_ABORTED;
-	freezer_remove(&s->freezer);
-	s->record.freezer.kind = FREEZER_NONE;
-	if (journal_write(s->journal, &s->record, &e) < 0)
-		log_event(LOG_ERROR, "journal", "error=\"%s\"", e.text);
+	else
+		freezer_remove(&s->freezer);
 }
