@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The agent is killed while a session of its is under way, and started again: the session goes on, and what comes on new connections for it finds it. Pages
-# that come by post-copy go on when their connections are cut, and so does a round whose stream is.
+# that come by post-copy go on when their connections are cut, and so does a round whose stream is. Nobody else gets in by that door, nor has the agent knock at his.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib/hosts.sh"; . "$here/../lib/subject.sh"; . "$here/../lib/faults.sh"
@@ -36,8 +36,63 @@ goes_on "a round" source.armed --downtime-limit 60000 --reconnect-timeout 60000
 subject_start --size 64M --rate 0
 FAULT=source.late:stop migrate_start --postcopy
 await 30 is_stopped_on a
-another_agent
+id=$(basename "$T"/state-b/*.destination .destination)
+agent_kill b
+cat > "$T/nobody.py" << 'PY'
+import os, socket, struct, sys, time
+mine, address, port = sys.argv[1:]
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+
+
+def door(id):
+    return "\0dray-session-" + id
+
+
+end = time.monotonic() + 60
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.settimeout(60)
+while True: # the session has to see first that its agent is gone
+    try:
+        s.connect(door(mine))
+        break
+    except ConnectionRefusedError:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+try:
+    assert s.recv(100) == b"", "the session speaks to nobody"
+except ConnectionError:
+    pass
+other = os.urandom(16)
+trap = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+trap.bind(door(other.hex()))
+trap.listen()
+trap.settimeout(60)
+print("ready", flush=True)
+sys.stdin.readline() # the agent is there
+asker = socket.create_connection((address, int(port)), 60)
+asker.sendall(struct.pack("<8sHBBIQ16sII16s", b"DRAY\r\n\x1a\n", 1, 3, 0, 0, 0, other, 1024, 1 << 25, bytes(16)))
+line, _ = trap.accept()
+line.settimeout(60)
+try:
+    assert line.recv(1000) == b"", "the agent hands nobody a connection"
+except ConnectionError:
+    pass
+PY
+mkfifo "$T/go"
+host_b "$PYTHON" "$T/nobody.py" "$id" "${host_addr[b]}" "$PORT" < "$T/go" > "$T/nobody.out" 2> "$T/nobody.err" &
+nobody=$!
+exec 9> "$T/go"
+nobody_ready() { grep -q ready "$T/nobody.out" || ! kill -0 "$nobody" 2> /dev/null; }
+await 60 nobody_ready
+agent_start b
+echo go >&9
+exec 9>&-
+wait "$nobody" || fail "nobody: $(cat "$T/nobody.err")"
+await 30 grep -aq ' session-again ' "$T/agent-b.err"
+kill -CONT $(stopped_on a)
 rc=0; finish migrate || rc=$?
 told_right "$rc" b
 settled b
-report "post-copy on its connections needs no agent"
+report "post-copy on its connections needs no agent, and knows its own"

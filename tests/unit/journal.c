@@ -73,9 +73,12 @@ static void name_of_a_process_cannot_forge_lines(void **state)
 
 	(void)state;
 	strcpy(r.comm, "x\nstate frozen\ny");
+	strcpy(r.peer, "x\nstate frozen\ny");
 	assert_int_equal(journal_write(j, &r, &e), 0);
 	assert_int_equal(journal_read(j, &back, &e), 0);
 	assert_int_equal(back.state, JOURNAL_COMMITTING);
+	assert_string_equal(back.comm, "x?state frozen?y");
+	assert_string_equal(back.peer, "x?state frozen?y");
 	journal_remove(j);
 	journal_close(j);
 }
@@ -98,6 +101,81 @@ static void truncated_record_is_damaged_not_empty(void **state)
 	assert_int_equal(journal_read(j, &r, &e), -1);
 	assert_int_equal(e.kind, ERR_GONE);
 	journal_close(j);
+}
+
+/* What has the name that a record is written by is no record, and what it leads to is nobody's to write over. */
+static void a_record_is_not_written_through_a_link(void **state)
+{
+	struct err e = { 0 };
+	struct journal *j = journal_open(dir, &id, JOURNAL_SOURCE, &e);
+	struct journal_record r = sample();
+	char path[200], other[200], hex[33];
+
+	(void)state;
+	migration_id_format(&id, hex);
+	snprintf(path, sizeof(path), "%s/%s.source.new", dir, hex);
+	snprintf(other, sizeof(other), "%s/other", dir);
+	assert_int_equal(symlink("other", path), 0);
+	assert_int_equal(journal_write(j, &r, &e), -1);
+	assert_int_equal(access(other, F_OK), -1);
+	unlink(path);
+	journal_close(j);
+}
+
+/* Of a kernel that ran before, and with it what it tells of. */
+static void a_record_of_another_boot_says_so(void **state)
+{
+	struct err e = { 0 };
+	struct journal *j = journal_open(dir, &id, JOURNAL_SOURCE, &e);
+	char path[200], hex[33];
+	struct journal_record r;
+	FILE *f;
+
+	(void)state;
+	migration_id_format(&id, hex);
+	snprintf(path, sizeof(path), "%s/%s.source", dir, hex);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs("state frozen\nboot 00000000-0000-0000-0000-000000000000\nend\n", f);
+	fclose(f);
+	assert_int_equal(journal_read(j, &r, &e), 0);
+	assert_false(r.this_boot);
+	journal_remove(j);
+	journal_close(j);
+}
+
+/* Of those that are there first at once, all have the same. */
+static void a_state_directory_has_one_identity(void **state)
+{
+	char path[100];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/identity", dir);
+	for (unsigned round = 0; round < 50; round++) {
+		char identity[33], theirs[33];
+		int line[2], status;
+		struct err e = { 0 };
+		pid_t pid[4];
+
+		assert_int_equal(pipe(line), 0);
+		for (unsigned i = 0; i < 4; i++) {
+			pid[i] = fork();
+			if (pid[i] == 0)
+				_exit(journal_identity(dir, identity, &e) < 0 || write(line[1], identity, 33) != 33);
+		}
+		for (unsigned i = 0; i < 4; i++) {
+			assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+			assert_int_equal(status, 0);
+		}
+		assert_int_equal(journal_identity(dir, identity, &e), 0);
+		for (unsigned i = 0; i < 4; i++) {
+			assert_int_equal(read(line[0], theirs, 33), 33);
+			assert_string_equal(theirs, identity);
+		}
+		close(line[0]);
+		close(line[1]);
+		unlink(path);
+	}
 }
 
 /* The child holds the journal until it is killed. */
@@ -229,6 +307,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(record_reads_as_written, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(name_of_a_process_cannot_forge_lines, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(truncated_record_is_damaged_not_empty, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_record_is_not_written_through_a_link, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_record_of_another_boot_says_so, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_state_directory_has_one_identity, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(record_belongs_to_one_live_process, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(what_a_killed_process_left_is_swept, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(a_sweep_takes_no_lock_from_who_begins, make_dir, remove_dir),
