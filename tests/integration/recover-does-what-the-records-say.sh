@@ -91,6 +91,13 @@ recover 0 "$(id d)" --thaw
 await runs d
 [ ! -e "$(record d)" ] || fail "the record stays"
 
+# has ended meanwhile
+frozen a frozen
+kill -KILL "${pid[a]}"
+await ended a
+recover 0
+[ ! -e "$(record a)" ] || fail "the record of who has ended stays"
+
 # nobody answers, or what is there can't be read
 frozen f committing
 echo "state frozen" > "$(record 1)"
