@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* grow.h - arrays that get longer: room for one more, twice as much whenever it runs out. What is in them may move then.
- * Threads: an array belongs to one. Fails: false, no memory, and nothing changed. */
+ * Threads: an array belongs to one. Fails: false with errno ENOMEM, and nothing changed. */
 #ifndef DRAY_BASE_GROW_H
 #define DRAY_BASE_GROW_H
 

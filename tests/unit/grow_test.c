@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An array that grows keeps what is in it, and stays what it was where there is no memory. */
+/* An array that grows keeps what is in it, and stays what it was where there is no room for more. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,12 +29,16 @@ static void what_is_in_it_stays(void **state)
 
 static void without_memory_nothing_changes(void **state)
 {
-	size_t capacity = SIZE_MAX / 8;
+	static const size_t full[] = { SIZE_MAX / 8, SIZE_MAX / 2 + 1, SIZE_MAX };
 	uint64_t one = 1, *v = &one;
 
 	(void)state;
-	assert_false(array_room(&v, capacity, &capacity, sizeof(*v), 3));
-	assert_true(v == &one && capacity == SIZE_MAX / 8);
+	for (size_t i = 0; i < sizeof(full) / sizeof(full[0]); i++) {
+		size_t capacity = full[i];
+
+		assert_false(array_room(&v, capacity, &capacity, sizeof(*v), 3));
+		assert_true(v == &one && capacity == full[i]);
+	}
 }
 
 int main(void)
