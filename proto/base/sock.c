@@ -359,7 +359,7 @@ int sock_tune(int fd, const struct sock_tuning *t, struct err *e)
 		int rc = set_congestion(fd, t->congestion);
 
 		if (rc < 0)
-			return err_set(e, ERR_USAGE, -rc, "congestion control \"%.16s\"", t->congestion);
+			return err_set(e, ERR_USAGE, -rc, "congestion control \"%.16s\", of those in /proc/sys/net/ipv4/tcp_available_congestion_control", t->congestion);
 	}
 	return 0;
 }

@@ -21,6 +21,12 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
 	return 0;
 }
 
+/* With the options that name others: it may be the default that is not there. */
+#define CERT "certificate (--tls-cert)"
+#define KEY "key (--tls-key)"
+#define CA "CA certificate (--tls-cacert)"
+#define CRL "CRL (--tls-cacrl)"
+
 static int refuse_file(const char *what, const char *path, struct err *e)
 {
 	return err_set(e, ERR_USAGE, 0, "%s %s: %s", what, path, tls_library_words());
@@ -33,20 +39,20 @@ static int file_there(const char *what, const char *path, struct err *e)
 
 static int load_own(SSL_CTX *x, const char *cert, const char *key, struct err *e)
 {
-	if (file_there("certificate", cert, e) < 0 || file_there("key", key, e) < 0)
+	if (file_there(CERT, cert, e) < 0 || file_there(KEY, key, e) < 0)
 		return -1;
 	if (SSL_CTX_use_certificate_chain_file(x, cert) != 1)
-		return refuse_file("certificate", cert, e);
+		return refuse_file(CERT, cert, e);
 	if (SSL_CTX_use_PrivateKey_file(x, key, SSL_FILETYPE_PEM) != 1)
-		return refuse_file("key", key, e);
+		return refuse_file(KEY, key, e);
 	return 0;
 }
 
 static int load_trust(SSL_CTX *x, const char *cacert, struct err *e)
 {
-	if (file_there("CA certificate", cacert, e) < 0)
+	if (file_there(CA, cacert, e) < 0)
 		return -1;
-	return SSL_CTX_load_verify_file(x, cacert) == 1 ? 0 : refuse_file("CA certificate", cacert, e);
+	return SSL_CTX_load_verify_file(x, cacert) == 1 ? 0 : refuse_file(CA, cacert, e);
 }
 
 /* wanted: by its option; the default file may be missing. */
@@ -57,11 +63,11 @@ static int load_revoked(SSL_CTX *x, const char *cacrl, bool wanted, struct err *
 
 	if (!wanted && access(cacrl, F_OK) < 0)
 		return 0;
-	if (file_there("CRL", cacrl, e) < 0)
+	if (file_there(CRL, cacrl, e) < 0)
 		return -1;
 	files = X509_STORE_add_lookup(store, X509_LOOKUP_file());
 	if (!files || X509_load_crl_file(files, cacrl, X509_FILETYPE_PEM) < 1)
-		return refuse_file("CRL", cacrl, e);
+		return refuse_file(CRL, cacrl, e);
 	X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	return 0;
 }

@@ -19,6 +19,7 @@ none 1 "state directory $T/file" "$D" agent --listen 127.0.0.1:0 --state-dir "$T
 none 1 "state directory $T/no/where" "$D" agent --listen 127.0.0.1:0 --state-dir "$T/no/where"
 none 2 'resolve nowhere.invalid' "$D" agent --listen nowhere.invalid:1 --state-dir "$T/state"
 none 2 '--tls-allow has no effect without TLS' "$D" agent --listen 127.0.0.1:0 --state-dir "$T/state" --tls-allow host
+none 1 '(--tls-cert)' "$D" agent --listen 127.0.0.1:0 --state-dir "$T/state" --tls-cert "$T/gone"
 none 2 '--status-fd 77' "$D" page-server -D "$T/i" --status-fd 77
 none 2 'exclude each other' "$D" page-server -D "$T/i" --chain --prev-images-dir x
 none 10 "pid file $T/pid is there already" "$D" page-server -D "$T/i" --pidfile "$T/pid"
