@@ -202,11 +202,16 @@ static uint64_t skip_hole(struct walk *k, uint64_t at, uint64_t end)
 }
 
 /* Shared memory can change behind every tracker's back: by write(2), by another process, through another mapping. So all that is in it
- * is reported by the last collect, and where nothing was sent yet; in between not at all. */
+ * is reported by the last collect, and where nothing was sent yet; in between not at all. What it does not hold the last collect says too, of every page: it may
+ * have been sent at another address, where the memory was mapped then. */
 static int fill_shared(struct walk *k, const struct vma *v, uint64_t start, uint64_t end)
 {
-	if (!k->t->last && page_bits_any(k->w.sent, window_page(&k->w, start), window_page(&k->w, end)))
+	unsigned from = window_page(&k->w, start), to = window_page(&k->w, end);
+
+	if (!k->t->last && page_bits_any(k->w.sent, from, to))
 		return 0;
+	if (k->t->last)
+		page_bits_set(k->w.sent, from, to);
 	return shmem_fill(k->t->pid, v, &k->w, start, end);
 }
 

@@ -205,6 +205,27 @@ static void shared_memory(void)
 	munmap(m, PAGES * PAGE);
 }
 
+/* The object is the same at the destination too: what came while it lay elsewhere is in it still. */
+static void shared_memory_that_moved(void)
+{
+	char *m, *to;
+
+	collect(false); /* nothing was sent where it comes to lie */
+	m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, NULL);
+	to = map(PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, NULL);
+	m[0] = m[PAGE] = 1;
+	collect(false);
+	expect(m, RUN_DATA, "a page of shared memory");
+	if (mremap(m, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to || madvise(to, PAGE, MADV_REMOVE) < 0) {
+		perror("mremap");
+		failures++;
+	}
+	collect(true);
+	expect(to, RUN_DROP, "a page of shared memory that was moved and given up");
+	expect(to + PAGE, RUN_DATA, "a page of shared memory that was moved");
+	munmap(to, PAGES * PAGE);
+}
+
 static void a_reservation_of_terabytes(void)
 {
 	size_t len = 1ul << 40;
@@ -246,6 +267,7 @@ static void run_all(void)
 	whole_page_tables_moved();
 	private_file_memory();
 	shared_memory();
+	shared_memory_that_moved();
 	if (kind == TRACKER_WP_ASYNC) /* where there is no PAGEMAP_SCAN every page of it is looked at */
 		a_reservation_of_terabytes();
 	tracker_close(tracker);
