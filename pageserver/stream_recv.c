@@ -71,7 +71,8 @@ static void keep_error(struct stream_recv *r, const struct err *e)
 	pthread_mutex_lock(&r->lock);
 	if (!err_is_set(&r->error)) {
 		r->error = *e;
-		log_event(LOG_WARN, "streams-failed", "error=\"%s\"", e->text); /* in the middle of a round nobody asks */
+		if (!r->ending)
+			log_event(LOG_WARN, "streams-failed", "error=\"%s\"", e->text); /* in the middle of a round nobody asks */
 		shut_all(r);
 	}
 	pthread_mutex_unlock(&r->lock);
