@@ -638,10 +638,10 @@ static void *pours(void *arg)
 			sent += n;
 			dawdle(r, 5000);
 		}
-		/* A socket whose peer is gone does not move. */
+		/* A socket whose peer is gone does not move: the reader closes both, datagrams' after the last. */
 		if (c.kind == PIPE)
 			close(c.w);
-		else
+		else if (c.kind != DGRAM)
 			shutdown(c.w, SHUT_WR);
 	}
 	return NULL;
