@@ -4,7 +4,7 @@
 # breaks the chain, and so does a numbered one whose connection is cut before it is published, not behind that; a connection that joins one does not. Who takes the last set away ends
 # it, which costs nobody a session. With --prev-images-dir and --auto-dedup the parent is the named one, and loses what is sent again.
 . "$(dirname "$0")/../lib/page_server.sh"
-server_start --chain
+server_start --chain --metrics "unix:$T/m"
 sender << 'PY'
 for n in range(1, 60):
     s = Sender(os.environ["PORT"])
@@ -46,6 +46,26 @@ for parent in (0, 1):
     assert s.parent(1) == parent and s.open(1) == parent, parent
     s.pages(0x1000, page(2))
     assert s.close() == 0
+from prometheus import await_metric
+s = Native(os.environ["PORT"], numbered=True) # another connection of a session is no session that failed
+assert s.open(1) == 1
+s.pages(0x1000, page(3))
+s.say(CLOSE)
+assert s.answer() == 0
+s.s.close()
+again = Sender(os.environ["PORT"])
+assert again.hello(7, 0, s.token, FEATURES | NUMBERED)[0] == 0
+again.take(16)
+again.s.sendall(struct.pack("<Q", s.number - 1))
+again.say(CLOSE)
+assert Native.answer(again) == 0
+again.s.sendall(b"\xff" * 8)
+again.s.close()
+await_metric("unix:" + os.environ["T"] + "/m", "dray_page_server_sessions_running", 0)
+s = Sender(os.environ["PORT"])
+assert s.open(1) == 1
+s.pages(0x1000, page(4))
+assert s.close() == 0
 PY
 await 20 grep -q 'chain-ends peer=127.0.0.1 dir=".*" reason="it is not there any more"' "$T/log"
 server_stop
