@@ -155,6 +155,15 @@ static void what_was_never_committed_runs_on(void **state)
 	assert_int_equal(recorded(), JOURNAL_NONE);
 }
 
+/* Its migrating process was killed behind that. */
+static void what_is_kept_stays_as_it_is(void **state)
+{
+	(void)state;
+	write_record(JOURNAL_KEPT, true);
+	settles(true, KEEPER_STAY_FROZEN, false);
+	assert_int_equal(recorded(), JOURNAL_KEPT);
+}
+
 static void what_could_not_be_done_is_not_forgotten(void **state)
 {
 	(void)state;
@@ -256,6 +265,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_was_never_committed_runs_on, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(what_is_kept_stays_as_it_is, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(what_could_not_be_done_is_not_forgotten, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(a_record_that_can_not_be_read_lets_nobody_run, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(a_record_in_other_hands_lets_nobody_run_that_may_be_committed, make_dir, remove_dir),
