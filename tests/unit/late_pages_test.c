@@ -149,6 +149,25 @@ static void a_question_brings_its_neighbours_and_moves_the_order(void **state)
 	run_list_finish(&l);
 }
 
+/* Whoever asks goes on from there, more likely than not: before what is hotter. */
+static void what_lies_behind_a_question_goes_next(void **state)
+{
+	struct run_list l = runs();
+	struct late_pages p;
+	struct page_run r;
+
+	(void)state;
+	run_list_add(&l, P(8192), 4, RUN_DATA);
+	assert_int_equal(late_pages_init(&p, &l), 0);
+	assert_true(late_pages_near(&p, P(4103), 16, &r));
+	assert_true(late_pages_take(&p, &r));
+	assert_true(r.addr == P(8192) && r.pages == 4);
+	assert_true(late_pages_take(&p, &r));
+	assert_true(r.addr == P(1024) && r.pages == 256);
+	late_pages_finish(&p);
+	run_list_finish(&l);
+}
+
 static void only_what_a_side_may_say_is_understood(void **state)
 {
 	static const struct { struct late_message m; bool from_source, fine; } cases[] = {
@@ -187,6 +206,7 @@ int main(void)
 		cmocka_unit_test(what_is_discarded_is_not_missing),
 		cmocka_unit_test(hot_blocks_go_first_and_all_go_once),
 		cmocka_unit_test(a_question_brings_its_neighbours_and_moves_the_order),
+		cmocka_unit_test(what_lies_behind_a_question_goes_next),
 		cmocka_unit_test(only_what_a_side_may_say_is_understood),
 	};
 

@@ -59,12 +59,27 @@ static void waits_end_with_their_page(void **state)
 	assert_int_equal(w.count, LATE_WAITS_OPEN);
 }
 
+/* Since it was asked for first. */
+static void a_page_is_waited_for_once(void **state)
+{
+	struct late_waits w = { 0 };
+
+	(void)state;
+	late_waits_begin(&w, PAGE, 0);
+	late_waits_begin(&w, PAGE, 5);
+	assert_int_equal(w.open_count, 1);
+	late_waits_placed(&w, PAGE, 2 * PAGE, 15);
+	assert_int_equal(w.count, 1);
+	assert_int_equal(late_waits_us(&w, 1000), 15);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_time_is_told_within_a_sixteenth),
 		cmocka_unit_test(percentiles_count_from_the_shortest),
 		cmocka_unit_test(waits_end_with_their_page),
+		cmocka_unit_test(a_page_is_waited_for_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
