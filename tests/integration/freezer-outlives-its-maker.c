@@ -123,23 +123,47 @@ static void one_round(enum freezer_kind kind)
 	subject_end(&s);
 }
 
+static void move_to(const char *cgroup, pid_t to_move)
+{
+	char path[640], pid[16];
+	struct err e = { 0 };
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	snprintf(pid, sizeof(pid), "%d", to_move);
+	CHECK(file_write(AT_FDCWD, path, pid, &e) == 0, "%s", e.text);
+}
+
 /* By whoever looks after cgroups: it runs again then, and has to end all the same. */
 static void moved_out(bool and_removed)
 {
 	struct subject s = subject_start(count, sh);
 	struct err e = { 0 };
 	struct freezer f;
-	char path[640], pid[16];
 
 	subject_expect(s.line, 'r');
 	CHECK(freezer_create(&f, s.pid, own_name("out"), &e) == 0 && freezer_freeze(&f, &e) == 0, "%s", e.text);
-	snprintf(path, sizeof(path), "%s/cgroup.procs", f.home);
-	snprintf(pid, sizeof(pid), "%d", s.pid);
-	CHECK(file_write(AT_FDCWD, path, pid, &e) == 0, "%s", e.text);
+	move_to(f.home, s.pid);
 	await_running();
 	CHECK(!and_removed || rmdir(f.cgroup) == 0);
 	CHECK(freezer_kill(&f, &e) == 0, "%s", e.text);
 	await_task_state(s.pid, s.pid, "Z");
+	freezer_remove(&f);
+	subject_end(&s);
+}
+
+/* What is frozen then is empty: that is no freeze, and nobody who comes in is frozen. */
+static void moved_out_before(void)
+{
+	struct subject s = subject_start(count, sh);
+	struct err e = { 0 };
+	struct freezer f;
+
+	subject_expect(s.line, 'r');
+	CHECK(freezer_create(&f, s.pid, own_name("before"), &e) == 0, "%s", e.text);
+	move_to(f.home, s.pid);
+	CHECK(freezer_freeze(&f, &e) == -1 && e.kind == ERR_CONFLICT, "%s", e.text);
+	move_to(f.cgroup, s.pid);
+	await_running();
 	freezer_remove(&f);
 	subject_end(&s);
 }
@@ -188,6 +212,7 @@ int main(void)
 		stopped_before();
 		moved_out(false);
 		moved_out(true);
+		moved_out_before();
 	} else {
 		puts("no cgroup v2 of our own to be had: stop signals only");
 	}
