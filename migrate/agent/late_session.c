@@ -411,6 +411,7 @@ int late_session_arm(struct late_session *s, pid_t pid, const MmEntry *mm, late_
 			     (unsigned long long)(s->runs.data_pages - watched));
 	if (rc < 0)
 		return -1;
+	late_of(s->late, pid);
 	s->held = pid;
 	rc = look_for_touched(s, pid, e);
 	if (rc == 0)

@@ -10,39 +10,57 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "pageserver/late/late_map.h"
 #include "pageserver/late/late_order.h"
 #include "proto/base/log.h"
+#include "proto/base/proc_stat.h"
 
 #define FEATURES (UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP)
 enum { GAP_MAX_PAGES = 1 << 14 /* 64 MiB: a wider gap in what is missing is not worth bits of its own */,
-       READY_MAX = 64, LOOK_FROM = 64 /* children, before it is looked which of them are over */ };
+       READY_MAX = 64, MANY_THREADS = 1000, SETTLE_TRIES = 50, SOON_NS = 1000 * 1000, LOOK_FROM = 64 /* children, before it is looked which of them are over */ };
 
-/* One address space. A child's that needs nobody any more has no uffd (-1), and goes when nobody is going through the list. */
+/* One address space. A child's that needs nobody any more has no uffd (-1), and goes when nobody is going through the list.
+ *
+ * What it is told to have done to its mappings is held until all that it has done was told (a period: late_order.h); until then its map is as before. */
 struct late_process {
 	int uffd;
 	struct late_map map;
-	struct late_order order;
-	struct late_process *parent; /* while what it did before our birth may not have been heard of: until its period `born` is over; else NULL */
-	uint64_t born;
+	struct late_order order;     /* told and not in the map yet */
+	uint64_t *fault;             /* where somebody waits, not to be answered before that; owned */
+	size_t faults, fault_capacity;
+	size_t unborn;               /* children whose `parent` we are */
+	struct late_process *parent; /* until its period of our birth is over: we have no map before, and are not heard; else NULL */
+	size_t born;                 /* what it had told of the period by then */
 };
 struct late {
 	struct late_process **process; /* owned; the first is the one that moved, the others its children */
 	size_t count, capacity;
 	size_t look_at; /* this many: look which are over */
-	int epoll;      /* all their descriptors */
-	void *unreadable; /* a page: late_order.h */
+	int epoll;      /* all their descriptors, and the timer's */
+	int timer;      /* runs while one is not settled: nothing wakes us when it can be */
+	void *unreadable; /* a page without access: a copy from it changes nothing, and fails in a way that tells */
+	pid_t pid;        /* of the first one; 0: not known */
+	bool has_threads; /* it was seen to have several */
 	late_want *want;
 	void *arg;
 };
 
+static void see_threads(struct late *l)
+{
+	if (l->pid && !l->has_threads)
+		l->has_threads = proc_thread_count(l->pid) > 1;
+}
+
 static void process_destroy(struct late_process *p)
 {
 	late_map_finish(&p->map);
+	late_order_finish(&p->order);
 	if (p->uffd >= 0)
 		close(p->uffd);
+	free(p->fault);
 	free(p);
 }
 
@@ -87,6 +105,7 @@ static void allow_many_descriptors(void)
 struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e)
 {
 	struct late *l = calloc(1, sizeof(*l));
+	struct epoll_event timer = { .events = EPOLLIN };
 	int rc;
 
 	if (!l) {
@@ -95,10 +114,11 @@ struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e)
 		return NULL;
 	}
 	*l = (struct late){ .look_at = LOOK_FROM, .want = want, .arg = arg, .epoll = epoll_create1(EPOLL_CLOEXEC),
+		.timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
 		.unreadable = mmap(NULL, DRAY_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) };
 	rc = add_process(l, uffd);
-	if (rc == 0 && l->unreadable == MAP_FAILED)
-		rc = -ENOMEM;
+	if (rc == 0 && (l->unreadable == MAP_FAILED || l->timer < 0 || epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->timer, &timer) < 0))
+		rc = l->unreadable == MAP_FAILED ? -ENOMEM : -errno;
 	if (rc < 0) {
 		err_set(e, ERR_SYSTEM, -rc, "post-copy");
 		late_destroy(l);
@@ -147,6 +167,8 @@ void late_destroy(struct late *l)
 		process_destroy(l->process[i]);
 	if (l->epoll >= 0)
 		close(l->epoll);
+	if (l->timer >= 0)
+		close(l->timer);
 	if (l->unreadable != MAP_FAILED)
 		munmap(l->unreadable, DRAY_PAGE_SIZE);
 	free(l->process);
@@ -171,11 +193,36 @@ int late_expect(struct late *l, const struct page_run *runs, size_t count, struc
 	return 0;
 }
 
+/* What lies between what is missing is watched too: it takes part in what the process does to its mappings. */
+static int expect_in(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e)
+{
+	struct late_map *m = &l->process[0]->map;
+	size_t first = m->count;
+
+	if (late_expect(l, runs, count, e) < 0)
+		return -1;
+	for (size_t i = first, last = m->count; i <= last; i++) {
+		uint64_t to = i < last ? m->seg[i].at : end;
+
+		if (start < to && late_map_add_whole(m, start, bytes_to_pages(to - start)) < 0)
+			return err_set(e, ERR_SYSTEM, ENOMEM, "post-copy");
+		if (i < last)
+			start = m->seg[i].at + pages_to_bytes(m->seg[i].pages);
+	}
+	return 0;
+}
+
 int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e)
 {
 	if (late_uffd_watch(l->process[0]->uffd, start, end, e) < 0)
 		return -1;
-	return late_expect(l, runs, count, e);
+	return expect_in(l, start, end, runs, count, e);
+}
+
+void late_of(struct late *l, pid_t pid)
+{
+	l->pid = pid;
+	see_threads(l);
 }
 
 void late_forget(struct late *l, uint64_t addr, uint64_t pages)
@@ -281,17 +328,53 @@ static int give_zero(const struct late_process *p, uint64_t at)
 	return 0;
 }
 
+/* The error of a copy that can't be: EAGAIN while the process changes its mappings or was not heard of it, ESRCH when it has ended, ENOENT where nothing
+ * is watched, EFAULT where a page is absent, EEXIST where one is. */
+static int try_copy(const struct late *l, const struct late_process *p, uint64_t to)
+{
+	struct uffdio_copy copy = { .dst = to, .src = (uint64_t)(uintptr_t)l->unreadable, .len = DRAY_PAGE_SIZE };
+
+	return ioctl(p->uffd, UFFDIO_COPY, &copy) < 0 ? errno : 0;
+}
+
+/* Has it nothing to tell any more? Then all that it has done was read. */
+static bool is_quiet(const struct late *l, const struct late_process *p)
+{
+	return try_copy(l, p, (uint64_t)(uintptr_t)l->unreadable) != EAGAIN;
+}
+
+static bool is_settled(const struct late_process *p)
+{
+	return !p->parent && p->order.count == 0 && p->unborn == 0 && p->faults == 0;
+}
+
+static int hold_fault(struct late_process *p, uint64_t at)
+{
+	if (p->faults == p->fault_capacity) {
+		size_t more = p->fault_capacity ? p->fault_capacity * 2 : 16;
+		uint64_t *v = realloc(p->fault, more * sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		p->fault = v;
+		p->fault_capacity = more;
+	}
+	p->fault[p->faults++] = at;
+	return 0;
+}
+
+/* What is asked for in error comes all the same, sooner than it would have. Zeros are not taken back. */
 static int on_fault(struct late *l, struct late_process *p, uint64_t address)
 {
 	uint64_t at = address & ~(DRAY_PAGE_SIZE - 1), source;
 	bool first = false;
 
 	source = late_map_want(&p->map, at, &first);
-	if (source == UINT64_MAX)
-		return give_zero(p, at);
-	if (first)
+	if (source != UINT64_MAX && first)
 		l->want(l->arg, source);
-	return 0;
+	if (p->order.count > 0)
+		return hold_fault(p, at);
+	return source == UINT64_MAX ? give_zero(p, at) : 0;
 }
 
 static int on_fork(struct late *l, struct late_process *parent, int uffd)
@@ -303,41 +386,19 @@ static int on_fork(struct late *l, struct late_process *parent, int uffd)
 		return rc;
 	child = l->process[l->count - 1];
 	child->parent = parent;
-	child->born = parent->order.period;
-	rc = late_map_copy(&parent->map, &child->map);
-	return rc < 0 ? rc : late_order_take_back(&parent->order, uffd, l->unreadable, &child->map);
+	child->born = parent->order.count;
+	parent->unborn++;
+	return 0;
 }
 
-/* Who was born meanwhile may have it there already. */
-static int on_move(struct late *l, struct late_process *p, const struct late_move *m)
+static int on_change(struct late_process *p, const struct uffd_msg *m)
 {
-	int rc = late_map_move(&p->map, m->from, m->to, m->pages);
+	struct late_change c = { .kind = m->event == UFFD_EVENT_UNMAP ? LATE_UNMAPPED : LATE_DISCARDED, .from = m->arg.remove.start,
+		.pages = bytes_to_pages(m->arg.remove.end - m->arg.remove.start) };
 
-	late_order_note(&p->order, m);
-	for (size_t i = 0; i < l->count && rc == 0; i++) {
-		struct late_process *c = l->process[i];
-
-		if (c->parent == p && c->born == p->order.period && c->uffd >= 0)
-			rc = late_order_follow(m, c->uffd, l->unreadable, &c->map);
-	}
-	return rc;
-}
-
-/* Who waits for what is not where it was, or not missing any more, would not be woken by what comes. */
-static int on_change(struct late *l, struct late_process *p, const struct uffd_msg *m)
-{
-	uint64_t start = m->arg.remove.start, len = m->arg.remove.end - m->arg.remove.start;
-	int rc;
-
-	if (m->event == UFFD_EVENT_REMAP) {
-		start = m->arg.remap.from;
-		len = m->arg.remap.len;
-		rc = on_move(l, p, &(struct late_move){ .from = start, .to = m->arg.remap.to, .pages = bytes_to_pages(len) });
-	} else {
-		rc = late_map_drop(&p->map, start, bytes_to_pages(len), m->event == UFFD_EVENT_UNMAP);
-	}
-	wake(p, start, len);
-	return rc;
+	if (m->event == UFFD_EVENT_REMAP)
+		c = (struct late_change){ .kind = LATE_MOVED, .from = m->arg.remap.from, .to = m->arg.remap.to, .pages = bytes_to_pages(m->arg.remap.len) };
+	return late_order_note(&p->order, &c);
 }
 
 static int on_event(struct late *l, struct late_process *p, const struct uffd_msg *m)
@@ -350,27 +411,24 @@ static int on_event(struct late *l, struct late_process *p, const struct uffd_ms
 	case UFFD_EVENT_REMAP:
 	case UFFD_EVENT_REMOVE:
 	case UFFD_EVENT_UNMAP:
-		return on_change(l, p, m);
+		return on_change(p, m);
 	}
 	return 0;
 }
 
-/* A copy from where nothing can be read changes nothing, and fails otherwise where there is no memory to copy to any more. */
-static bool has_ended(const struct late_process *p, void *unreadable)
+static bool has_ended(const struct late *l, const struct late_process *p)
 {
-	struct late_cursor c = { 0 };
-	struct late_stretch s;
-	struct uffdio_copy copy = { .src = (uint64_t)(uintptr_t)unreadable, .len = DRAY_PAGE_SIZE };
-
-	if (!late_map_next(&p->map, 0, UINT64_MAX >> DRAY_PAGE_SHIFT, &c, &s))
-		return false;
-	copy.dst = s.at;
-	return ioctl(p->uffd, UFFDIO_COPY, &copy) < 0 && errno == ESRCH;
+	return try_copy(l, p, (uint64_t)(uintptr_t)l->unreadable) == ESRCH;
 }
 
 /* What the kernel wakes then finds zeros where it misses nothing, as is right. */
 static void let_go(struct late_process *p)
 {
+	if (p->parent)
+		p->parent->unborn--;
+	p->parent = NULL;
+	p->faults = 0;
+	late_order_clear(&p->order);
 	late_map_finish(&p->map);
 	close(p->uffd);
 	p->uffd = -1;
@@ -384,11 +442,11 @@ static size_t let_go_of_ended(struct late *l)
 
 	for (size_t i = 0; i < l->count; i++) {
 		struct late_process *p = l->process[i];
-		bool ended = p->uffd >= 0 && has_ended(p, l->unreadable);
+		bool ended = p->uffd >= 0 && has_ended(l, p);
 
 		if (i == 0 && ended)
 			late_map_finish(&p->map);
-		if (i == 0 || p->uffd < 0 || (p->map.missing > 0 && !ended) || !late_order_quiet(&p->order, p->uffd, l->unreadable))
+		if (i == 0 || p->uffd < 0 || p->unborn > 0 || (!ended && (p->map.missing > 0 || !is_settled(p) || !is_quiet(l, p))))
 			continue;
 		let_go(p);
 		n++;
@@ -396,35 +454,19 @@ static size_t let_go_of_ended(struct late *l)
 	return n;
 }
 
-/* Is it known where this one's memory is? Not while its parent may have moved it before its birth and we have not heard of it. */
-static bool is_settled(struct late *l, struct late_process *p)
-{
-	struct late_process *parent = p->parent;
-
-	if (parent && parent->order.period == p->born && parent->uffd >= 0 && !late_order_quiet(&parent->order, parent->uffd, l->unreadable))
-		return false;
-	p->parent = NULL;
-	return true;
-}
-
-/* One process's events. A child whose descriptor finds no room stays unborn until it does: the kernel keeps its event. One that is not settled is not heard
- * yet: the kernel keeps those too. */
-static int drain(struct late *l, struct late_process *p)
+/* Reads what it tells. A child whose descriptor finds no room stays unborn until it does: the kernel keeps its event. */
+static int hear(struct late *l, struct late_process *p)
 {
 	struct uffd_msg m;
 
-	if (!is_settled(l, p)) {
-		int rc = drain(l, p->parent);
-
-		if (rc < 0 || !is_settled(l, p)) {
-			sched_yield(); /* to whom it waits for */
-			return rc;
-		}
-	}
 	while (p->uffd >= 0) {
-		ssize_t n = read(p->uffd, &m, sizeof(m));
-		int rc = n < 0 ? -errno : 0;
+		ssize_t n;
+		int rc;
 
+		if (p == l->process[0])
+			see_threads(l); /* before: who has something to tell can't end */
+		n = read(p->uffd, &m, sizeof(m));
+		rc = n < 0 ? -errno : 0;
 		if (rc == -EMFILE && let_go_of_ended(l) > 0)
 			continue;
 		if (n < 0)
@@ -438,10 +480,164 @@ static int drain(struct late *l, struct late_process *p)
 	return 0;
 }
 
+/* ---- the end of a period ---- */
+
+struct looking { struct late *l; struct late_process *p; };
+
+static int look_there(void *arg, uint64_t at)
+{
+	const struct looking *k = arg;
+	int error = try_copy(k->l, k->p, at);
+
+	/* Of a process that has begun to change its mappings the kernel may look for the mapping first (mm/userfaultfd.c, mfill_atomic; Linux 6.9). */
+	if (error == EAGAIN || (error == ENOENT && !is_quiet(k->l, k->p)))
+		return -EAGAIN;
+	if (error == ESRCH)
+		return -ESRCH;
+	return error == EFAULT ? LATE_ABSENT : error == EEXIST ? LATE_PRESENT : LATE_UNWATCHED;
+}
+
+/* Of children nobody knows the number. */
+static unsigned count_threads(void *arg)
+{
+	const struct looking *k = arg;
+	struct late *l = k->l;
+
+	if (k->p != l->process[0] || l->pid == 0)
+		return 0;
+	return l->has_threads ? MANY_THREADS : 1;
+}
+
+/* Of the period's children: a map that is their parent's from before it. */
+static int copy_to_children(struct late *l, const struct late_process *parent)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < l->count && rc == 0; i++)
+		if (l->process[i]->parent == parent)
+			rc = late_map_copy(&parent->map, &l->process[i]->map);
+	return rc;
+}
+
+/* It had what its parent had when it was forked. */
+static int give_birth(struct late *l, struct late_process *child)
+{
+	struct looking k = { .l = l, .p = child };
+	const struct late_look look = { .there = look_there, .threads = count_threads, .arg = &k };
+	struct late_process *parent = child->parent;
+
+	child->parent = NULL;
+	parent->unborn--;
+	return late_order_apply_born(&parent->order, child->born, &child->map, &look);
+}
+
+static int give_births(struct late *l, const struct late_process *parent)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < l->count && rc == 0 && parent->unborn > 0; i++)
+		if (l->process[i]->parent == parent)
+			rc = give_birth(l, l->process[i]);
+	return rc;
+}
+
+/* Who waits for what is not where it was, or not missing any more, would not be woken by what comes. */
+static void wake_moved(const struct late_process *p)
+{
+	for (size_t i = 0; i < p->order.count; i++)
+		wake(p, p->order.v[i].c.from, pages_to_bytes(p->order.v[i].c.pages));
+	for (size_t i = 0; i < p->faults; i++)
+		wake(p, p->fault[i], DRAY_PAGE_SIZE);
+}
+
+/* All of the period was heard. -EAGAIN: no, another change has begun before memory was looked at. */
+static int end_period(struct late *l, struct late_process *p)
+{
+	struct looking k = { .l = l, .p = p };
+	const struct late_look look = { .there = look_there, .threads = count_threads, .arg = &k };
+	int rc = p->order.count > 1 ? late_order_sort(&p->order, &p->map, &look) : 0;
+
+	if (rc < 0 && rc != -ESRCH)
+		return rc;
+	rc = copy_to_children(l, p);
+	if (rc == 0)
+		rc = late_order_apply(&p->order, &p->map);
+	if (rc == 0) /* as far as it lets us look */
+		late_order_find_grown(&p->order, &p->map, &look);
+	if (rc == 0)
+		rc = give_births(l, p);
+	wake_moved(p);
+	late_order_clear(&p->order);
+	p->faults = 0;
+	return rc;
+}
+
+/* Hears it, and its parent before, and ends the period if it has nothing more to tell. 1: it is settled; 0: not yet; or an error. */
+static int try_settle(struct late *l, struct late_process *p)
+{
+	int rc = p->parent ? try_settle(l, p->parent) : 1;
+
+	if (rc <= 0 || is_settled(p))
+		return rc;
+	rc = hear(l, p);
+	if (rc == 0)
+		rc = is_quiet(l, p) ? end_period(l, p) : -EAGAIN;
+	return rc == -EAGAIN ? 0 : rc < 0 ? rc : is_settled(p);
+}
+
+/* That takes as long as its threads need to come and tell: they are let have the processor. */
+static int settle(struct late *l, struct late_process *p)
+{
+	int rc;
+
+	while ((rc = try_settle(l, p)) == 0)
+		sched_yield();
+	return rc < 0 ? rc : 0;
+}
+
+/* The timer goes off when it may be worth another try. */
+static int settle_soon(struct late *l, struct late_process *p)
+{
+	const struct itimerspec soon = { .it_value.tv_nsec = SOON_NS };
+	int rc = 0;
+
+	for (unsigned i = 0; i < SETTLE_TRIES && (rc = try_settle(l, p)) == 0; i++)
+		sched_yield();
+	if (rc == 0)
+		timerfd_settime(l->timer, 0, &soon, NULL);
+	return rc < 0 ? rc : 0;
+}
+
+/* A child is not heard before it is known where its memory is: the kernel keeps its events. */
+static int drain(struct late *l, struct late_process *p)
+{
+	int rc = p->parent ? try_settle(l, p->parent) : 1;
+
+	if (rc > 0)
+		rc = hear(l, p);
+	return rc < 0 ? rc : settle_soon(l, p);
+}
+
+static int settle_all(struct late *l)
+{
+	uint64_t ticks;
+	int rc = 0;
+
+	if (read(l->timer, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
+		return -errno;
+	for (size_t i = 0; i < l->count && rc == 0; i++)
+		if (l->process[i]->uffd >= 0 && !is_settled(l->process[i]))
+			rc = settle_soon(l, l->process[i]);
+	return rc;
+}
+
 static int failed(const struct late *l, int rc, struct err *e)
 {
 	if (rc == -EMFILE)
 		return err_set(e, ERR_LIMIT, EMFILE, "post-copy: %zu processes that were forked live and miss pages", l->count - 1);
+	if (rc == -EUCLEAN)
+		return err_set(e, ERR_UNSUPPORTED, 0,
+			       "post-copy: threads change the same places of memory at once, and what is where now can't be told");
 	return err_set(e, ERR_SYSTEM, -rc, "post-copy: what the process does to its memory");
 }
 
@@ -453,9 +649,6 @@ static void forget_children(struct late *l)
 	if (l->count < l->look_at)
 		return;
 	let_go_of_ended(l);
-	for (size_t i = 1; i < l->count; i++)
-		if (l->process[i]->parent && l->process[i]->parent->uffd < 0)
-			l->process[i]->parent = NULL;
 	for (size_t i = 1; i < l->count; i++) {
 		if (l->process[i]->uffd < 0)
 			process_destroy(l->process[i]);
@@ -472,7 +665,7 @@ int late_events(struct late *l, struct err *e)
 	int n = epoll_wait(l->epoll, ready, READY_MAX, 0), rc = 0;
 
 	for (int i = 0; i < n && rc == 0; i++)
-		rc = drain(l, ready[i].data.ptr);
+		rc = ready[i].data.ptr ? drain(l, ready[i].data.ptr) : settle_all(l);
 	forget_children(l);
 	return rc < 0 ? failed(l, rc, e) : 0;
 }
@@ -502,11 +695,11 @@ static int give(struct late_process *p, uint64_t at, uint64_t len, const void *d
 	return rc == 0 ? 0 : -errno;
 }
 
-/* Is the process changing its mappings, by what a copy came to? One that begins meanwhile is refused for that; of one that had begun the kernel looks for the
- * mapping first (mm/userfaultfd.c, mfill_atomic; Linux 6.9), and finds none where we have not heard yet that it was moved. */
-static bool is_changing(const struct late *l, struct late_process *p, int rc)
+/* Is the process changing its mappings, by what a copy came to? Where it had begun before, the kernel may find no mapping (as in look_there): we have not
+ * heard yet that it was moved. */
+static bool is_changing(const struct late *l, const struct late_process *p, int rc)
 {
-	return rc == -EAGAIN || (rc == -ENOENT && !late_order_quiet(&p->order, p->uffd, l->unreadable));
+	return rc == -EAGAIN || (rc == -ENOENT && !is_quiet(l, p));
 }
 
 static int place_stretch(struct late *l, struct late_process *p, const struct late_stretch *s, const unsigned char *data)
@@ -523,7 +716,7 @@ static int place_stretch(struct late *l, struct late_process *p, const struct la
 			continue;
 		if (is_changing(l, p, rc)) {
 			/* It waits for us to hear of it. Afterwards the stretch may be elsewhere. */
-			int told = drain(l, p);
+			int told = hear(l, p);
 
 			return told < 0 ? told : 1;
 		}
@@ -546,16 +739,14 @@ static int place_in(struct late *l, struct late_process *p, uint64_t addr, uint3
 {
 	struct late_cursor c = { 0 };
 	struct late_stretch s;
-	int rc = 0;
+	int rc = settle(l, p);
 
-	while (p->parent && rc == 0) /* until it is settled */
-		rc = drain(l, p);
 	while (rc == 0 && late_map_next(&p->map, addr, pages, &c, &s)) {
 		rc = place_stretch(l, p, &s, data ? data + (s.source - addr) : NULL);
 		if (rc > 0) { /* from the start: what is done is not missing any more */
 			c = (struct late_cursor){ 0 };
 			sched_yield();
-			rc = 0;
+			rc = settle(l, p);
 		}
 	}
 	return rc;
@@ -567,7 +758,7 @@ int late_place(struct late *l, uint64_t addr, uint32_t pages, const void *data, 
 
 	for (size_t i = 0; i < l->count && rc == 0; i++)
 		rc = place_in(l, l->process[i], addr, pages, data);
-	if (rc == -EMFILE)
+	if (rc == -EMFILE || rc == -EUCLEAN)
 		return failed(l, rc, e);
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "post-copy: put %u pages to %llx", pages, (unsigned long long)addr);

@@ -36,6 +36,8 @@ struct late *late_create(int uffd, late_want *want, void *arg, struct err *e);
 /* The same for one whose owner has set it up and registers its ranges himself. */
 struct late *late_adopt(int uffd, late_want *want, void *arg, struct err *e);
 void late_destroy(struct late *l); /* accepts NULL */
+/* Whose memory it is. Known, it is asked how many threads it has where that matters: late_order.h. */
+void late_of(struct late *l, pid_t pid);
 
 /* A private anonymous mapping [start, end), with the runs of it (ascending, at least one) whose pages come late. The process stands still. */
 int late_register(struct late *l, uint64_t start, uint64_t end, const struct page_run *runs, size_t count, struct err *e);

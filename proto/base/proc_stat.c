@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"
@@ -68,4 +69,13 @@ bool proc_any_thread_but(pid_t pid, const char *states)
 		if (proc_stat_read(pid, tid, &s) == 0 && !strchr(states, s.state))
 			return true;
 	return false;
+}
+
+unsigned proc_thread_count(pid_t pid)
+{
+	char path[32];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	return stat(path, &st) == 0 && st.st_nlink > 2 ? (unsigned)st.st_nlink - 2 : 0;
 }

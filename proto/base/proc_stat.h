@@ -26,6 +26,7 @@ pid_t proc_next_thread(DIR *threads); /* 0: that was the last. Accepts NULL, whi
 
 /* Has the process a thread that is in none of these states? False where there is no process. */
 bool proc_any_thread_but(pid_t pid, const char *states);
+unsigned proc_thread_count(pid_t pid); /* how many; 0: there is no process */
 
 static inline bool proc_stat_ended(const struct proc_stat *s)
 {
