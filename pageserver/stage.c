@@ -167,6 +167,9 @@ static int map_piece(void *arg, const struct segment *s)
 	struct staged_file *f = s->kind == SEGMENT_ANON ? NULL : stage_files_find(&c->p->files, s->file);
 
 	c->until = s->start;
+	if ((uintptr_t)at < LOWEST_STAGE)
+		return err_set(c->e, ERR_CONFLICT, 0, "mapping %llx-%llx came behind the first round, and there is no place here to stage it",
+			       (unsigned long long)s->start, (unsigned long long)s->end);
 	got = f ? map_file(at, len, s, f, c->e) : map_anonymous(at, len, s);
 	if (!got)
 		return -1;

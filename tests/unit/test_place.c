@@ -654,6 +654,24 @@ static void a_late_collision_leaves_nothing_behind(void **state)
 	munmap(own, PAGE);
 }
 
+/* A mapping that came after the bit was chosen, whose staged address would be 0: what root could map there is no failure without a word. */
+static void what_comes_late_and_has_no_place_is_refused(void **state)
+{
+	struct place *p = make();
+	struct round r;
+
+	(void)state;
+	round_init(&r);
+	add_vma(&r, BASE, 2 * PAGE, ANON, 0, 0);
+	apply(p, &r);
+	round_init(&r);
+	add_vma(&r, place_stage_bit(p), PAGE, ANON, 0, 0);
+	add_vma(&r, BASE, 2 * PAGE, ANON, 0, 0);
+	refuses(p, &r, ERR_CONFLICT);
+	assert_false(is_mapped(p, BASE));
+	place_destroy(p);
+}
+
 /* Sanitizers and language runtimes reserve terabytes without access. */
 static void a_huge_reservation_can_be_staged(void **state)
 {
@@ -687,6 +705,7 @@ int main(void)
 		cmocka_unit_test(files_that_differ_are_refused_by_name),
 		cmocka_unit_test(own_mappings_in_the_way_move_the_bit),
 		cmocka_unit_test(a_late_collision_leaves_nothing_behind),
+		cmocka_unit_test(what_comes_late_and_has_no_place_is_refused),
 		cmocka_unit_test(a_huge_reservation_can_be_staged),
 	};
 
