@@ -704,16 +704,18 @@ static bool is_changing(const struct late *l, const struct late_process *p, int 
 
 static int place_stretch(struct late *l, struct late_process *p, const struct late_stretch *s, const unsigned char *data)
 {
-	uint64_t len = pages_to_bytes(s->pages), off = 0;
+	uint64_t len = pages_to_bytes(s->pages), off = 0, most = len;
 
 	while (off < len) {
-		uint64_t done;
-		int rc = give(p, s->at + off, len - off, data ? data + off : NULL, &done);
+		uint64_t part = len - off < most ? len - off : most, done;
+		int rc = give(p, s->at + off, part, data ? data + off : NULL, &done);
 
 		late_map_clear(&p->map, s->source + off, bytes_to_pages(done));
 		off += done;
-		if (rc == 0)
+		if (rc == 0) {
+			most = len;
 			continue;
+		}
 		if (is_changing(l, p, rc)) {
 			/* It waits for us to hear of it. Afterwards the stretch may be elsewhere. */
 			int told = hear(l, p);
@@ -726,6 +728,10 @@ static int place_stretch(struct late *l, struct late_process *p, const struct la
 		}
 		if (rc != -EEXIST && rc != -ENOENT)
 			return rc;
+		if (rc == -ENOENT && part > DRAY_PAGE_SIZE) { /* nothing, or two mappings: one that was split, of which no event tells */
+			most = pages_to_bytes(bytes_to_pages(part) / 2);
+			continue;
+		}
 		/* What is there although it counted as missing came twice, or is zeros that the kernel gave to something that looked in before it was
 		 * watched; but late_register and late_forget see to it that there are none. */
 		wake(p, s->at + off, DRAY_PAGE_SIZE);

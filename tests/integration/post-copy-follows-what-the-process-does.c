@@ -107,6 +107,21 @@ static void give(struct late *l, uint64_t page)
 	CHECK(late_place(l, name + (page << DRAY_PAGE_SHIFT), 1, data, &e) == 0);
 }
 
+/* Many pages at once, over a place where a mapping was split: of that no event tells. */
+static void give_over_a_split(struct late *l)
+{
+	static unsigned char data[20 << DRAY_PAGE_SHIFT];
+	struct err e = { 0 };
+
+	CHECK(mprotect(region + (367 << DRAY_PAGE_SHIFT), DRAY_PAGE_SIZE, PROT_READ) == 0);
+	for (uint64_t i = 0; i < 20; i++) {
+		uint64_t v = contents(360 + i);
+
+		memcpy(data + (i << DRAY_PAGE_SHIFT) + 64, &v, sizeof(v));
+	}
+	CHECK(late_place(l, name + (360 << DRAY_PAGE_SHIFT), 20, data, &e) == 0);
+}
+
 int main(void)
 {
 	static struct queue q;
@@ -132,6 +147,7 @@ int main(void)
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
+	give_over_a_split(l);
 	pthread_create(&thread, NULL, process_main, moved);
 	for (uint64_t unasked = ABSENT_FROM; !failed && (!done || late_missing(l) > 0);) {
 		struct pollfd p = { .fd = late_fd(l), .events = POLLIN };
