@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -335,26 +336,46 @@ int journal_identity(const char *state_dir, char identity[33], struct err *e)
 	return err_is_set(e) ? -1 : 0;
 }
 
+/* Takes the lock file away, unless somebody has it. */
+static void sweep_lock(const char *state_dir, const struct migration_id *id, enum journal_side side)
+{
+	struct err busy;
+
+	journal_close(journal_open(state_dir, id, side, &busy));
+}
+
+/* A lock that has no name yet, of somebody who was killed before it had. */
+static void sweep_made(int dir, const char *name, const char *maker)
+{
+	char *end;
+	long pid = strtol(maker, &end, 10);
+
+	if (*maker && !*end && pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+		unlinkat(dir, name, 0);
+}
+
 void journal_sweep(const char *state_dir, enum journal_side side)
 {
 	cleanup_dir DIR *d = opendir(state_dir);
+	char hex[33], wanted[LOCK_NAME_MAX];
 	struct dirent *entry;
+	size_t len;
 
+	lock_name(wanted, side_suffix[side]);
+	len = strlen(wanted);
 	while (d && (entry = readdir(d))) {
 		const char *dot = strchr(entry->d_name, '.');
 		struct migration_id id;
-		char hex[33], wanted[LOCK_NAME_MAX];
-		struct journal *j;
-		struct err busy;
 
-		if (!dot || dot - entry->d_name != 32)
+		if (!dot || dot - entry->d_name != 32 || strncmp(dot, wanted, len) != 0)
 			continue;
-		lock_name(wanted, side_suffix[side]);
 		snprintf(hex, sizeof(hex), "%.32s", entry->d_name);
-		if (strcmp(dot, wanted) != 0 || !migration_id_parse(hex, &id))
+		if (!migration_id_parse(hex, &id))
 			continue;
-		j = journal_open(state_dir, &id, side, &busy);
-		journal_close(j); /* takes the lock file away */
+		if (!dot[len])
+			sweep_lock(state_dir, &id, side);
+		else if (dot[len] == '.')
+			sweep_made(dirfd(d), entry->d_name, dot + len + 1);
 	}
 }
 

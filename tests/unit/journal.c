@@ -252,6 +252,7 @@ static void a_sweep_takes_no_lock_from_who_begins(void **state)
 	(void)state;
 	for (int i = 0; i < 2; i++) {
 		sweeper[i] = fork();
+		assert_true(sweeper[i] >= 0);
 		if (sweeper[i] == 0 && !die_with(test, SIGKILL))
 			_exit(1);
 		while (sweeper[i] == 0)
@@ -284,6 +285,38 @@ static bool count_one(const struct migration_id *which, const struct journal_rec
 	return true;
 }
 
+static void touch_name(char out[128], pid_t maker)
+{
+	char hex[33];
+	int fd;
+
+	migration_id_format(&id, hex);
+	snprintf(out, 128, "%s/%s.source.lock.%d", dir, hex, (int)maker);
+	fd = open(out, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+/* Between the making of a lock and its name. */
+static void a_sweep_takes_away_what_a_killed_maker_left(void **state)
+{
+	char dead[128], alive[128];
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0)
+		_exit(0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	touch_name(dead, pid);
+	touch_name(alive, getpid());
+	journal_sweep(dir, JOURNAL_DESTINATION);
+	assert_int_equal(access(dead, F_OK), 0);
+	journal_sweep(dir, JOURNAL_SOURCE);
+	assert_int_equal(access(dead, F_OK), -1);
+	assert_int_equal(access(alive, F_OK), 0);
+	unlink(alive);
+}
+
 static void each_finds_the_records_of_its_side(void **state)
 {
 	struct err e = { 0 };
@@ -312,6 +345,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_state_directory_has_one_identity, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(record_belongs_to_one_live_process, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(what_a_killed_process_left_is_swept, make_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_sweep_takes_away_what_a_killed_maker_left, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(a_sweep_takes_no_lock_from_who_begins, make_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(each_finds_the_records_of_its_side, make_dir, remove_dir),
 	};
