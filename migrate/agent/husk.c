@@ -22,6 +22,8 @@
 #include "proto/base/log.h"
 #include "proto/base/proc_stat.h"
 
+enum { FREE_SOON_MS = 500 };
+
 /* fork() with a wished PID (0: any) and flags. CLONE_PARENT has its own idea of the signal at its end: that of ours. The C library keeps the thread's id where it asked the kernel to clear it at exit; a fork
  * behind its back must have the kernel store the child's there, or the library would go on with the parent's. */
 static pid_t fork_as(pid_t wanted, uint64_t flags)
@@ -40,6 +42,18 @@ static pid_t fork_as(pid_t wanted, uint64_t flags)
 	}
 	rc = syscall(SYS_clone3, &args, sizeof(args));
 	return rc < 0 ? -errno : (pid_t)rc;
+}
+
+/* Linux (6.15 and later) forgets a process before it frees its number: who saw it go may come too early. Whoever else has the number, as that of a group or a
+ * session, keeps it. */
+static pid_t fork_wished(pid_t wanted, uint64_t flags)
+{
+	const uint64_t until = clock_us() + FREE_SOON_MS * 1000;
+	pid_t pid;
+
+	while ((pid = fork_as(wanted, flags)) == -EEXIST && kill(wanted, 0) < 0 && errno == ESRCH && clock_us() < until)
+		usleep(1000);
+	return pid;
 }
 
 static bool all_free(const struct husk_request *q)
@@ -139,7 +153,7 @@ static int fork_husk(struct husk *h, const struct husk_request *q, struct err *e
 	 * threads inherit it. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &ours);
-	pid = fork_as((pid_t)q->pid, q->sibling ? CLONE_PARENT : 0);
+	pid = fork_wished((pid_t)q->pid, q->sibling ? CLONE_PARENT : 0);
 	if (pid == 0)
 		husk_main(pair[1], q);
 	pthread_sigmask(SIG_SETMASK, &ours, NULL);
