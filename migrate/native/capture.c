@@ -67,12 +67,7 @@ static int check_all(struct capture *c)
 	return err_is_set(c->e) ? -1 : 0;
 }
 
-static int look(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
-{
-	return capture_check_seen(pid, opt, out, NULL, e);
-}
-
-int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct vma_list *seen, struct err *e)
+static int look(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct vma_list *seen, struct err *e)
 {
 	struct capture c = { .pid = pid, .procfd = -1, .pidfd = -1, .diag = -1, .opt = opt, .found = out, .e = e };
 	int rc;
@@ -94,19 +89,24 @@ int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obst
 
 /* A process that runs closes and maps while it is looked at, and what was half looked at may seem to be in the way: a socket that is closed by now,
  * a pipe whose other end has just gone. What stands in the way stands there in each look. */
-int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
+int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct vma_list *seen, struct err *e)
 {
-	int rc = look(pid, opt, out, e);
+	int rc = look(pid, opt, out, seen, e);
 
 	for (int i = 1; i < LOOKS && rc == 0 && out->count > 0; i++) {
 		struct obstacles again = { 0 };
 
 		nanosleep(&(struct timespec){ .tv_nsec = BETWEEN_LOOKS_NS }, NULL);
-		rc = look(pid, opt, &again, e);
+		rc = look(pid, opt, &again, NULL, e);
 		obstacles_keep(out, &again);
 		obstacles_finish(&again);
 	}
 	return rc;
+}
+
+int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e)
+{
+	return capture_check_seen(pid, opt, out, NULL, e);
 }
 
 static int save_all(struct capture *c)

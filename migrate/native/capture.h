@@ -27,7 +27,7 @@ struct capture_options {
 
 /* Looks at the running process, some times where anything seems to be in the way; stops nothing. 0 even when obstacles were found; -1 when it could not look. */
 int capture_check(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct err *e);
-/* The same, which also gives the mappings, read with VMA_READ_SMAPS, where it came to look at them. seen: zeroed; the caller's. */
+/* The same, which also gives the mappings of its first look, read with VMA_READ_SMAPS, where it came to look at them. seen: zeroed; the caller's; NULL: not asked for. */
 int capture_check_seen(pid_t pid, const struct capture_options *opt, struct obstacles *out, struct vma_list *seen, struct err *e);
 
 /* The frozen process (all threads held in r, scratch made). Objects that can't be carried are an error naming them. */
