@@ -31,20 +31,8 @@ static int vm_transfer(vm_call *call, pid_t pid, uint64_t addr, void *buf, size_
 	return 0;
 }
 
-int remote_read(pid_t pid, uint64_t addr, void *buf, size_t len, struct err *e)
-{
-	int error = vm_transfer(process_vm_readv, pid, addr, buf, len);
-
-	if (error == 0)
-		return 0;
-	if (error == ESRCH)
-		return err_set(e, ERR_GONE, 0, "no process %d", pid);
-	return err_set(e, error == EPERM ? ERR_PERMISSION : ERR_SYSTEM, error, "read %zu bytes at %#llx of process %d", len,
-		       (unsigned long long)addr, pid);
-}
-
 /* What the mapping's protection forbids /proc/PID/mem does, for a tracer. */
-static int write_forced(pid_t pid, uint64_t addr, const void *buf, size_t len, struct err *e)
+static int transfer_forced(bool write, pid_t pid, uint64_t addr, void *buf, size_t len, struct err *e)
 {
 	char path[32];
 	cleanup_fd int fd = -1;
@@ -54,29 +42,40 @@ static int write_forced(pid_t pid, uint64_t addr, const void *buf, size_t len, s
 	if (fd < 0)
 		return err_sys(e, "open %s", path);
 	for (size_t done = 0; done < len;) {
-		ssize_t n = pwrite(fd, (const char *)buf + done, len - done, (off_t)(addr + done));
+		char *part = (char *)buf + done;
+		ssize_t n = write ? pwrite(fd, part, len - done, (off_t)(addr + done)) : pread(fd, part, len - done, (off_t)(addr + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_sys(e, "write %zu bytes at %#llx of process %d", len, (unsigned long long)addr, pid);
+			return err_sys(e, "%s %zu bytes at %#llx of process %d", write ? "write" : "read", len, (unsigned long long)addr, pid);
 		done += (size_t)n;
 	}
 	return 0;
 }
 
-int remote_write(pid_t pid, uint64_t addr, const void *buf, size_t len, struct err *e)
+static int transfer(bool write, pid_t pid, uint64_t addr, void *buf, size_t len, struct err *e)
 {
-	int error = vm_transfer(process_vm_writev, pid, addr, (void *)(uintptr_t)buf, len);
+	int error = vm_transfer(write ? process_vm_writev : process_vm_readv, pid, addr, buf, len);
 
 	if (error == 0)
 		return 0;
 	if (error == EFAULT)
-		return write_forced(pid, addr, buf, len, e);
+		return transfer_forced(write, pid, addr, buf, len, e);
 	if (error == ESRCH)
 		return err_set(e, ERR_GONE, 0, "no process %d", pid);
-	return err_set(e, error == EPERM ? ERR_PERMISSION : ERR_SYSTEM, error, "write %zu bytes at %#llx of process %d", len,
+	return err_set(e, error == EPERM ? ERR_PERMISSION : ERR_SYSTEM, error, "%s %zu bytes at %#llx of process %d", write ? "write" : "read", len,
 		       (unsigned long long)addr, pid);
+}
+
+int remote_read(pid_t pid, uint64_t addr, void *buf, size_t len, struct err *e)
+{
+	return transfer(false, pid, addr, buf, len, e);
+}
+
+int remote_write(pid_t pid, uint64_t addr, const void *buf, size_t len, struct err *e)
+{
+	return transfer(true, pid, addr, (void *)(uintptr_t)buf, len, e);
 }
 
 /* Two bytes 0f 05 anywhere in the mapping, also inside a longer instruction: what counts is what stands at the address. */

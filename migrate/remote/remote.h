@@ -109,7 +109,7 @@ int remote_run(struct remote *r, size_t t, struct remote_call *calls, size_t n, 
 /* One call at a `syscall` instruction of the target's own; needs no scratch. Three stops. */
 int remote_step(struct remote *r, size_t t, struct remote_call *call, const char *what, struct err *e);
 
-int remote_read(pid_t pid, uint64_t addr, void *buf, size_t len, struct err *e);
+int remote_read(pid_t pid, uint64_t addr, void *buf, size_t len, struct err *e); /* also out of pages that nobody may read */
 int remote_write(pid_t pid, uint64_t addr, const void *buf, size_t len, struct err *e); /* also into read-only pages */
 /* The address of a `syscall` instruction in an executable mapping, preferably the vdso. */
 int remote_find_syscall(pid_t pid, uint64_t *addr, struct err *e);

@@ -95,8 +95,33 @@ static void check_batches(struct remote *r)
 	CHECK(some[0].ret == -EBADF && some[1].ret == r->pid && some[2].ret == -EINVAL && some[3].ret == 12345);
 }
 
+/* As a verification does. */
+static void check_hidden(pid_t pid, char *page)
+{
+	struct err e = { 0 };
+	char word[8] = "";
+
+	CHECK(remote_read(pid, (uintptr_t)page, word, sizeof(word), &e) == 0 && !strcmp(word, "nobody"), "%s", e.text);
+	CHECK(remote_write(pid, (uintptr_t)page, "someone", sizeof(word), &e) == 0, "%s", e.text);
+	CHECK(remote_read(pid, (uintptr_t)page, word, sizeof(word), &e) == 0 && !strcmp(word, "someone"), "%s", e.text);
+	CHECK(remote_read(pid, (uintptr_t)page + 4096, word, sizeof(word), &e) < 0);
+	munmap(page, 4096);
+}
+
+/* A page that nobody may read, and nothing behind it. */
+static char *hide_page(void)
+{
+	char *p = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	strcpy(p, "nobody");
+	CHECK(munmap(p + 4096, 4096) == 0 && mprotect(p, 4096, PROT_NONE) == 0);
+	return p;
+}
+
 static void threads_and_maps(void)
 {
+	char *hidden = hide_page();
 	struct subject s = subject_start(with_threads, NULL);
 	struct err e = { 0 };
 	struct remote r;
@@ -112,6 +137,7 @@ static void threads_and_maps(void)
 	CHECK(remote_scratch_create(&r, 10000, 0, &e) == 0, "%s", e.text);
 	CHECK(remote_scratch_size(&r) == 12288);
 	check_batches(&r);
+	check_hidden(s.pid, hidden);
 	CHECK(memcmp(&regs, &r.thread[1].regs, sizeof(regs)) == 0);
 
 	uint64_t at = r.scratch, len = r.scratch_len;
