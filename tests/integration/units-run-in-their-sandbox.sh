@@ -16,6 +16,9 @@ if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then
 	cgroups=(/sys/fs/cgroup)
 elif [ -d /sys/fs/cgroup/unified ] && [ -d /sys/fs/cgroup/systemd ]; then
 	cgroups=(/sys/fs/cgroup/unified /sys/fs/cgroup/systemd)
+	for c in cpu cpuacct memory devices blkio pids; do # where it would make a system.slice of the host's
+		[ "$(stat -fc %T "/sys/fs/cgroup/$c" 2> /dev/null)" != cgroupfs ] || cgroups+=("/sys/fs/cgroup/$c")
+	done
 else
 	skip "no control groups that a systemd can have"
 fi
