@@ -11,6 +11,7 @@
 #include "migrate/track/pagemap.h"
 #include "pageserver/late/late_waits.h"
 #include "proto/base/cleanup.h"
+#include "proto/base/grow.h"
 #include "proto/base/io.h"
 #include "proto/base/log.h"
 #include "proto/image/vma_status.h"
@@ -298,15 +299,8 @@ static int watch(struct late_session *s, const VmaEntry *v, size_t *cursor, uint
 
 static int note_touched(struct late_session *s, uint64_t at)
 {
-	if (s->touched_count == s->touched_capacity) {
-		size_t more = s->touched_capacity ? s->touched_capacity * 2 : 64;
-		struct touched *v = realloc(s->touched, more * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		s->touched = v;
-		s->touched_capacity = more;
-	}
+	if (!array_room(&s->touched, s->touched_count, &s->touched_capacity, sizeof(*s->touched), 64))
+		return -ENOMEM;
 	s->touched[s->touched_count++] = (struct touched){ .addr = at };
 	s->touched_left++;
 	return 0;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/grow.h"
+
 #define NAMELESS (1ull << 63) /* beyond what the source may call anything */
 
 static size_t words(uint64_t pages)
@@ -58,17 +60,7 @@ void late_map_finish(struct late_map *m)
 
 static int reserve(struct late_map *m)
 {
-	size_t more = m->capacity ? m->capacity * 2 : 16;
-	struct late_seg *seg;
-
-	if (m->count < m->capacity)
-		return 0;
-	seg = realloc(m->seg, more * sizeof(*seg));
-	if (!seg)
-		return -ENOMEM;
-	m->seg = seg;
-	m->capacity = more;
-	return 0;
+	return array_room(&m->seg, m->count, &m->capacity, sizeof(*m->seg), 16) ? 0 : -ENOMEM;
 }
 
 static int append(struct late_map *m, uint64_t at, uint64_t source, uint64_t pages)

@@ -15,6 +15,7 @@
 
 #include "pageserver/late/late_map.h"
 #include "pageserver/late/late_order.h"
+#include "proto/base/grow.h"
 #include "proto/base/log.h"
 #include "proto/base/proc_stat.h"
 
@@ -70,17 +71,8 @@ static int add_process(struct late *l, int uffd)
 	struct late_process *p = calloc(1, sizeof(*p));
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = p };
 
-	if (l->count == l->capacity) {
-		size_t more = l->capacity ? l->capacity * 2 : 16;
-		struct late_process **list = realloc(l->process, more * sizeof(*list));
-
-		if (list) {
-			l->process = list;
-			l->capacity = more;
-		}
-	}
-	if (!p || l->count == l->capacity || epoll_ctl(l->epoll, EPOLL_CTL_ADD, uffd, &ev) < 0) {
-		int rc = p && l->count < l->capacity ? -errno : -ENOMEM;
+	if (!p || !array_room(&l->process, l->count, &l->capacity, sizeof(*l->process), 16) || epoll_ctl(l->epoll, EPOLL_CTL_ADD, uffd, &ev) < 0) {
+		int rc = -errno;
 
 		free(p);
 		close(uffd);
@@ -252,15 +244,8 @@ static int append_stretches(const struct late_map *m, struct late_stretch **v, s
 	struct late_stretch s;
 
 	while (late_map_next(m, 0, UINT64_MAX >> DRAY_PAGE_SHIFT, &c, &s)) {
-		if (*count == *capacity) {
-			size_t more = *capacity ? *capacity * 2 : 256;
-			struct late_stretch *grown = realloc(*v, more * sizeof(*grown));
-
-			if (!grown)
-				return -ENOMEM;
-			*v = grown;
-			*capacity = more;
-		}
+		if (!array_room(v, *count, capacity, sizeof(**v), 256))
+			return -ENOMEM;
 		(*v)[(*count)++] = s;
 	}
 	return 0;
@@ -350,15 +335,8 @@ static bool is_settled(const struct late_process *p)
 
 static int hold_fault(struct late_process *p, uint64_t at)
 {
-	if (p->faults == p->fault_capacity) {
-		size_t more = p->fault_capacity ? p->fault_capacity * 2 : 16;
-		uint64_t *v = realloc(p->fault, more * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		p->fault = v;
-		p->fault_capacity = more;
-	}
+	if (!array_room(&p->fault, p->faults, &p->fault_capacity, sizeof(*p->fault), 16))
+		return -ENOMEM;
 	p->fault[p->faults++] = at;
 	return 0;
 }

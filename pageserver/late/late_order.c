@@ -5,21 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/grow.h"
+
 enum { TOLD_MAX = 4096 /* changes of one period */, GROWN_MAX = 1024 /* pages that it is looked for */ };
 
 int late_order_note(struct late_order *o, const struct late_change *c)
 {
 	if (o->count == TOLD_MAX)
 		return -EUCLEAN;
-	if (o->count == o->capacity) {
-		size_t more = o->capacity ? o->capacity * 2 : 16;
-		struct late_told *v = realloc(o->v, more * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		o->v = v;
-		o->capacity = more;
-	}
+	if (!array_room(&o->v, o->count, &o->capacity, sizeof(*o->v), 16))
+		return -ENOMEM;
 	o->v[o->count] = (struct late_told){ .c = *c, .number = o->count };
 	o->count++;
 	return 0;

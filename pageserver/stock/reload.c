@@ -16,6 +16,7 @@
 #include "proto/base/metrics.h"
 
 #define VARIABLE "DRAY_RELOAD" /* PID:DESCRIPTOR, for that process alone */
+enum { ARGUMENTS_MAX = 4 << 20 }; /* bytes */
 static const char heading[] = "page-server 1";
 
 /* --- who hands over ------------------------------------------------------------------------------------------------------------- */
@@ -23,22 +24,13 @@ static const char heading[] = "page-server 1";
 /* The arguments that this program was started with, with one more, or NULL. *text is what they are in; owned by the caller, as the array is. */
 static char **arguments(char *more, char **text, struct err *e)
 {
-	cleanup_fd int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-	size_t len = 0, room = 0, n = 0;
+	size_t len = 0, n = 0;
 	char **argv;
-	ssize_t got = 0;
 
-	*text = NULL;
-	do {
-		char *larger = len + 1 >= room ? realloc(*text, room += 4096) : *text;
-
-		if (!larger)
-			break;
-		*text = larger;
-		got = fd < 0 ? -1 : read(fd, *text + len, room - 1 - len);
-		len += got > 0 ? (size_t)got : 0;
-	} while (got > 0);
-	argv = *text && got == 0 && len > 0 ? calloc(len + 3, sizeof(*argv)) : NULL;
+	*text = file_read(AT_FDCWD, "/proc/self/cmdline", ARGUMENTS_MAX, &len, e);
+	if (!*text)
+		return NULL;
+	argv = len > 0 ? calloc(len + 3, sizeof(*argv)) : NULL;
 	if (!argv) {
 		err_sys(e, "the program's arguments");
 		return NULL;
