@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "migrate/cli/opt.h"
-#include "migrate/criu/cpu_facts.h"
+#include "migrate/images/cpu_facts.h"
 #include "proto/base/comma_list.h"
 
 enum { EMPTY_NET_NS = 0x40000000, MAX_LEVEL = 4 };

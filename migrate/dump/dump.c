@@ -7,9 +7,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "migrate/criu/cpuinfo.h"
 #include "migrate/dump/dump_priv.h"
 #include "migrate/dump/dump_set.h"
+#include "migrate/images/cpuinfo.h"
 #include "migrate/images/tree_images.h"
 #include "proto/base/cleanup.h"
 #include "proto/base/io.h"

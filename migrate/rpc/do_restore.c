@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "migrate/criu/cpuinfo.h"
+#include "migrate/images/cpuinfo.h"
 #include "migrate/rpc/operations.h"
 #include "proto/base/log.h"
 

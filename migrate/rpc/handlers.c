@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "migrate/criu/check.h"
-#include "migrate/criu/cpuinfo.h"
 #include "migrate/criu/features.h"
+#include "migrate/images/cpuinfo.h"
 #include "migrate/rpc/notifier.h"
 #include "migrate/rpc/request.h"
 #include "migrate/rpc/rpc_session.h"

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "migrate/criu/cpu_facts.h"
+#include "migrate/images/cpu_facts.h"
 
 static struct cpu_facts here(void)
 {

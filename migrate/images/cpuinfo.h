@@ -3,7 +3,7 @@
 #ifndef DRAY_MIGRATE_CPUINFO_H
 #define DRAY_MIGRATE_CPUINFO_H
 
-#include "migrate/criu/cpu_facts.h"
+#include "migrate/images/cpu_facts.h"
 
 int cpuinfo_dump(int images_dir, struct err *e);
 /* caps: of enum cpu_cap. ERR_MISMATCH names what this processor lacks; ERR_GONE: there is no such image. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "migrate/criu/cpu_facts.h"
+#include "migrate/images/cpu_facts.h"
 
 #include <cpuid.h>
 #include <fcntl.h>
