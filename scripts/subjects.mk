@@ -21,7 +21,7 @@ $(BUILD)/subjects/zoo: tests/programs/zoo.c tests/lib/zoo.c tests/lib/zoo_fd.c t
 	$(call say,SUBJECT,$@)
 	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE -I. -std=gnu11 -O2 -g -fPIE -pie -pthread $(WARN) -o $@ $^
 test-programs: $(addprefix $(BUILD)/subjects/,goes_on goes_on_static goes_on_fixed zoo)
-$(BUILD)/subjects/nomad: tests/programs/nomad.c
+$(BUILD)/subjects/nomad: $(addprefix tests/programs/nomad/,nomad.c memory.c descriptors.c waits.c) tests/programs/nomad/nomad.h
 	$(call say,SUBJECT,$@)
-	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g -fPIE -pie -pthread $(WARN) -o $@ $^
+	$(Q)mkdir -p $(@D) && $(CC) -D_GNU_SOURCE -I. -std=gnu11 -O2 -g -fPIE -pie -pthread $(WARN) -o $@ $(filter %.c,$^)
 test-programs: $(BUILD)/subjects/nomad
