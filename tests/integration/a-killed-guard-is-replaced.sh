@@ -36,6 +36,17 @@ moved_without_guards() {
 	done
 }
 
+# And then it ends, and nothing is left.
+original_right() {
+	await 60 done_on a
+	[ ! -e "$T/zero" ] || fail "the original has zeros"
+	kill -KILL "${pid[subject]}"
+	finish subject || true
+	agent_stop b || fail "the agent did not drain"
+	nothing_left a
+	nothing_left b
+}
+
 moved_without_guards
 kill -KILL "$session"
 await 60 no_copies
@@ -43,13 +54,7 @@ await 60 no_copies
 rc=0; finish migrate || rc=$?
 told_right "$rc" a
 touch "$T/go"
-await 60 done_on a
-[ ! -e "$T/zero" ] || fail "the original has zeros"
-kill -KILL "${pid[subject]}"
-finish subject || true
-agent_stop b || fail "the agent did not drain"
-nothing_left a
-nothing_left b
+original_right
 report "guards killed, then the session: the copy is ended"
 
 moved_without_guards
@@ -90,11 +95,5 @@ await 60 no_copies
 kill -CONT "${pid[agent-b]}"
 rc=0; finish migrate || rc=$?
 told_right "$rc" a
-await 60 done_on a
-[ ! -e "$T/zero" ] || fail "the original has zeros"
-kill -KILL "${pid[subject]}"
-finish subject || true
-agent_stop b || fail "the agent did not drain"
-nothing_left a
-nothing_left b
+original_right
 report "the guard killed before the commit, and the session behind it: the copy is ended"
