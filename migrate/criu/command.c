@@ -339,6 +339,23 @@ static void forget_config_file(struct criu_command *c)
 	c->opts->config_file = NULL;
 }
 
+/* What has no effect where pages go to no page server, nor come from one. */
+static const char *where_option(const struct criu_command *c)
+{
+	const CriuOpts *o = c->opts;
+	const struct { bool given; const char *name; } options[] = {
+		{ c->address, "--address" }, { c->port >= 0, "--port" }, { c->ps_socket >= 0, "--ps-socket" }, { c->ps_protocol, "--ps-protocol" },
+		{ c->ps_layout >= 0, "--ps-layout" }, { c->streams >= 0, "--streams" }, { o->tls, "--tls" }, { o->tls_cacert, "--tls-cacert" },
+		{ o->tls_cacrl, "--tls-cacrl" }, { o->tls_cert, "--tls-cert" }, { o->tls_key, "--tls-key" }, { o->tls_no_cn_verify, "--tls-no-cn-verify" },
+	};
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		if (options[i].given)
+			return options[i].name;
+	}
+	return NULL;
+}
+
 int criu_command_parse(struct criu_command *c, int argc, char **argv, struct err *e)
 {
 	struct criu_command first = { .opts = NULL };
@@ -346,6 +363,8 @@ int criu_command_parse(struct criu_command *c, int argc, char **argv, struct err
 
 	if (rc == 0)
 		rc = read_argv(&first, argc, argv, e);
+	if (rc == 0)
+		c->typed_where = where_option(&first);
 	if (rc == 0 && !first.help && !first.version)
 		rc = read_files(c, first.opts->config_file, first.no_default_config, e);
 	criu_command_finish(&first);

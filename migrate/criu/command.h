@@ -32,6 +32,7 @@ struct criu_command {
 	struct criu_list words; /* the verb and what stands behind it */
 	CriuOpts *opts;         /* images_dir_fd and work_dir_fd unset; exec_cmd holds what stands behind -- */
 	bool help, version;
+	const char *typed_where; /* the first option of the command line, not of files, that says where a page server is or how it is spoken to; NULL */
 	/* of criu_own_options */
 	char *work_dir, *pidfile, *address, *feature, *engine, *criu, *ps_protocol;
 	int port, ps_socket, status_fd, ps_layout, streams; /* -1: not given */

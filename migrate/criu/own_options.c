@@ -26,7 +26,7 @@ const struct criu_own_option criu_own_options[] = {
 	  "a restore that can still end. Any number of them, run in the order given." },
 	{ "page-server", 0, NULL, D | P | LAZY, CRIU_FLAG, FIELD(page_server), RPC_WORKS,
 	  "Pages go to the page server at --address and --port; with lazy-pages they come from the lazy dump, or the page server with "
-	  "lazy-pages, there." },
+	  "lazy-pages, there. Without it a dump that is told of one by its command line is refused (by dray) or warns (under the name criu)." },
 	{ "address", 0, "ADDRESS", D | P | S | SERVICE | LAZY, CRIU_STRING, FIELD(address), RPC_WORKS,
 	  "Of the page server; of the service: the path of its socket." },
 	{ "port", 0, "PORT", D | P | S | LAZY, CRIU_NUMBER, FIELD(port), RPC_WORKS, "Of the page server." },

@@ -14,6 +14,7 @@
 #include "proto/base/cleanup.h"
 #include "proto/base/daemon.h"
 #include "proto/base/io.h"
+#include "proto/base/log.h"
 
 enum { KILLED_BY = 128 }; /* as shells say it */
 
@@ -82,12 +83,27 @@ static int request(struct criu_call *c, CriuReqType type, struct rpc_answer *a, 
 
 /* --- dump ----------------------------------------------------------------------------------------------------------------------- */
 
+/* Who says where a page server is thinks that the pages go there. Criu goes on, so under its name that is all; what only a file says is for other verbs too. */
+static int check_where(const struct criu_call *c, struct err *e)
+{
+	static const char what[] = "has no effect without --page-server: the pages stay in the images directory";
+
+	if (!c->command.typed_where || c->command.page_server || c->command.opts->lazy_pages)
+		return 0;
+	if (!c->as_criu)
+		return err_set(e, ERR_USAGE, 0, "%s %s", c->command.typed_where, what);
+	log_event(LOG_WARN, "option-without-effect", "option=%s reason=\"%s %s\"", c->command.typed_where, c->command.typed_where, what);
+	return 0;
+}
+
 static int dump(struct criu_call *c, CriuReqType type, struct err *e)
 {
 	struct rpc_answer a;
 
 	if (!c->command.opts->has_pid)
 		return err_set(e, ERR_USAGE, 0, "--tree PID is missing: the root of what is to be dumped");
+	if (check_where(c, e) != 0)
+		return -1;
 	return request(c, type, &a, e);
 }
 

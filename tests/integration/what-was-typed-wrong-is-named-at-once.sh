@@ -46,6 +46,16 @@ fails 4 'no process 4194303' "$D" migrate 4194303 127.0.0.1:1 --state-dir "$T/st
 fails 1 "$T/empty: no whole set of images is there" "$D" restore -D "$T/empty"
 fails 2 "--criu $T/gone" "$D" dump -t 4194303 -D "$T/i" --criu "$T/gone"
 fails 2 '--page-server wants --address and --port' "$D" lazy-pages -D "$T/i" --page-server
+for typed in "--port 9" "--address ::1" "--ps-socket 0" --tls "--tls-cert $T/gone" "--streams 2"; do
+	fails 2 "dump: ${typed%% *} has no effect without --page-server" "$D" dump -t 4194303 -D "$T/i" $typed
+	fails 2 "pre-dump: ${typed%% *} has no effect without --page-server" "$D" pre-dump -t 4194303 -D "$T/i" $typed
+done
+# criu goes on: under its name that is a warning, and a file that is read by all verbs is none
+fails 1 " warn " "$T/bin/criu" dump -t 4194303 -D "$T/i" --port 9
+grep -q "option-without-effect option=--port reason=.* --page-server" "$T/err" || fail "no warning: $(cat "$T/err")"
+echo "port 9" > "$T/conf"
+fails 1 "process 4194303" "$T/bin/criu" dump -t 4194303 -D "$T/i" --config "$T/conf"
+! grep -q option-without-effect "$T/err" || fail "a file is warned of"
 [ -z "$(ls -A "$T/i")" ] || fail "something was written: $(ls -A "$T/i")"
 # a path needs no slash
 (cd "$T" && fails 6 'i/metrics.sock' "$D" status i)
