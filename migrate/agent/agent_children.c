@@ -175,7 +175,7 @@ bool agent_adopt_sessions(struct agent *a)
 	struct looking l = { .agent = a };
 	struct err ignored;
 
-	return journal_each(a->config->state_dir, JOURNAL_DESTINATION, adopt_owned, &l, &ignored) == 0 && !l.missed;
+	return journal_each(a->config->state_dir, JOURNAL_DESTINATION, adopt_owned, &l, &ignored) >= 0 && !l.missed;
 }
 
 enum hello_status agent_hand_over(struct child *c, enum agent_message_kind kind, const struct hello *h, int fd)

@@ -20,7 +20,7 @@ static const struct opt options[] = {
 	  .help = "Let the process here run on without asking the destination. If it runs there too, there are then two of it." },
 	{ .name = "kill", .type = OPT_FLAG, .offset = FIELD(kill),
 	  .help = "End the process here without asking the destination. If it does not run there, it is then lost." },
-	{ .name = "json", .type = OPT_FLAG, .offset = FIELD(json), .help = "One JSON object a line for each migration." },
+	{ .name = "json", .type = OPT_FLAG, .offset = FIELD(json), .help = "One JSON object a line for each migration; where nothing is unsettled, no line." },
 	TLS_CLIENT_OPTIONS(struct recover_config, tls),
 	STATE_DIR_OPTION(struct recover_config, "Where the decisions are recorded."),
 	LOG_LEVEL_OPTION(struct recover_config, "warn"),

@@ -90,6 +90,10 @@ int run_recover(const void *config, struct err *e)
 	tls_gate_stop(w.job.tls);
 	if (rc < 0)
 		return -1;
+	if (!c->id && rc > 0) /* what it stands for may be frozen */
+		return err_wrap(e, "%s", c->state_dir);
+	if (!c->id && !c->json && w.seen == 0)
+		printf("nothing is unsettled (%s)\n", c->state_dir);
 	if (c->id && w.seen == 0)
 		return err_set(e, ERR_GONE, 0, "no record of migration %s in %s; dray recover --list shows those that are there", c->id, c->state_dir);
 	return w.failed ? -1 : 0;

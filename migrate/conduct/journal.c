@@ -383,6 +383,7 @@ int journal_each(const char *state_dir, enum journal_side side, journal_each_fn 
 {
 	cleanup_dir DIR *d = opendir(state_dir);
 	struct dirent *entry;
+	int unread = 0;
 
 	if (!d)
 		return errno == ENOENT ? 0 : err_sys(e, "state directory %s", state_dir);
@@ -390,16 +391,21 @@ int journal_each(const char *state_dir, enum journal_side side, journal_each_fn 
 		const char *dot = strchr(entry->d_name, '.');
 		struct journal_record r;
 		struct migration_id id;
+		struct err why = { 0 };
 		char hex[33];
-		struct err ignored;
 
 		if (!dot || dot - entry->d_name != 32 || strcmp(dot, side_suffix[side]) != 0)
 			continue;
 		snprintf(hex, sizeof(hex), "%.32s", entry->d_name);
-		if (!migration_id_parse(hex, &id) || read_record(dirfd(d), entry->d_name, &r, &ignored) < 0)
+		if (!migration_id_parse(hex, &id))
 			continue;
+		if (read_record(dirfd(d), entry->d_name, &r, &why) < 0) {
+			if (why.kind != ERR_GONE) /* removed meanwhile */
+				*e = why, unread++;
+			continue;
+		}
 		if (!fn(&id, &r, owner_lives(dirfd(d), entry->d_name), arg))
 			break;
 	}
-	return 0;
+	return unread;
 }

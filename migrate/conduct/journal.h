@@ -63,7 +63,7 @@ int journal_identity(const char *state_dir, char identity[33], struct err *e);
 /* Takes away what killed processes left beside records: locks, records half written. */
 void journal_sweep(const char *state_dir, enum journal_side side);
 
-/* Calls fn for every record of a side until it returns false. */
+/* Calls fn for every record of a side until it returns false. Returns how many can't be read, of which e names one; -1. */
 typedef bool journal_each_fn(const struct migration_id *id, const struct journal_record *r, bool owned, void *arg);
 int journal_each(const char *state_dir, enum journal_side side, journal_each_fn *fn, void *arg, struct err *e);
 

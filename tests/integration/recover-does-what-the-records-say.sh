@@ -47,6 +47,17 @@ recover() { # CODE OPTION...
 SIGSTOP=2
 mkdir -m 0700 "$T/state"
 
+# nothing is said to be so, and where it was looked for
+nothing() {
+	for option in "" --list; do
+		recover 0 $option
+		grep -qxF "nothing is unsettled ($T/state)" "$T/out" || fail "recover $option does not say that there is nothing"
+		recover 0 $option --json
+		[ ! -s "$T/out" ] || fail "recover $option --json of nothing"
+	done
+}
+nothing
+
 frozen a frozen
 frozen b armed
 recover 0 --list
@@ -107,3 +118,8 @@ grep -q 'not known' "$T/out" && stands f && [ -e "$(record f)" ] || fail "decide
 recover 0 "$(id f)" --kill
 await ended f
 [ ! -e "$(record f)" ] || fail "the record stays"
+# a record that can't be read is nobody's to leave out
+recover 1 --list
+grep -q "$(id 1).source is damaged" "$T/out" || fail "a damaged record is not named"
+rm "$(record 1)"
+nothing
