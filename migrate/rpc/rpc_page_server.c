@@ -64,13 +64,13 @@ static int serve_pages(const struct rpc_applied *opts, int fd, bool inherited, s
 
 	if (opts->opts->lazy_pages)
 		return lazy_images_serve(fd, opts->images_dir, &rules, &served, e);
-	rc = page_server_serve_one(fd, inherited, &c, &report, e);
+	rc = inherited ? page_server_serve_inherited(fd, &c, SIGNALLED_MS, &report, e) : page_server_serve_one(fd, false, &c, &report, e);
 	if (rc == 0)
 		log_event(LOG_INFO, "page-server", "maps=%llu pages=%llu", (unsigned long long)report.maps, (unsigned long long)report.pages);
 	return rc;
 }
 
-/* Whoever ends it by a signal finds nothing left of what was under way. A socket that is inherited is somebody else's to cut. */
+/* Whoever ends it by a signal finds nothing left of what was under way. */
 static int serve_who_comes(const struct rpc_applied *opts, int listener, struct tls_gate *tls, struct err *e)
 {
 	int signals = daemon_signals(e), fd, rc;

@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "pageserver/stock/stop.h"
 #include "proto/base/io.h"
 #include "proto/base/tls_control.h"
 #include "proto/wire/runs.h"
@@ -80,12 +81,14 @@ static ssize_t take_or_wait(const struct ps_input *in, struct destination *d)
 
 		if (wait == 0)
 			return -ETIMEDOUT;
+		if (ps_stop_is_cut(in->stop))
+			return -ECANCELED;
 		n = take_some(in->fd, d);
 		if (n >= 0)
 			return n;
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
-		rc = wait_readable(in->fd, wait);
+		rc = ps_stop_wait_readable(in->stop, in->fd, wait);
 		if (rc <= 0)
 			return rc < 0 ? rc : -ETIMEDOUT;
 	}

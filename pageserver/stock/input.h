@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct ps_stop;
+
 enum { PS_INPUT_BUFFER = 512 * 1024, PS_INPUT_PIECE = 1024 * 1024 };
 
 struct ps_input {
@@ -25,6 +27,7 @@ struct ps_input {
 	uint64_t received;    /* bytes off the socket */
 	uint64_t idle_ms;     /* 0: none */
 	uint64_t deadline_us; /* of clock_us; 0: none */
+	const struct ps_stop *stop; /* borrowed; reading fails with -ECANCELED once it is cut. NULL: nobody cuts */
 };
 
 int ps_input_begin(struct ps_input *in, int fd, bool ahead, uint64_t idle_ms, uint64_t deadline_us);

@@ -244,6 +244,7 @@ int ps_receive(int fd, bool inherited, struct page_sink *sink, const struct page
 			    handshake && (!r.deadline_us || handshake < r.deadline_us) ? handshake : r.deadline_us);
 	if (rc < 0)
 		return err_set(e, ERR_SYSTEM, -rc, "memory for a session");
+	r.in.stop = c->stop;
 	if (!inherited) {
 		ps_input_allow_splice(&r.in);
 		turn_begin(&r.turn);

@@ -35,6 +35,8 @@ int receiver_input_failed(struct receiver *r, int rc, struct err *e)
 		if (ps_input_late(&r->in))
 			return err_set(e, ERR_TIMEOUT, 0, "the session took longer than %" PRIu64 " ms", r->config->limits.time_ms);
 		return err_set(e, ERR_TIMEOUT, 0, "nothing came for %" PRIu64 " ms", r->config->limits.idle_ms);
+	case -ECANCELED:
+		return err_set(e, ERR_CANCELLED, 0, "the session was not over");
 	case -EPROTO:
 		return err_set(e, ERR_PROTOCOL, 0, "a frame that isn't one, or not what its command says");
 	case -EILSEQ:

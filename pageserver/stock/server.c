@@ -10,7 +10,10 @@
 
 #include "pageserver/images/pagemap.h"
 #include "pageserver/stock/receiver.h"
+#include "pageserver/stock/stop.h"
 #include "pageserver/stock/tls_accept.h"
+#include "proto/base/cleanup.h"
+#include "proto/base/daemon.h"
 #include "proto/base/sock.h"
 
 enum { FIRST_PAGES_ID = 65537 /* out of the way of what a dump into the same directory numbers from 1 */ };
@@ -72,6 +75,23 @@ int page_server_serve_one(int fd, bool inherited, const struct page_server_confi
 	if (!inherited && sock_tune(fd, &tuning, e) < 0)
 		return -1;
 	return c->tls ? receive_by_tls(fd, c, out, e) : receive(fd, inherited, c, out, e);
+}
+
+int page_server_serve_inherited(int fd, const struct page_server_config *c, uint64_t patience_ms, struct page_server_report *out, struct err *e)
+{
+	struct page_server_config stopped = *c;
+	cleanup_fd int signals = daemon_signals(e);
+	struct ps_stop stop;
+	int rc;
+
+	if (signals < 0 || ps_stop_begin(&stop, signals, -1, patience_ms, e) < 0)
+		return -1;
+	stopped.stop = &stop;
+	rc = page_server_serve_one(fd, true, &stopped, out, e);
+	if (rc < 0)
+		ps_stop_explain(&stop, e);
+	ps_stop_end(&stop);
+	return rc;
 }
 
 /* A connection that ended before it was taken is none. */

@@ -39,6 +39,7 @@ struct page_server_report {
 };
 
 struct ps_meter;
+struct ps_stop;
 struct page_server_config {
 	int images_dir;     /* borrowed: where the set is published */
 	const char *parent; /* the set before, relative to images_dir; NULL: none */
@@ -53,6 +54,7 @@ struct page_server_config {
 			        * that goes on to serve somebody who does not know the keys */
 	const char *tls_name;  /* that its certificate must bear, unless the gate's config says otherwise; NULL: any that the authority signed */
 	const int *line;    /* to the server whose session this is (line.h), which is told what happens before the sender is; NULL: nobody */
+	const struct ps_stop *stop; /* borrowed, of an inherited socket: the session ends when it is cut; NULL */
 	struct ps_meter *meter; /* borrowed; NULL: nobody counts */
 	/* The set is published, and the sender not told yet: nor is it when this fails. What is left of the session are words, which may be long in
 	 * coming. NULL: nobody asks. */
@@ -64,6 +66,10 @@ struct page_server_config {
  * inherited: the socket was somebody's before and goes on to serve him; not a byte behind the closing command is read, and its end is not waited
  * for. Else: everything that comes is ours, and after the status the sender's end of the connection is awaited. out: may be NULL. */
 int page_server_serve_one(int fd, bool inherited, const struct page_server_config *c, struct page_server_report *out, struct err *e);
+
+/* The same for an inherited socket, in a process that serves nothing else: a signal lets it finish for patience_ms (0: as long as it takes) and then ends it,
+ * as stop.h says. ERR_CANCELLED then. */
+int page_server_serve_inherited(int fd, const struct page_server_config *c, uint64_t patience_ms, struct page_server_report *out, struct err *e);
 
 /* Listens: address as sock_listen takes it, without a port. Port 0: the kernel chooses (sock_port). Returns a descriptor, or -1. */
 int page_server_listen(const char *address, uint16_t port, struct err *e);

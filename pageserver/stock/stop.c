@@ -78,6 +78,14 @@ static bool is_over(const struct ps_stop *s, struct telling *t, bool told)
 	return t->until_us && clock_us() >= t->until_us;
 }
 
+static void say_end(struct ps_stop *s)
+{
+	uint64_t one = 1;
+
+	if (write(s->end, &one, sizeof(one)) < 0)
+		log_event(LOG_DEBUG, "stop-end", "errno=%d", errno);
+}
+
 static void *attend(void *arg)
 {
 	struct ps_stop *s = arg;
@@ -93,7 +101,10 @@ static void *attend(void *arg)
 			break;
 	}
 	s->cut = true;
-	shutdown(s->fd, SHUT_RDWR);
+	if (s->fd >= 0)
+		shutdown(s->fd, SHUT_RDWR);
+	else
+		say_end(s);
 	return NULL;
 }
 
@@ -111,6 +122,17 @@ int ps_stop_begin(struct ps_stop *s, int signals, int fd, uint64_t patience_ms, 
 	return err_set(e, ERR_SYSTEM, rc, "hear signals");
 }
 
+int ps_stop_wait_readable(const struct ps_stop *s, int fd, int timeout_ms)
+{
+	struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = s ? s->end : -1, .events = POLLIN } };
+	int n;
+
+	do
+		n = poll(p, 2, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
 void ps_stop_explain(struct ps_stop *s, struct err *e)
 {
 	if (!s->cut)
@@ -121,10 +143,7 @@ void ps_stop_explain(struct ps_stop *s, struct err *e)
 
 void ps_stop_end(struct ps_stop *s)
 {
-	uint64_t one = 1;
-
-	if (write(s->end, &one, sizeof(one)) < 0)
-		log_event(LOG_DEBUG, "stop-end", "errno=%d", errno);
+	say_end(s);
 	pthread_join(s->thread, NULL);
 	close(s->end);
 }

@@ -91,6 +91,43 @@ tell()
 assert s.dropped()
 PY
 ended 1 'told to stop: sender 127.0.0.1'
+# a socket that is inherited is not cut, for it is somebody else's, whether the sender waits for the server or the server for it
+: > "$T/log"
+told << 'PY'
+import socket, subprocess, threading
+class Inherited(Sender):
+    def __init__(self, s):
+        self.s, self.layout = s, 32
+for busy in (False, True):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    log = open(os.environ["T"] + "/log", "a")
+    server = subprocess.Popen([os.environ["T"] + "/criu", "page-server", "-D", os.environ["IMAGES"], "--ps-socket", str(theirs.fileno()), "-v4"],
+                              pass_fds=[theirs.fileno()], stderr=log)
+    ours.settimeout(120)
+    s = Inherited(ours)
+    s.open(4)
+    s.pages(0x1000, page(4))
+    def stream():
+        for n in range(1 << 30):
+            s.hole(0x2000 + n * PAGE * 2, 1, LAZY)
+    def tell_and_see():
+        server.terminate()
+        assert server.wait(120) == 1
+    if busy:
+        threading.Thread(target=tell_and_see).start()
+        try:
+            theirs.close()
+            stream()
+        except ConnectionError: # it has ended, and nobody else has the other end
+            pass
+        assert server.wait(120) == 1
+    else:
+        tell_and_see()
+        theirs.sendall(b"still there")
+        assert ours.recv(11) == b"still there"
+PY
+[ "$(grep -c 'told to stop' "$T/log")" = 2 ] || fail "the log does not say that it was told to stop"
+[ "$(ls -A "$IMAGES")" = "$before" ] || fail "it left $(ls -A "$IMAGES")"
 once_to_end --drain-timeout 0
 told << 'PY'
 s = begun()

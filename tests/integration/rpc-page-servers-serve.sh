@@ -124,4 +124,14 @@ with Client.swrk(pass_fds=[theirs.fileno()]) as c:
     page_sender.send(ours, 41, 0x10000, PAGES, last=page_sender.FORCE_CLOSE)
     check(ours.recv(1) == b"", "the page server holds the socket")
     check(published("fd"), "not published")
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+with Client.swrk(pass_fds=[theirs.fileno()]) as c:  # told to end: nothing stays, and the socket is as it was
+    resp = c.ask(rpc.PAGE_SERVER_CHLD, options("fd-told", ps={"fd": theirs.fileno()}), keep_open=True)
+    ours.sendall(page_sender.command(page_sender.OPEN2, 0, 0, 41))
+    check(ours.recv(1) == b"\0", "OPEN2")
+    os.kill(started(resp), signal.SIGTERM)
+    check(wait(c, resp.ps.pid) == 1 << 8, "status")
+    check(os.listdir(T + "/fd-told") == ["ps.log"], "it left %s" % os.listdir(T + "/fd-told"))
+    theirs.sendall(b"it")
+    check(ours.recv(2) == b"it", "the socket was cut")
 EOF_CLIENT
