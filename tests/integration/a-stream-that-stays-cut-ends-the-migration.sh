@@ -34,7 +34,7 @@ subject_start
 migrate_start --max-bandwidth 2M --max-rounds 2
 await 20 event_seen round-begin
 kill -STOP "${pid[migrate]}"
-id=$(head -n 1 "$T/migrate.out" | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["id"])')
+id=$(migration_id)
 cat > "$T/stranger.py" <<'PY'
 import socket, struct, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])))

@@ -33,7 +33,7 @@ subject_present a || fail "the original is gone"
 advances
 beats_right || fail "both ran"
 on a "$DRAY" recover --state-dir "$T/state-a" | grep -q 'kept here, stopped' || fail "recover does not know what the keeper kept"
-id=$(basename "$T"/state-a/*.source .source)
+id=$(migration_id)
 on a "$DRAY" recover --state-dir "$T/state-a" "$id" --kill || fail "recover could not end it"
 RECORDS=1 # a keeper that can't tell the destination that it may forget leaves it a record
 settled b

@@ -14,7 +14,7 @@ cannot_be_written() {
 	subject_start
 	migrate_start --postcopy --tracker none --log-level info
 	await 30 is_stopped_on b
-	record=$(find "$T/state-b" -name '*.destination')
+	record=$T/state-b/$(migration_id).destination
 	mkdir "$record.new" # where it is written before it is a record
 	before=$(errors)
 	for p in $(stopped_on b); do kill -CONT "$p"; done

@@ -9,6 +9,7 @@
 #   runs_only_on HOST             exactly one copy, on HOST, and it is right
 #   said WORD                     the last migrate's standard error has WORD
 #   field NAME                    of the last JSON object on its standard output
+#   migration_id                  of the one that runs, once an event of its was seen; its records have that name
 # Faults: FAULT=point[:action] in the environment of migrate goes to the source's processes as DRAY_FAULT.
 
 subject_start() {
@@ -65,6 +66,7 @@ migrate_start() {
 migrate() { migrate_start "$@"; finish migrate; }
 said() { grep -qiE -- "$1" "$T/migrate.err" || { cat "$T/migrate.err" >&2; fail "not said: $1"; }; }
 field() { tail -n 1 "$T/migrate.out" | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1]))' "$1"; }
+migration_id() { head -n 1 "$T/migrate.out" | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["id"])'; }
 event_seen() { grep -q "\"event\" *: *\"$1\"" "$T/migrate.out"; }
 
 # A process that stands still by SIGSTOP, of the program itself: where an action "stop" took effect.
