@@ -286,7 +286,8 @@ static void rig_start(struct rig *r, unsigned streams, enum how how, size_t ther
 	assert_non_null(r->bytes);
 	assert_int_equal(line_pair(r->line), 0);
 	r->config = (struct page_server_config){ .line = &r->line[1], .alive_ms = 20, .grace_ms = 20000 };
-	r->sender = (struct ps_sink_config){ .choice = { .streams = streams }, .mode = COMPRESS_NONE, .connect = rig_connect, .arg = r, .silence_ms = 300 };
+	r->sender = (struct ps_sink_config){ .choice = { .streams = streams }, .mode = COMPRESS_NONE, .connect = rig_connect, .arg = r,
+						.silence_ms = how == FALLS_SILENT ? 300 : 60 * 1000 };
 	r->fd = wire_start(r, &r->sender.fd);
 	assert_int_equal(pthread_create(&r->thread, NULL, rig_main, r), 0);
 }
