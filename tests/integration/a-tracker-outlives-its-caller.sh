@@ -9,7 +9,7 @@ BUILD=${BUILD:-$PWD/build}
 [ "$(id -u)" = 0 ] || { echo "not root"; exit 77; }
 left() { find "$T/trackers" -mindepth 1 2> /dev/null | wc -l; }
 
-launch sleep 1000
+sleeper
 imager pre-dump,"$T/probe"
 [ "$(left)" -gt 0 ] || { echo "no tracker on this kernel"; exit 77; }
 case $(ls "$T/trackers") in

@@ -19,7 +19,7 @@ with="-W $T/w --action-script $T/script --action-script $T/second -o log -v4"
 stages() { awk -v i="$T/i" -v w="$T/w" '{ print $1, $2, ($3 == i), ($4 == w), $5 }' "$T/script.log"; rm "$T/script.log"; }
 expect() { [ "$(stages)" = "$(printf '%s 1 1 0\n' "$@")" ] || fail "$1: not the stages that were expected"; }
 
-launch sleep 1000
+sleeper
 echo post-dump > "$T/script.fails"
 # shellcheck disable=SC2086
 fails 1 "action script $T/script ended with 1" criu dump -t "$subject" -D "$T/i" $with

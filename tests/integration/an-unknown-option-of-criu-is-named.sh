@@ -8,7 +8,7 @@ BUILD=${BUILD:-$PWD/build}
 . tests/lib/images.sh
 . tests/lib/criu.sh
 mkdir "$T/i"
-launch sleep 1000
+sleeper
 refused() { fails 1 "$1" criu dump -t "$subject" -D "$T/i" "${@:2}"; }
 refused '--nonsense: no such option' --nonsense
 refused '-q: no such option' -q

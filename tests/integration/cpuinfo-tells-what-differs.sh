@@ -41,7 +41,7 @@ fails 1 'capability word 14 (CPUID 6 eax)' criu cpuinfo check -D "$T/more" --cpu
 another 'e["capability_ver"] = 9'
 fails 1 'version 9' criu cpuinfo check -D "$T/more" --cpu-cap=none
 
-launch sleep 1000
+sleeper
 criu dump -t "$subject" -D "$T/d" --cpu-cap=ins || fail "dump"
 ended
 [ -s "$T/d/cpuinfo.img" ] || fail "no cpuinfo.img from a dump with --cpu-cap"

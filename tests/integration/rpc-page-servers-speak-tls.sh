@@ -10,6 +10,9 @@ skip() { echo "$*"; exit 77; }
 certs_make
 service_start
 client <<'EOF_CLIENT'
+from rpc_subject import await_, state_of
+
+
 def files(name):
     return {"tls": True, "tls_cacert": T + "/certs/ca.pem", "tls_cert": T + "/certs/%s.pem" % name, "tls_key": T + "/certs/%s.key" % name}
 
@@ -25,6 +28,7 @@ def wait(c, pid):
 
 
 subject = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+await_(lambda: state_of(subject.pid) == "S", "it sleeps")
 try:
     with Client.service(T + "/rpc.sock") as c:
         resp = c.ask(rpc.PAGE_SERVER_CHLD, options("server", ps={"address": "127.0.0.1", "port": 0}, **files("host-a")), keep_open=True)

@@ -52,6 +52,7 @@ echo "ok: commands"
 # What the round before left in the process, to learn what changes, is no obstacle of the process.
 client <<'EOF_CLIENT'
 import subprocess
+from rpc_subject import await_, state_of
 
 
 def criu(*args):
@@ -61,6 +62,7 @@ def criu(*args):
 
 null = subprocess.DEVNULL
 sleeper = subprocess.Popen(["sleep", "1000"], stdin=null, stdout=null, stderr=null, start_new_session=True)
+await_(lambda: state_of(sleeper.pid) == "S", "it sleeps")
 try:
     for n in "12":
         os.mkdir(T + "/" + n)

@@ -171,9 +171,10 @@ sender # starts it
 
 systemctl start dray-agent.service || said "the agent did not start"
 /usr/bin/setsid /usr/bin/python3 -c 'import time
+open("/tmp/ready", "w").close()
 while True: time.sleep(0.01)' < /dev/null > /dev/null 2>&1 &
 subject=$!
-until grep -q python3 "/proc/$subject/comm"; do sleep 0.02; done
+until [ -e /tmp/ready ]; do sleep 0.02; done
 dray migrate "$subject" 127.0.0.1 --pid new || said "it did not move"
 systemctl restart dray-agent.service || said "the agent did not start again"
 moved=

@@ -3,6 +3,7 @@
 #
 #   workload [OPTION...]      a program that writes all the time and knows its own data: sets $subject, its PID
 #   workload_right            what has that PID says that all its pages are right
+#   sleeper                   a program that sleeps: sets $subject
 #   zoo KIND...               one specimen of each: sets $subject; zoo_right asks it
 #   imager STEP...            rounds of one caller on $subject (tests/programs/imager.c); its lines in $T/imager.out
 #   told FIELD [VERB]         a number of the last line (of that verb)
@@ -39,6 +40,12 @@ launch() {
 	disown "$subject"
 	subjects+=("$subject")
 }
+# It is the program, and no shell on the way to that.
+sleeper() {
+	launch sleep 1000
+	await 20 is_asleep
+}
+is_asleep() { [ "$(cut -d ' ' -f 2,3 "/proc/$subject/stat")" = "(sleep) S" ]; }
 workload() {
 	rm -f "$T/ready"
 	launch "$BUILD/subjects/workload" --size 16M --rate 1 --pattern hot --thp off --data heap --threads 2 --verify \
