@@ -23,11 +23,11 @@ server_start() {
 }
 # BYTES that a connection lasts
 cutter_start() {
-	wire=$(/usr/bin/python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 	: > "$T/cutter.out" # what the one before said must not be taken for this one's
-	/usr/bin/python3 tests/lib/cutter.py "127.0.0.1:$wire" "127.0.0.1:$port" each "$1:all" > "$T/cutter.out" 2> "$T/cutter.err" < /dev/null &
+	/usr/bin/python3 tests/lib/cutter.py 127.0.0.1:0 "127.0.0.1:$port" each "$1:all" > "$T/cutter.out" 2> "$T/cutter.err" < /dev/null &
 	cutter=$!
 	await 20 grep -q ready "$T/cutter.out"
+	wire=$(sed -n 's/^ready //p' "$T/cutter.out")
 }
 cutter_stop() { kill "$cutter"; wait "$cutter" 2> /dev/null || true; cutter=; }
 send() { # VERB DIR [OPTION...]

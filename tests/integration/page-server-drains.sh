@@ -22,6 +22,8 @@ def until_refused(port):
             socket.create_connection(("127.0.0.1", int(port)), 60).close()
         except ConnectionRefusedError:
             return
+        except ConnectionResetError: # the kernel had taken it in, and then there was no listener any more
+            pass
         assert time.monotonic() < end
         time.sleep(0.01)
 PY

@@ -28,13 +28,16 @@ def children(pid):
 def private(pid):
     """Bytes that are dirty and nobody else's; of a file that is written through a mapping, the file's."""
     total = kib = 0
-    with open("/proc/%d/smaps" % pid) as f:
-        for line in f:
-            key, value = line.split(None, 1)
-            if key == "Private_Dirty:":
-                kib = int(value.split()[0])
-            elif key == "VmFlags:" and "sh" not in value.split():
-                total += kib * KIB
+    try:
+        with open("/proc/%d/smaps" % pid) as f:
+            for line in f:
+                key, value = line.split(None, 1)
+                if key == "Private_Dirty:":
+                    kib = int(value.split()[0])
+                elif key == "VmFlags:" and "sh" not in value.split():
+                    total += kib * KIB
+    except (FileNotFoundError, ProcessLookupError): # of a session before, which has just ended
+        return 0
     return total
 
 

@@ -4,7 +4,7 @@
 
 LISTEN, TARGET: host:port. TYPE: number of a control message (proto/wire/control.h), or "data" for the first bytes of a data stream, "late" for
 those of pages that come by post-copy, or "hello". WHEN: before (the message is swallowed) or after (it is let through). At that moment every connection is reset in both
-directions; connections that come later are let through, as after an outage. Prints "ready", then "cut" when it has. WHEN may also be mangle: nothing breaks, but one bit of the
+directions; connections that come later are let through, as after an outage. Prints "ready PORT", then "cut" when it has. WHEN may also be mangle: nothing breaks, but one bit of the
 manifest that the message begins with is another.
 
 cutter.py LISTEN TARGET each BYTES[:once|:all] - every connection but the first, the control connection, is reset once it has carried so many bytes
@@ -192,7 +192,7 @@ def main():
     listen, target, when, kind = sys.argv[1:]
     wire, serving = (Fraying(kind), fray) if when == "each" else (Wire(when, kind), serve)
     listener = socket.create_server(address(listen))
-    print("ready", flush=True)
+    print("ready %d" % listener.getsockname()[1], flush=True)
     while True:
         client, _ = listener.accept()
         threading.Thread(target=serving, args=(wire, client, address(target)), daemon=True).start()
