@@ -6,7 +6,8 @@
  * was unmapped and another one moved to its place between two looks, its pages look unchanged. What goes with a table goes as a whole: the clean pages of
  * a block of 2 MiB have all been there, or have all come. So of each page we remember what stood behind it: the number of a page frame, or a place in swap.
  * Where a page that is still clean has another one now, or none can tell, all of the block counts as changed. That is more than what changed after the
- * kernel has moved its pages in memory, or all of them to swap. It is less only if each clean page of a table that came was given, since the last look,
+ * kernel has moved its pages in memory, or all of them to swap, or the process forked and they were read, pinned, while the child had them too (each got
+ * another frame, as in witness.c). It is less only if each clean page of a table that came was given, since the last look,
  * just the frame that the page of that place had then.
  *
  * Threads: any, for different arrays. */
