@@ -150,6 +150,7 @@ struct walk {
 	struct tracker *t;
 	struct collected *out;
 	struct window w;
+	size_t reset; /* runs of out->reset that lie behind us */
 	bool open; /* w is being filled */
 	int rc;    /* of a skip */
 };
@@ -215,6 +216,21 @@ static int fill_shared(struct walk *k, const struct vma *v, uint64_t start, uint
 	return shmem_fill(k->t->pid, v, &k->w, start, end);
 }
 
+/* What is void at the destination was not sent. */
+static void forget_reset(struct walk *k, uint64_t start, uint64_t end)
+{
+	const struct run_list *reset = &k->out->reset;
+
+	while (k->reset < reset->count && run_end(&reset->run[k->reset]) <= start)
+		k->reset++;
+	for (size_t i = k->reset; i < reset->count && reset->run[i].addr < end; i++) {
+		uint64_t from = reset->run[i].addr > start ? reset->run[i].addr : start;
+		uint64_t to = run_end(&reset->run[i]) < end ? run_end(&reset->run[i]) : end;
+
+		page_bits_clear(k->w.sent, window_page(&k->w, from), window_page(&k->w, to));
+	}
+}
+
 /* [start, end) belongs to v, or to v and neighbours of its kind. */
 static int walk_range(struct walk *k, const struct vma *v, uint64_t start, uint64_t end)
 {
@@ -232,6 +248,7 @@ static int walk_range(struct walk *k, const struct vma *v, uint64_t start, uint6
 		if (rc < 0)
 			return rc;
 		page_bits_set(&k->w.mapped, window_page(&k->w, start), window_page(&k->w, stop));
+		forget_reset(k, start, stop);
 		if (v->kind == VMA_SHMEM)
 			rc = fill_shared(k, v, start, stop);
 		else
@@ -278,6 +295,8 @@ static int collect(struct tracker *t, const struct vma_list *vmas, struct collec
 	int rc;
 
 	t->can_scan = pagemap_can_scan(t->pagemap);
+	if (known_compare(&t->known, vmas, !t->estimating, &out->reset) < 0)
+		return err_set(e, ERR_SYSTEM, ENOMEM, "mappings of process %d", t->pid);
 	if (t->ops->begin && t->ops->begin(t, vmas, out, e) < 0)
 		return -1;
 	sent_begin(&t->sent);
@@ -347,6 +366,7 @@ void tracker_close(struct tracker *t)
 	cleanup_fd_(&t->uffd);
 	zero_pages_finish(&t->zero);
 	sent_finish(&t->sent);
+	known_finish(&t->known);
 	run_list_finish(&t->fresh);
 	run_list_finish(&t->registered);
 	free(t->vec);

@@ -33,7 +33,8 @@ bool tracker_needs_stop(const struct tracker *t); /* collect() wants the target 
 
 struct collected {
 	struct run_list runs;  /* RUN_DATA: contents to send; RUN_DROP: there no more (only what may have been sent before). Ascending */
-	struct run_list reset; /* RUN_DROP runs: mappings that are new or were replaced; void at the destination before runs are placed */
+	struct run_list reset; /* RUN_DROP runs: mappings that are new, were replaced, or are something else by vmas than by the list before: void at the destination
+			      * before runs are placed. Ascending */
 };
 /* Collects what changed since the last collect (the first: all that is present), for the mappings in vmas that carry pages. Replaces what
  * out held (a zeroed one is valid).

@@ -4,6 +4,7 @@
 #ifndef DRAY_MIGRATE_TRACK_PRIV_H
 #define DRAY_MIGRATE_TRACK_PRIV_H
 
+#include "migrate/track/known.h"
 #include "migrate/track/pagemap.h"
 #include "migrate/track/track.h"
 #include "migrate/track/window.h"
@@ -33,6 +34,7 @@ struct tracker {
 	bool unwitnessed;  /* soft-dirty: who armed it left no witnesses, clear bits count by themselves */
 	bool failed;       /* a collect was lost: nothing that this tracker says can be trusted any more */
 	struct sent_map sent;
+	struct known known;
 	struct run_list fresh;      /* wp-async: what this collect found untracked; RUN_DATA: registered now, RUN_DROP: could not be */
 	size_t fresh_cursor;
 	struct run_list registered; /* wp-async: to be let go piece by piece at the end */

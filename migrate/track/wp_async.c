@@ -6,7 +6,8 @@
  *  1. Only mappings that we registered carry SCAN_WPALLOWED. The kernel takes the registration away from what is mapped anew, mapped
  *     over or moved, and keeps it where a mapping is split, grown in place or has its protection changed. So what lacks it at the
  *     start of a collect ("fresh") is new: void at the destination, registered, reported as a whole. What becomes fresh behind
- *     our back is found by the next collect; the last one finds all, since the target stands still.
+ *     our back is found by the next collect; the last one finds all, since the target stands still. And fresh is what the list of mappings has
+ *     as something else than the list before (known.h).
  *  2. A scan reports and protects a page in one step under the page table's lock. A store before it is in what we send, since
  *     pages are read after the scan; a store after it faults, and the next scan reports the page. Nothing is protected without being
  *     reported: scans never leave the listed mappings, and what one reports is kept whatever the mapping turned into.
@@ -92,7 +93,7 @@ static int find_untracked(struct tracker *t, const struct vma_list *vmas, struct
 	return 0;
 }
 
-/* Registers [start, end). One call is all or nothing, so where it fails each mapping is tried for itself; what can't be is
+/* Registers [start, end), of which some may be registered. One call is all or nothing, so where it fails each mapping is tried for itself; what can't be is
  * read without protection and found untracked again. Mappings that vanished meanwhile fail too, and do no harm. */
 static int take_in(struct tracker *t, const struct vma_list *vmas, uint64_t start, uint64_t end)
 {
@@ -139,8 +140,29 @@ static int refuse_foreign(struct tracker *t, const struct vma_list *vmas, struct
 	return rc < 0 ? -1 : 0;
 }
 
+static int unite(struct run_list *l, const struct run_list *with)
+{
+	struct run_list all = { 0 };
+	uint64_t end = 0;
+	int rc = 0;
+
+	for (size_t i = 0, k = 0; rc == 0 && (i < l->count || k < with->count);) {
+		const struct page_run *r = k == with->count || (i < l->count && l->run[i].addr <= with->run[k].addr) ? &l->run[i++] : &with->run[k++];
+		uint64_t start = r->addr > end ? r->addr : end;
+
+		if (start >= run_end(r))
+			continue;
+		end = run_end(r);
+		rc = run_list_add(&all, start, bytes_to_pages(end - start), RUN_DROP);
+	}
+	run_list_finish(l);
+	*l = all;
+	return rc;
+}
+
 static int wp_begin(struct tracker *t, const struct vma_list *vmas, struct collected *out, struct err *e)
 {
+	struct run_list untracked = { 0 };
 	int rc;
 
 	if (t->registered.count == 0 && refuse_foreign(t, vmas, e) < 0)
@@ -148,7 +170,10 @@ static int wp_begin(struct tracker *t, const struct vma_list *vmas, struct colle
 
 	run_list_clear(&t->fresh);
 	t->fresh_cursor = 0;
-	rc = find_untracked(t, vmas, &out->reset);
+	rc = find_untracked(t, vmas, &untracked);
+	if (rc == 0)
+		rc = unite(&out->reset, &untracked);
+	run_list_finish(&untracked);
 	for (size_t i = 0; rc == 0 && i < out->reset.count; i++)
 		rc = take_in(t, vmas, out->reset.run[i].addr, run_end(&out->reset.run[i]));
 	return rc < 0 ? err_set(e, ERR_SYSTEM, -rc, "find new mappings of process %d", t->pid) : 0;
@@ -291,7 +316,6 @@ static int fill_fresh(struct tracker *t, struct window *w, uint64_t start, uint6
 	struct marking m = { .w = w, .there = file ? &unused : &w->data };
 	int rc = 0;
 
-	page_bits_clear(w->sent, window_page(w, start), window_page(w, end)); /* void at the destination */
 	if (protect || !file)
 		rc = scan(t, start, end, &q, &m);
 	return rc == 0 && file ? classify_words(t, w, start, end, NULL) : rc;

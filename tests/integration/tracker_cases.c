@@ -20,15 +20,32 @@ static struct tracker *tracker;
 static struct collected got;
 static int failures;
 
-static void collect(bool last)
+static void list(struct vma_list *vmas)
 {
-	struct vma_list vmas = { 0 };
 	struct err e = { 0 };
 
-	if (vma_list_read(&vmas, getpid(), VMA_READ_MAPS, &e) < 0 || tracker_collect(tracker, &vmas, true, last, &got, &e) < 0) {
+	if (vma_list_read(vmas, getpid(), VMA_READ_MAPS, &e) < 0) {
+		fprintf(stderr, "%s\n", e.text);
+		failures++;
+	}
+}
+
+static void collect_by(const struct vma_list *vmas, bool last)
+{
+	struct err e = { 0 };
+
+	if (tracker_collect(tracker, vmas, true, last, &got, &e) < 0) {
 		fprintf(stderr, "%s: %s\n", tracker_name(kind), e.text);
 		failures++;
 	}
+}
+
+static void collect(bool last)
+{
+	struct vma_list vmas = { 0 };
+
+	list(&vmas);
+	collect_by(&vmas, last);
 	vma_list_finish(&vmas);
 }
 
@@ -51,12 +68,19 @@ static void expect_(const char *page, int want, const char *what, int line)
 }
 #define expect(page, want, what) expect_(page, want, what, __LINE__)
 
-static void expect_reset(const char *page, const char *what)
+static void expect_void(const char *page, const char *what)
 {
-	if (kind != TRACKER_WP_ASYNC || reported_in(&got.reset, page) == RUN_DROP)
+	if (reported_in(&got.reset, page) == RUN_DROP)
 		return;
 	fprintf(stderr, "%s: %s: no reset\n", tracker_name(kind), what);
 	failures++;
+}
+
+/* Where the kernel tells of a new mapping that lies where one of its kind lay. */
+static void expect_reset(const char *page, const char *what)
+{
+	if (kind == TRACKER_WP_ASYNC)
+		expect_void(page, what);
 }
 
 static char *map(size_t len, int prot, int flags, int fd, void *at)
@@ -148,20 +172,25 @@ static void whole_page_tables_moved(void)
 	munmap(m, 4 * HUGE);
 }
 
-/* Nothing else of the mapping changes: giving a page up leaves no sign that would count as written. */
-static void private_file_memory(void)
+static int file_of_text(void)
 {
 	char name[] = "/tmp/tracker-XXXXXX", text[PAGES * PAGE];
-	cleanup_fd int fd = mkstemp(name);
-	char *m;
+	int fd = mkstemp(name);
 
 	memset(text, 'f', sizeof(text));
 	if (fd < 0 || unlink(name) < 0 || write_full(fd, text, sizeof(text)) < 0) {
 		perror(name);
-		failures++;
-		return;
+		_exit(1);
 	}
-	m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, NULL);
+	return fd;
+}
+
+/* Nothing else of the mapping changes: giving a page up leaves no sign that would count as written. */
+static void private_file_memory(void)
+{
+	cleanup_fd int fd = file_of_text();
+	char *m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, NULL);
+
 	memset(m, 1, 2 * PAGE);
 	*(volatile char *)(m + 5 * PAGE);
 	collect(false);
@@ -179,6 +208,75 @@ static void private_file_memory(void)
 	expect(m, RUN_DATA, "a private file page that was given up and written");
 	expect(m + 5 * PAGE, RUN_DATA, "a private file page that was read, then written");
 	munmap(m, PAGES * PAGE);
+}
+
+/* The list is read while the process runs. What comes behind it goes to the destination as what is listed there, and the next list makes the destination
+ * begin anew with it. */
+static void what_came_behind_the_list(void)
+{
+	cleanup_fd int fd = file_of_text();
+	char *m = map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, NULL);
+	struct vma_list listed = { 0 };
+
+	m[0] = 1;
+	collect(false);
+	list(&listed);
+	map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, m);
+	memset(m, 2, (PAGES - 1) * PAGE);
+	collect_by(&listed, false);
+	vma_list_finish(&listed);
+	collect(false);
+	expect_void(m, "what was listed as a file's");
+	expect(m, RUN_DATA, "the first page of what was listed as a file's");
+	expect(m + (PAGES - 2) * PAGE, RUN_DATA, "its last page");
+	collect(false);
+	expect(m, NOTHING, "a page of what is listed as before");
+	munmap(m, PAGES * PAGE);
+}
+
+static void as_it_is(struct vma *v) { (void)v; }
+static void as_a_files(struct vma *v) { v->kind = VMA_FILE_PRIVATE; }
+static void as_growing(struct vma *v) { v->grows_down = true; }
+static void as_shared(struct vma *v) { v->kind = VMA_SHMEM; }
+static void as_elsewhere_in_it(struct vma *v) { v->pgoff += PAGE; }
+static void as_of_another_name(struct vma *v) { v->path = "/another"; }
+static void as_of_another_file(struct vma *v) { v->inode++; }
+static void as_of_another_device(struct vma *v) { v->dev_minor++; }
+
+static void collect_listed(const char *m, void (*how)(struct vma *))
+{
+	struct vma_list vmas = { 0 };
+
+	list(&vmas);
+	how(&vmas.vma[vma_list_find(&vmas, (uintptr_t)m) - vmas.vma]);
+	collect_by(&vmas, false);
+	vma_list_finish(&vmas);
+}
+
+/* A file that was renamed, a piece of a stack that got a mapping of its own: nothing of the memory is new but its name. */
+static void what_is_listed_otherwise(char *m, void (*const *how)(struct vma *), const char *what)
+{
+	for (memset(m, 3, PAGES * PAGE); *how; how++) {
+		collect_listed(m, as_it_is);
+		collect_listed(m, as_it_is);
+		expect(m, NOTHING, what);
+		collect_listed(m, *how);
+		collect_listed(m, as_it_is);
+		expect_void(m, what);
+		expect(m, RUN_DATA, what);
+		expect(m + (PAGES - 1) * PAGE, RUN_DATA, what);
+	}
+	munmap(m, PAGES * PAGE);
+}
+
+static void listed_otherwise(void)
+{
+	static void (*const anon[])(struct vma *) = { as_a_files, as_growing, as_shared, NULL };
+	static void (*const file[])(struct vma *) = { as_elsewhere_in_it, as_of_another_name, as_of_another_file, as_of_another_device, as_shared, NULL };
+	cleanup_fd int fd = file_of_text();
+
+	what_is_listed_otherwise(map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, NULL), anon, "anonymous memory");
+	what_is_listed_otherwise(map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, NULL), file, "a private file mapping");
 }
 
 static void shared_memory(void)
@@ -266,6 +364,8 @@ static void run_all(void)
 	moved_and_replaced();
 	whole_page_tables_moved();
 	private_file_memory();
+	what_came_behind_the_list();
+	listed_otherwise();
 	shared_memory();
 	shared_memory_that_moved();
 	if (kind == TRACKER_WP_ASYNC) /* where there is no PAGEMAP_SCAN every page of it is looked at */
