@@ -64,12 +64,7 @@ zoo() {
 	launch "$BUILD/subjects/zoo" "$T/zoo" "$@"
 	await 30 test -e "$T/zoo/ready"
 }
-zoo_right() {
-	rm -f "$T/zoo/verdict"
-	touch "$T/zoo/request"
-	await 30 test -e "$T/zoo/verdict"
-	[ "$(cat "$T/zoo/verdict")" = ok ] || fail "$(cat "$T/zoo/verdict")"
-}
+. "$(dirname "${BASH_SOURCE[0]}")/zoo.sh"
 imager() {
 	"$BUILD/tests/programs/imager" "$subject" "$@" >> "$T/imager.out" 2> "$T/imager.err" || { cat "$T/imager.err"; return 1; }
 }

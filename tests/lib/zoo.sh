@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# zoo.sh - a process with some of each kind (tests/programs/zoo.c), as a subject that is moved. Sourced behind faults.sh.
+# zoo.sh - a process with some of each kind (tests/programs/zoo.c), as a subject. Sourced behind what has await, fail and $T: images.sh, which does it
+# itself; or faults.sh, where it is moved.
 
 # zoo_start KIND...: and it is ready.
 zoo_start() {
@@ -9,12 +10,12 @@ zoo_start() {
 	await 60 test -e "$T/zoo/ready"
 }
 
-# zoo_right WHEN: it finds all that it has as it should be.
+# zoo_right [WHEN]: it finds all that it has as it should be.
 zoo_right() {
 	rm -f "$T/zoo/verdict"
 	touch "$T/zoo/request"
 	await 60 test -e "$T/zoo/verdict"
-	[ "$(cat "$T/zoo/verdict")" = ok ] || fail "$1: $(cat "$T/zoo/verdict")"
+	[ "$(cat "$T/zoo/verdict")" = ok ] || fail "${1:+$1: }$(cat "$T/zoo/verdict")"
 }
 
 # zoo_goes_on NAME: the migration that stands still goes on and moves it; it is right there.
