@@ -54,29 +54,37 @@ static int describe_all(const struct vma_list *vmas, struct known *out)
 	return 0;
 }
 
+/* Whether what is at addr of m was the same before; *stop: up to where that holds. *at: the first mapping of before that may have to do with it, as addr ascends. */
+static bool was_same(const struct known *before, size_t *at, const struct known_mapping *m, uint64_t addr, uint64_t *stop)
+{
+	const struct known_mapping *was;
+
+	while (*at < before->count && before->mapping[*at].end <= addr)
+		++*at;
+	*stop = m->end;
+	if (*at == before->count || before->mapping[*at].start >= m->end)
+		return false;
+	was = &before->mapping[*at];
+	if (was->start > addr) {
+		*stop = was->start;
+		return false;
+	}
+	if (was->end < m->end)
+		*stop = was->end;
+	return same(was, m);
+}
+
 static int compare(const struct known *before, const struct known *now, struct run_list *differs)
 {
 	size_t at = 0;
 
 	for (size_t i = 0; i < now->count; i++) {
 		const struct known_mapping *m = &now->mapping[i];
-		uint64_t addr = m->start, stop;
 
-		for (; addr < m->end; addr = stop) {
-			const struct known_mapping *was;
-			bool known = false;
-			int rc;
+		for (uint64_t addr = m->start, stop; addr < m->end; addr = stop) {
+			bool known = was_same(before, &at, m, addr, &stop);
+			int rc = known ? 0 : run_list_add(differs, addr, bytes_to_pages(stop - addr), RUN_DROP);
 
-			while (at < before->count && before->mapping[at].end <= addr)
-				at++;
-			was = at < before->count && before->mapping[at].start < m->end ? &before->mapping[at] : NULL;
-			if (was && was->start > addr) {
-				stop = was->start;
-			} else {
-				stop = was && was->end < m->end ? was->end : m->end;
-				known = was && same(was, m);
-			}
-			rc = known ? 0 : run_list_add(differs, addr, bytes_to_pages(stop - addr), RUN_DROP);
 			if (rc < 0)
 				return rc;
 		}
