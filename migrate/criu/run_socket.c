@@ -15,7 +15,7 @@
 #include "proto/base/cleanup.h"
 
 #define ANY_ADDRESS "0.0.0.0"
-enum { MAX_CLIENTS = 4096, ACK_TIMEOUT_MS = 600 * 1000, SIGNALLED_MS = 1 /* to finish in, as criu's: none */ };
+enum { MAX_CLIENTS = 4096, ACK_TIMEOUT_MS = 600 * 1000 };
 
 /* --- page-server ---------------------------------------------------------------------------------------------------------------- */
 
@@ -38,7 +38,7 @@ static int serve_inherited(const struct criu_call *c, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "--tls and --ps-socket exclude each other: give --address and --port");
 	if (o->lazy_pages)
 		return serve_lazy_inherited(c, e);
-	return page_server_serve_inherited(c->command.ps_socket, &config, SIGNALLED_MS, NULL, e);
+	return page_server_serve_inherited(c->command.ps_socket, &config, PAGE_SERVER_AT_ONCE_MS, NULL, e);
 }
 
 /* One session and the end, on all addresses, as criu's own: who has its name is trusted with that. A signal ends it at once. */
@@ -49,7 +49,7 @@ static int serve_one(const struct criu_call *c, struct err *e)
 	struct page_server_options p = {
 		.images_dir = images, .lazy_pages = o->lazy_pages, .address = c->command.address ? c->command.address : ANY_ADDRESS, .insecure = true, .once = true,
 		.port = c->command.port >= 0 ? (uint64_t)c->command.port : 0, .prev_images_dir = o->parent_img, .auto_dedup = o->auto_dedup,
-		.daemonize = c->command.detach, .pidfile = c->command.pidfile, .log_level = rpc_log_level(o->log_level), .drain_timeout_ms = SIGNALLED_MS,
+		.daemonize = c->command.detach, .pidfile = c->command.pidfile, .log_level = rpc_log_level(o->log_level), .drain_timeout_ms = PAGE_SERVER_AT_ONCE_MS,
 		.status_fd = c->command.status_fd > 0 ? (uint64_t)c->command.status_fd : 0,
 		.tls = rpc_tls_config(o), .tls_name = rpc_tls_name(o, c->command.address),
 	};

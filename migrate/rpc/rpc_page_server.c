@@ -21,7 +21,7 @@
 
 #define ANY_ADDRESS "0.0.0.0"
 /* A sender that says nothing for so long is gone; criu's own waits for ever. */
-enum { IDLE_MS = 3600 * 1000, FIRST_OWN_FD = 3, SIGNALLED_MS = 1 /* to finish in, as criu's: none */ };
+enum { IDLE_MS = 3600 * 1000, FIRST_OWN_FD = 3 };
 
 static int open_listener(const CriuPageServerInfo *ps, struct err *e)
 {
@@ -64,7 +64,7 @@ static int serve_pages(const struct rpc_applied *opts, int fd, bool inherited, s
 
 	if (opts->opts->lazy_pages)
 		return lazy_images_serve(fd, opts->images_dir, &rules, &served, e);
-	rc = inherited ? page_server_serve_inherited(fd, &c, SIGNALLED_MS, &report, e) : page_server_serve_one(fd, false, &c, &report, e);
+	rc = inherited ? page_server_serve_inherited(fd, &c, PAGE_SERVER_AT_ONCE_MS, &report, e) : page_server_serve_one(fd, false, &c, &report, e);
 	if (rc == 0)
 		log_event(LOG_INFO, "page-server", "maps=%llu pages=%llu", (unsigned long long)report.maps, (unsigned long long)report.pages);
 	return rc;
@@ -80,7 +80,7 @@ static int serve_who_comes(const struct rpc_applied *opts, int listener, struct 
 		return -1;
 	fd = page_server_accept(listener, e);
 	close(listener);
-	if (fd < 0 || ps_stop_begin(&stop, signals, fd, SIGNALLED_MS, e) < 0)
+	if (fd < 0 || ps_stop_begin(&stop, signals, fd, PAGE_SERVER_AT_ONCE_MS, e) < 0)
 		return -1;
 	rc = serve_pages(opts, fd, false, tls, e);
 	if (rc != 0)

@@ -69,6 +69,7 @@ int page_server_serve_one(int fd, bool inherited, const struct page_server_confi
 
 /* The same for an inherited socket, in a process that serves nothing else: a signal lets it finish for patience_ms (0: as long as it takes) and then ends it,
  * as stop.h says. ERR_CANCELLED then. */
+enum { PAGE_SERVER_AT_ONCE_MS = 1 }; /* patience that is none, as criu's own with a signal */
 int page_server_serve_inherited(int fd, const struct page_server_config *c, uint64_t patience_ms, struct page_server_report *out, struct err *e);
 
 /* Listens: address as sock_listen takes it, without a port. Port 0: the kernel chooses (sock_port). Returns a descriptor, or -1. */
