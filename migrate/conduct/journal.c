@@ -400,8 +400,10 @@ int journal_each(const char *state_dir, enum journal_side side, journal_each_fn 
 		if (!migration_id_parse(hex, &id))
 			continue;
 		if (read_record(dirfd(d), entry->d_name, &r, &why) < 0) {
-			if (why.kind != ERR_GONE) /* removed meanwhile */
-				*e = why, unread++;
+			if (why.kind == ERR_GONE) /* removed meanwhile */
+				continue;
+			*e = why;
+			unread++;
 			continue;
 		}
 		if (!fn(&id, &r, owner_lives(dirfd(d), entry->d_name), arg))
